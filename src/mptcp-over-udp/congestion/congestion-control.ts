@@ -1,0 +1,74 @@
+/**
+ * The seam between the TCP engine and congestion control. The engine measures (delivery rate, loss, round trips) and asks for two
+ * figures: how much may be in flight, and how fast to send. One instance per subflow; pure, no clock.
+ */
+
+/** What one incoming ACK told, after loss detection has run (draft-ietf-ccwg-bbr, 4.1: delivery rate sample). Reused: copy what you keep. */
+export interface AckSample {
+  nowMs: number;
+  /** Bytes newly delivered by this ACK, cumulatively or by SACK. */
+  deliveredBytes: number;
+  /** Bytes newly marked lost by this ACK. */
+  lostBytes: number;
+  /** In flight before this ACK was processed, and after. */
+  priorInflightBytes: number;
+  inflightBytes: number;
+  /** Round-trip time of the newest segment delivered by this ACK, -1 if none (Karn: retransmitted without timestamps). */
+  rttMs: number;
+  /** Smoothed RTT and lifetime minimum as of now, -1 before the first sample. */
+  srttMs: number;
+  minRttMs: number;
+  /** Delivery rate sample: bytes delivered over the interval, and that interval; intervalMs <= 0 when no valid sample. */
+  sampleDeliveredBytes: number;
+  sampleIntervalMs: number;
+  /** The sample was taken while the sender had too little to send. */
+  sampleAppLimited: boolean;
+  /** Total delivered so far, and the total when the newest delivered segment was sent: round counting by comparison. */
+  totalDeliveredBytes: number;
+  priorDeliveredBytes: number;
+  /** Bytes lost between that segment's sending and now (for the sample's loss rate). */
+  sampleLostBytes: number;
+  /** The peer echoed congestion experienced. */
+  ecnEcho: boolean;
+  /** In flight was at the cwnd since the last ACK (RFC 7661: only then may cwnd grow). */
+  cwndLimited: boolean;
+}
+
+export interface CongestionControl {
+  readonly name: string;
+  /** In-flight limit, bytes, >= 1 MSS. */
+  readonly cwndBytes: number;
+  /** Bytes per second, Infinity when the algorithm does not pace (the engine then paces at 2 x cwnd / srtt in slow start, 1.2 x otherwise). */
+  readonly pacingRateBytesPerSec: number;
+  /** Slow-start threshold for information, Infinity when none. */
+  readonly ssthreshBytes: number;
+  /** A segment or super-segment of `bytes` leaves; `inflightBytes` before it. */
+  onSent(nowMs: number, bytes: number, inflightBytes: number): void;
+  onAck(sample: AckSample): void;
+  /** Fast recovery starts (once per window of data); sample.lostBytes tells how much. Called before onAck of the same ACK. */
+  onRecoveryStart(nowMs: number, inflightBytes: number): void;
+  onRecoveryEnd(nowMs: number): void;
+  /** Retransmission timeout; everything in flight was marked lost. */
+  onRetransmissionTimeout(nowMs: number, inflightBytes: number): void;
+  /** The last reduction was spurious (DSACK, Eifel): undo it. */
+  onSpuriousLoss(nowMs: number): void;
+  /** Sending resumes after an idle period with nothing in flight. */
+  onIdleRestart(nowMs: number, idleMs: number): void;
+  /** The segment size changed (PMTU). */
+  setMss(mssBytes: number): void;
+}
+
+/** What a path already knows, so that a new subflow need not learn it again (RFC 9040). Zero or -1: unknown. */
+export interface PathMemory {
+  minRttMs: number;
+  bandwidthBytesPerSec: number;
+}
+
+export interface CongestionControlOptions {
+  mssBytes: number;
+  initialWindowBytes: number;
+  nowMs: number;
+  memory?: PathMemory;
+}
+
+export type CongestionControlFactory = (options: CongestionControlOptions) => CongestionControl;

@@ -1,0 +1,284 @@
+/**
+ * The surface of the native addon (`src/tun/native/*.c`): system calls and byte work, no policy. Every call is synchronous and
+ * batch-shaped; readiness comes from `watchReadable`. Arguments that are buffers are borrowed until return (except where said);
+ * every offset and length is checked against its buffer and a wrong one throws RangeError. Failed system calls during set-up throw an
+ * Error with `code` (errno name) and `syscall`; on the hot path they are returned as numbers, as each function says.
+ *
+ * Vocabulary: a *super-packet* is one IP packet of up to 64 KB with a segment size beside it: it stands for the segments that
+ * it will be cut into. Handles are opaque, owned by the caller, and closed once; use after close throws TypeError.
+ */
+
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export interface TunHandle {
+  readonly kind: 'tun';
+}
+export interface UdpHandle {
+  readonly kind: 'udp';
+}
+export interface SealerHandle {
+  readonly kind: 'sealer';
+}
+export interface SenderHandle {
+  readonly kind: 'sender';
+}
+export interface OpenTableHandle {
+  readonly kind: 'open-table';
+}
+
+/** Level-triggered readiness through uv_poll. A paused watcher costs nothing; `close` is idempotent. It keeps the event loop alive while active. */
+export interface Watcher {
+  pause(): void;
+  resume(): void;
+  close(): void;
+}
+
+/** A timerfd behind uv_poll, for delays finer than the event loop's millisecond. `arm` replaces an earlier arming. */
+export interface FineTimer {
+  arm(delayMicroseconds: number): void;
+  disarm(): void;
+  close(): void;
+}
+
+export type AeadName = 'aes-256-gcm' | 'chacha20-poly1305';
+
+/** virtio_net_hdr gso_type values, as the kernel's. */
+export const GSO_NONE = 0;
+export const GSO_TCPV4 = 1;
+export const GSO_UDP_L4 = 5;
+export const GSO_TCPV6 = 4;
+/** OR-ed to gso_type when the first segment carries CWR. */
+export const GSO_ECN = 0x80;
+/** Flag in a TUN descriptor: the checksum field holds only the pseudo-header sum. */
+export const VNET_NEEDS_CSUM = 1;
+
+/** int32 fields of one TUN descriptor. */
+export const TUN_DESCRIPTOR_INTS = 8;
+export const TUN_OFFSET = 0;
+export const TUN_LENGTH = 1;
+export const TUN_FLAGS = 2;
+export const TUN_GSO_TYPE = 3;
+export const TUN_GSO_SIZE = 4;
+export const TUN_CSUM_START = 5;
+export const TUN_CSUM_OFFSET = 6;
+export const TUN_HEADER_LENGTH = 7;
+
+/** int32 fields of one receive descriptor. */
+export const RX_DESCRIPTOR_INTS = 16;
+/** RX_KIND_RAW: a datagram that no opener claimed, bytes as received. RX_KIND_PACKET: an opened plaintext, maybe coalesced. */
+export const RX_KIND = 0;
+export const RX_OFFSET = 1;
+export const RX_LENGTH = 2;
+/** Payload bytes of each coalesced TCP segment but the last, or 0 when it is a single packet. */
+export const RX_SEGMENT_BYTES = 3;
+/** How many datagrams this descriptor stands for (>= 1). */
+export const RX_DATAGRAMS = 4;
+/** First byte of the datagram header. */
+export const RX_TYPE = 5;
+export const RX_PATH_ID = 6;
+/** Receiver index as int32 (use >>> 0). */
+export const RX_RECEIVER_INDEX = 7;
+/** Highest packet number among the datagrams: high 16 and low 32 bits. */
+export const RX_PACKET_NUMBER_HIGH = 8;
+export const RX_PACKET_NUMBER_LOW = 9;
+/** Index of the address record (in `addresses`) of the datagrams' source. */
+export const RX_ADDRESS = 10;
+/** Sum of the datagrams' UDP payload bytes. */
+export const RX_WIRE_BYTES = 11;
+/** IP + TCP header bytes of a coalesced super-packet, else 0. */
+export const RX_HEADER_LENGTH = 12;
+export const RX_KIND_RAW = 0;
+export const RX_KIND_PACKET = 1;
+
+/**
+ * Address record, 48 bytes: [0] family 4 or 6, [1] 0, [2..3] port big-endian, [4..19] remote address (IPv4 in the first four),
+ * [20..35] local address the datagram was sent to (or all zero: let the kernel choose), [36..39] interface index little-endian, [40..47] zero.
+ */
+export const ADDRESS_BYTES = 48;
+
+/**
+ * Data datagram: 12 bytes of header, ciphertext, 16 bytes of tag.
+ *
+ *      0        1        2 3 4 5            6 7 8 9 10 11
+ *   +--------+--------+------------------+------------------+
+ *   | type   | pathId | receiverIndex BE | packetNumber BE  |
+ *   +--------+--------+------------------+------------------+
+ *
+ * The header is the AEAD's associated data; the nonce is 3 zero bytes, pathId, 2 zero bytes, packetNumber (48 bits): 12 bytes in all.
+ */
+export const DATA_HEADER_BYTES = 12;
+export const AEAD_TAG_BYTES = 16;
+/** Types that `receive` opens. Any other first byte is handed up raw. */
+export const TYPE_STREAM = 0x10;
+export const TYPE_DATAGRAM = 0x11;
+export const TYPE_CONTROL = 0x12;
+/** Path ids are below this. */
+export const MAX_PATHS = 32;
+
+export interface ReceiveCounters {
+  datagrams: number;
+  bytes: number;
+  /** AEAD tag did not verify. */
+  badTag: number;
+  /** Packet number already seen or older than the window (RFC 6479). */
+  replayed: number;
+  /** Data type with a receiver index that is not in the table, too short, or a path id >= MAX_PATHS. */
+  unknown: number;
+  /** Datagrams that recvmmsg reported as truncated. */
+  truncated: number;
+}
+
+export interface NativeAddon {
+  // ---- TUN ----
+  /** Opens /dev/net/tun as IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking. `offloads`: TUN_F_CSUM|TSO4|TSO6 (else none). `name` may hold "%d". */
+  tunOpen(options: { name: string; offloads: boolean }): TunHandle;
+  tunName(tun: TunHandle): string;
+  tunFd(tun: TunHandle): number;
+  tunClose(tun: TunHandle): void;
+  /**
+   * Reads up to `maxPackets` packets, packet i into arena[i * slotBytes ..]; one TUN descriptor each. slotBytes >= 1600, and >= 65,600 with offloads.
+   * Returns the number read (0: would block), or -errno when the device failed.
+   */
+  tunRead(tun: TunHandle, arena: Uint8Array, slotBytes: number, maxPackets: number, descriptors: Int32Array): number;
+  /** Writes one packet (vnet fields as in a TUN descriptor; csumStart 0: checksums are complete). 0 or -errno. */
+  tunWritePacket(
+    tun: TunHandle,
+    packet: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+  ): number;
+  /**
+   * Writes a TCP super-packet: `header` is the IP + TCP header of the first segment (lengths and checksums are filled in natively);
+   * the payload follows from another buffer. segmentBytes = payload bytes per segment. FIN/PSH in the template belong to the last segment. 0 or -errno.
+   */
+  tunWriteSegments(
+    tun: TunHandle,
+    header: Uint8Array,
+    headerBytes: number,
+    payload: Uint8Array,
+    payloadOffset: number,
+    payloadBytes: number,
+    segmentBytes: number,
+  ): number;
+
+  // ---- UDP ----
+  /**
+   * Non-blocking UDP socket with UDP_GRO, IP(V6)_PKTINFO, ancillary addresses. family 6 is dual-stack unless `ipv6Only`. `device`: SO_BINDTODEVICE.
+   * `mark`: SO_MARK. Buffers are set with SO_*BUFFORCE and fall back to SO_*BUF. Sets IP_MTU_DISCOVER to PMTUDISC_PROBE (DF set, no kernel PMTU cache).
+   */
+  udpOpen(options: {
+    family: 4 | 6;
+    address?: string;
+    port: number;
+    device?: string;
+    mark?: number;
+    receiveBufferBytes: number;
+    sendBufferBytes: number;
+    ipv6Only?: boolean;
+    reusePort?: boolean;
+  }): UdpHandle;
+  /** Local port after bind. */
+  udpPort(udp: UdpHandle): number;
+  udpFd(udp: UdpHandle): number;
+  udpClose(udp: UdpHandle): void;
+  /** Sends one datagram now. Bytes sent, or -errno. */
+  udpSendRaw(udp: UdpHandle, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): number;
+  /** Sends all that is staged on this socket (sendmmsg of UDP_SEGMENT runs). Returns the number of datagrams that the kernel refused (dropped and counted). */
+  udpFlush(udp: UdpHandle): number;
+  /** errno of the last refused send (0 if none since the last call), e.g. ENETUNREACH: a hint that the path is down. */
+  udpLastError(udp: UdpHandle): number;
+
+  // ---- sealing ----
+  /** One key for one direction of one session epoch. The key is copied. */
+  createSealer(options: { aead: AeadName; key: Uint8Array; receiverIndex: number }): SealerHandle;
+  /** Wipes the key. Its senders throw afterwards. */
+  destroySealer(sealer: SealerHandle): void;
+  /**
+   * A sealer on one path: it owns that path's packet number, from 0, so a nonce cannot repeat. A second sender for the same sealer and
+   * pathId throws RangeError.
+   */
+  createSender(udp: UdpHandle, sealer: SealerHandle, pathId: number, address: Uint8Array): SenderHandle;
+  /** Changes where it sends (roaming) or on which socket; the packet number goes on. */
+  senderSetTarget(sender: SenderHandle, udp: UdpHandle, address: Uint8Array): void;
+  /** The packet number that the next datagram will carry. */
+  senderPacketNumber(sender: SenderHandle): number;
+  /**
+   * Cuts a TCP super-segment, finishes each segment's IP and TCP header from the template (lengths, IPv4 id 0 with DF, sequence number,
+   * FIN/PSH only on the last, CWR only on the first, checksums), seals each, and stages the datagrams on the sender's socket.
+   * payloadBytes 0 makes one bare segment. Options are repeated in every segment. Flushes by itself when the stage is full. Returns datagrams made.
+   */
+  sealSegments(
+    sender: SenderHandle,
+    type: number,
+    header: Uint8Array,
+    headerBytes: number,
+    payload: Uint8Array,
+    payloadOffset: number,
+    payloadBytes: number,
+    segmentBytes: number,
+  ): number;
+  /** Seals a whole IP packet as read from the TUN (cut when it is a GSO super-packet, checksum finished when csumStart > 0), or any plaintext with gsoType 0. Returns datagrams made. */
+  sealPacket(
+    sender: SenderHandle,
+    type: number,
+    packet: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+  ): number;
+
+  // ---- opening ----
+  createOpenTable(): OpenTableHandle;
+  /** Adds a receive key under our receiver index, with fresh RFC 6479 windows for its paths. */
+  addOpener(table: OpenTableHandle, options: { receiverIndex: number; aead: AeadName; key: Uint8Array }): void;
+  removeOpener(table: OpenTableHandle, receiverIndex: number): void;
+  closeOpenTable(table: OpenTableHandle): void;
+  /**
+   * Receives a batch (recvmmsg + GRO, `rounds` times at most or until it would block), opens what the table knows, drops what fails (counted), joins runs of
+   * TYPE_STREAM TCP segments of one flow and path whose sequence numbers follow and whose other header bytes and options are identical (up to 64 KB;
+   * joined: first segment's header, then all payloads; PSH/FIN end a run and are OR-ed into that header), and fills descriptors in
+   * order of arrival. `arena` >= 256 KB. Returns the number of descriptors, or -errno.
+   */
+  receive(
+    udp: UdpHandle,
+    table: OpenTableHandle,
+    arena: Uint8Array,
+    descriptors: Int32Array,
+    addresses: Uint8Array,
+    rounds: number,
+  ): number;
+  /** Totals since the table was made. */
+  receiveCounters(table: OpenTableHandle): ReceiveCounters;
+
+  // ---- loop ----
+  watchReadable(handle: TunHandle | UdpHandle, onReadable: () => void): Watcher;
+  createFineTimer(onExpire: () => void): FineTimer;
+
+  // ---- self-knowledge ----
+  /** Nanoseconds per 1400-byte seal of each AEAD, measured once over a few hundred rounds: what this CPU does fastest. */
+  measureAead(): { aes256gcmNs: number; chacha20Poly1305Ns: number };
+}
+
+let loaded: NativeAddon | undefined;
+
+/** The addon, loaded on first use. Throws with what to do when it is not built. */
+export function loadNative(): NativeAddon {
+  if (loaded !== undefined) return loaded;
+  const require = createRequire(import.meta.url);
+  // dist/src/tun/native.js -> project root, where node-gyp-build looks for build/Release and prebuilds/.
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  try {
+    loaded = require('node-gyp-build')(root) as NativeAddon;
+  } catch (cause) {
+    throw new Error('The native addon is not built: run `npm run setup` in the folder of mptunnel.', { cause });
+  }
+  return loaded;
+}

@@ -1,0 +1,112 @@
+/**
+ * The line below the planes. Above it there are IP packets and paths; below it there are sessions, sealing, sockets and carriers.
+ * `LinkLayer` (link-layer.ts) implements it; the planes and the composition root know only these types.
+ */
+
+/** probing: not yet proven; up; suspect: silent for longer than its round trips allow, not to be used while another is up; down: no traffic but probes. */
+export type PathState = 'probing' | 'up' | 'suspect' | 'down';
+
+export interface PathLink {
+  /** Small integer, unique within the peer, the same on both sides, below MAX_PATHS. Chosen by the client, in order of its configuration. */
+  readonly id: number;
+  readonly name: string;
+  readonly state: PathState;
+  /** Smoothed and minimum round trip from path acknowledgements, -1 before the first. */
+  readonly rttMs: number;
+  readonly minRttMs: number;
+  /** 0 .. 1 over the last seconds. */
+  readonly lossRatio: number;
+  /** Bytes per second that the other side acknowledged lately (what was carried, not a capacity), 0 before the first. */
+  readonly deliveryRateBytesPerSec: number;
+  /** Largest inner IP packet that fits into one datagram of this path. */
+  readonly innerMtuBytes: number;
+  /** "address:port" or "[v6]:port"; "" when unknown. */
+  readonly local: string;
+  readonly remote: string;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  /** Sender's duty of SegmentSink.sendSegments, sealed as TYPE_STREAM. Dropped and counted when the path has no keys or socket. */
+  sendSegments(
+    header: Uint8Array,
+    headerBytes: number,
+    payload: Uint8Array,
+    payloadOffset: number,
+    payloadBytes: number,
+    segmentBytes: number,
+  ): void;
+  /** One IP packet of the datagram plane (vnet fields as in a TUN descriptor, 0 when none). False when it had to be dropped. */
+  sendPacket(
+    packet: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+  ): boolean;
+}
+
+export type PeerState = 'connecting' | 'up' | 'down';
+
+export interface PeerLink {
+  readonly name: string;
+  /** base64 */
+  readonly publicKey: string;
+  readonly state: PeerState;
+  /** Why the last attempt failed, for people; "" when it did not. */
+  readonly lastError: string;
+  /** In order of id; a path stays in the list while its configuration (or, on a server, its session) lives. */
+  readonly paths: readonly PathLink[];
+  /** Prefixes that the peer may send from and that are routed to it. */
+  readonly allowedIps: readonly string[];
+}
+
+/** What the link layer tells upwards. Called synchronously from its receive loop; buffers are borrowed until return. */
+export interface LinkObserver {
+  /** An IP/TCP packet of the stream plane, maybe coalesced: header of the first segment, then the payloads; segmentBytes 0 when single. */
+  onStreamPacket(
+    peer: PeerLink,
+    path: PathLink,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    segmentBytes: number,
+    nowMs: number,
+  ): void;
+  /** An IP packet of the datagram plane. */
+  onDatagramPacket(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, length: number, nowMs: number): void;
+  /** The path's state, name or addresses changed. */
+  onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void;
+  onPeerChange(peer: PeerLink, nowMs: number): void;
+  /** After each batch: the planes flush what they hold (acknowledgements, transmissions), then the link layer flushes its sockets. */
+  onBatchEnd(nowMs: number): void;
+}
+
+/** Sees every inner IP packet at the line, for `mptunnel capture`. Super-packets come as they are; the tap cuts them. Borrowed until return. */
+export interface PacketTap {
+  onPacket(
+    direction: 'in' | 'out',
+    path: PathLink,
+    plane: 'stream' | 'datagram',
+    header: Uint8Array,
+    headerOffset: number,
+    headerBytes: number,
+    payload: Uint8Array,
+    payloadOffset: number,
+    payloadBytes: number,
+    segmentBytes: number,
+  ): void;
+}
+
+export interface LinkLayer {
+  readonly peers: readonly PeerLink[];
+  /** Sockets open, handshakes begin. Rejects with LinkError when a socket cannot be had. */
+  start(observer: LinkObserver): Promise<void>;
+  /** Sends what is staged on every socket; call after sending outside of onBatchEnd. */
+  flush(): void;
+  setTap(tap: PacketTap | undefined): void;
+  /** The link watch says that an interface went down, came up, or changed its addresses: paths on it go down or are tried at once. */
+  onInterfaceChange(interfaceName: string, up: boolean): void;
+  /** Says goodbye to peers, closes sockets, wipes keys. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,37 @@
+/** The running tunnel as the control room sees it. `startTunnel` in tunnel.ts makes one. */
+
+import type { TunnelConfig } from './config.js';
+import type { PacketTap, PeerLink } from './link.js';
+import type { TunnelStatus } from './status.js';
+
+export interface Tunnel {
+  status(): TunnelStatus;
+  /** Resolves when every peer with an endpoint is up (handshake done, first path proven); a server: at once. Rejects with TunnelError after timeoutMs, saying why. */
+  ready(timeoutMs: number): Promise<void>;
+  setTap(tap: PacketTap | undefined): void;
+  readonly peers: readonly PeerLink[];
+  /** Takes back routes, rules and addresses, says goodbye to peers, closes devices. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface TunnelLog {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+export interface StartTunnelOptions {
+  config: TunnelConfig;
+  log: TunnelLog;
+}
+
+export type StartTunnel = (options: StartTunnelOptions) => Promise<Tunnel>;
+
+/** An operation on the tunnel failed: `message` tells the user what to do. */
+export class TunnelError extends Error {
+  readonly code: string;
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'TunnelError';
+    this.code = code;
+  }
+}
