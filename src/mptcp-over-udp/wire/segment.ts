@@ -183,7 +183,7 @@ export function createTcpSegment(): TcpSegment {
         checksum: 0,
       },
       addAddr: { echo: false, ipVersion: 4, addressId: 0, address: new Uint8Array(16), port: 0, hmac: new Uint8Array(8) },
-      removeAddrIds: new Uint8Array(16),
+      removeAddrIds: new Uint8Array(37),
       removeAddrCount: 0,
       mpPrio: { backup: false, addressId: -1 },
       mpFail: { dsnHigh: 0, dsnLow: 0 },
