@@ -1,0 +1,357 @@
+/** Reads the configuration of a tunnel from TOML. Every refusal is one line: file, line, key, what is wrong, what to do. */
+
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { parse, TomlError } from 'smol-toml';
+import type { z } from 'zod';
+import { publicKeyOf } from '../crypto/x25519.js';
+import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
+import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
+import {
+  type ConfigDocument,
+  configSchema,
+  DEFAULT_MTU_BYTES,
+  decodeKey,
+  interfaceNameFault,
+  KNOWN_KEYS,
+  PRIVATE_KEY_FAULT,
+} from './config-schema.js';
+import { didYouMean } from './did-you-mean.js';
+import { type KeyPath, lineOfKey } from './toml-lines.js';
+
+export const CONFIG_DIRECTORY = '/etc/mptunnel';
+/** As MAX_PATHS on the wire. */
+const PATHS_MAX_COUNT = 32;
+/** RFC 8200 (5). */
+const IPV6_MINIMUM_MTU_BYTES = 1280;
+
+export type ConfigErrorCode = 'not-found' | 'unreadable' | 'syntax' | 'unknown-key' | 'missing-key' | 'bad-value' | 'conflict' | 'key-file';
+
+/** The message is complete and one line. */
+export class ConfigError extends Error {
+  readonly code: ConfigErrorCode;
+  constructor(code: ConfigErrorCode, message: string, options?: ErrorOptions) {
+    super(message.replaceAll(/\s*\n\s*/g, ' '), options);
+    this.name = 'ConfigError';
+    this.code = code;
+  }
+}
+
+/** Receives one line for each thing that works but should not stay so. */
+export type ConfigWarning = (message: string) => void;
+
+/** The file that a user means: a path, or the NAME of /etc/mptunnel/NAME.toml. */
+export function configPath(nameOrPath: string): string {
+  if (nameOrPath.includes('/') || (existsSync(nameOrPath) && statSync(nameOrPath).isFile())) return resolve(nameOrPath);
+  return resolve(CONFIG_DIRECTORY, nameOrPath.endsWith('.toml') ? nameOrPath : `${nameOrPath}.toml`);
+}
+
+/** Throws ConfigError. */
+export function loadConfig(nameOrPath: string, warn: ConfigWarning = () => {}): TunnelConfig {
+  const file = configPath(nameOrPath);
+  const document = readConfigText(file, nameOrPath);
+  return parseConfig(document, file, warn);
+}
+
+function readConfigText(file: string, asked: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT') {
+      const hint = asked.includes('/') ? 'check the path' : `create it, or give the path of another file (as ./${basename(asked)})`;
+      throw new ConfigError('not-found', `${file}: there is no such file: ${hint}`, { cause });
+    }
+    const reason = code === 'EACCES' ? 'permission denied: run as root' : code === 'EISDIR' ? 'is a folder: name a file in it' : code;
+    throw new ConfigError('unreadable', `${file}: cannot be read: ${reason}`, { cause });
+  }
+}
+
+/** `file` names the document in messages, gives the default interface name, and is the base of private_key_file. Throws ConfigError. */
+export function parseConfig(document: string, file: string, warn: ConfigWarning = () => {}): TunnelConfig {
+  return new ConfigReader(document, file, warn).read();
+}
+
+class ConfigReader {
+  readonly #document: string;
+  readonly #file: string;
+  readonly #warn: ConfigWarning;
+
+  constructor(document: string, file: string, warn: ConfigWarning) {
+    this.#document = document;
+    this.#file = file;
+    this.#warn = warn;
+  }
+
+  read(): TunnelConfig {
+    const raw = this.#parseToml();
+    const result = configSchema.safeParse(raw);
+    if (!result.success) throw this.#schemaError(result.error.issues, raw);
+    const document = result.data;
+    const privateKey = this.#privateKey(document.interface);
+    const name = this.#interfaceName(document.interface.name);
+    this.#checkAddresses(document.interface);
+    const peers = this.#peers(document.peer, privateKey);
+    this.#checkRoles(document);
+    return {
+      interface: {
+        name,
+        privateKey,
+        addresses: document.interface.address.map((address) => formatPrefix(parsePrefix(address)!)),
+        listenPort: document.interface.listen_port,
+        mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
+      },
+      paths: this.#paths(document, name),
+      peers,
+      egress: document.egress && { mode: document.egress.mode ?? 'socket', allow: networks(document.egress.allow) },
+      stream: {
+        scheduler: document.stream?.scheduler ?? 'min-rtt',
+        congestionControl: document.stream?.congestion_control ?? 'bbr',
+        steer: document.stream?.steer ?? 'aggregate',
+      },
+    };
+  }
+
+  #parseToml(): unknown {
+    try {
+      return parse(this.#document);
+    } catch (cause) {
+      if (!(cause instanceof TomlError)) throw cause;
+      const reason = (cause.message.split('\n')[0] ?? '').replace('Invalid TOML document: ', '');
+      throw new ConfigError('syntax', `${this.#file}:${cause.line}: is not valid TOML: ${reason} (column ${cause.column})`, { cause });
+    }
+  }
+
+  #privateKey(table: ConfigDocument['interface']): Uint8Array {
+    const { private_key: inline, private_key_file: keyFile } = table;
+    if (inline !== undefined && keyFile !== undefined)
+      throw this.#error('conflict', ['interface', 'private_key_file'], 'stands beside private_key: keep one of the two');
+    if (keyFile !== undefined) return this.#privateKeyFromFile(keyFile);
+    if (inline === undefined)
+      throw this.#error(
+        'missing-key',
+        ['interface', 'private_key'],
+        'is missing: make one with `mptunnel genkey` (or name private_key_file)',
+      );
+    this.#warnIfWorldReadable(this.#file);
+    return decodeKey(inline)!;
+  }
+
+  #privateKeyFromFile(keyFile: string): Uint8Array {
+    const path = resolve(dirname(this.#file), keyFile);
+    const where: KeyPath = ['interface', 'private_key_file'];
+    let content: string;
+    try {
+      content = readFileSync(path, 'utf8');
+    } catch (cause) {
+      const code = (cause as NodeJS.ErrnoException).code;
+      if (code === 'ENOENT') throw this.#error('key-file', where, `${path} does not exist: make it with \`mptunnel genkey > ${path}\``);
+      throw this.#error('key-file', where, `${path} cannot be read (${code}): run as root, or check its owner`);
+    }
+    const key = decodeKey(content);
+    if (key === undefined) throw this.#error('key-file', where, `${path} ${PRIVATE_KEY_FAULT}`);
+    this.#warnIfWorldReadable(path);
+    return key;
+  }
+
+  #warnIfWorldReadable(path: string): void {
+    const mode = statSync(path, { throwIfNoEntry: false })?.mode ?? 0;
+    if ((mode & 0o004) !== 0) this.#warn(`${path}: everybody on this machine can read this private key: run \`chmod 600 ${path}\``);
+  }
+
+  #interfaceName(written: string | undefined): string {
+    if (written !== undefined) return written;
+    const name = basename(this.#file).replace(/\.toml$/, '');
+    const fault = interfaceNameFault(name);
+    if (fault !== undefined)
+      throw this.#error('missing-key', ['interface', 'name'], `is missing, and the file's name cannot serve: ${fault}`);
+    return name;
+  }
+
+  #checkAddresses(table: ConfigDocument['interface']): void {
+    if (table.address.length === 0)
+      throw this.#error('bad-value', ['interface', 'address'], 'is empty: give at least one, as address = ["10.77.0.2/24"]');
+    const hasIpv6 = table.address.some((address) => parsePrefix(address)!.family === 6);
+    if (hasIpv6 && table.mtu !== undefined && table.mtu < IPV6_MINIMUM_MTU_BYTES)
+      throw this.#error(
+        'bad-value',
+        ['interface', 'mtu'],
+        `must be at least ${IPV6_MINIMUM_MTU_BYTES} for the IPv6 address in \`address\``,
+      );
+    this.#checkUnique(
+      table.address,
+      (address) => formatPrefix(parsePrefix(address)!),
+      (_, address) => this.#error('conflict', ['interface', 'address'], `holds ${address} twice: remove one`),
+    );
+  }
+
+  #peers(tables: ConfigDocument['peer'], privateKey: Uint8Array): PeerConfig[] {
+    if (tables.length === 0) throw this.#error('missing-key', ['peer'], 'is empty: a tunnel needs a [[peer]] with its public_key');
+    const own = Buffer.from(publicKeyOf(privateKey)).toString('base64');
+    const peers = tables.map((table, index) => {
+      if (table.public_key.trim() === own)
+        throw this.#error('conflict', ['peer', index, 'public_key'], 'is the public key of this side: put the key of the other side here');
+      return {
+        name: table.name ?? `peer${index + 1}`,
+        publicKey: decodeKey(table.public_key)!,
+        presharedKey: table.preshared_key === undefined ? undefined : decodeKey(table.preshared_key),
+        endpoint: table.endpoint,
+        allowedIps: networks(table.allowed_ips),
+      };
+    });
+    this.#checkUnique(
+      tables,
+      (table) => table.public_key.trim(),
+      (index) =>
+        this.#error('conflict', ['peer', index, 'public_key'], 'is that of another [[peer]] too: join the two, or correct one key'),
+    );
+    this.#checkUnique(
+      peers,
+      (peer) => peer.name,
+      (index, peer) => this.#error('conflict', ['peer', index, 'name'], `"${peer.name}" is taken by another [[peer]]: choose another`),
+    );
+    this.#checkAllowedIps(peers);
+    return peers;
+  }
+
+  #checkAllowedIps(peers: readonly PeerConfig[]): void {
+    const owners = new Map<string, PeerConfig>();
+    peers.forEach((peer, index) => {
+      if (peer.allowedIps.length === 0)
+        this.#warn(`${this.#file}: peer "${peer.name}" has no allowed_ips: nothing is routed to it, nor accepted from it`);
+      for (const prefix of peer.allowedIps) {
+        const owner = owners.get(prefix);
+        if (owner !== undefined && owner !== peer)
+          throw this.#error(
+            'conflict',
+            ['peer', index, 'allowed_ips'],
+            `${prefix} belongs to peer "${owner.name}" already: a prefix has one peer`,
+          );
+        owners.set(prefix, peer);
+      }
+    });
+  }
+
+  #checkRoles(document: ConfigDocument): void {
+    const isClient = document.peer.some((peer) => peer.endpoint !== undefined);
+    if (document.interface.listen_port === undefined && !isClient)
+      throw this.#error(
+        'missing-key',
+        ['interface', 'listen_port'],
+        'is missing and no [[peer]] has an endpoint: a server needs listen_port, a client needs endpoint',
+      );
+    if (!isClient && document.path !== undefined && document.path.length > 0)
+      this.#warn(`${this.#file}: [[path]] has no effect: no [[peer]] has an endpoint, and a server answers each path where it comes from`);
+  }
+
+  #paths(document: ConfigDocument, tunnelName: string): PathConfig[] {
+    const tables = document.path ?? [];
+    if (tables.length > PATHS_MAX_COUNT)
+      throw this.#error('bad-value', ['path', PATHS_MAX_COUNT], `is one more than the ${PATHS_MAX_COUNT} that a tunnel can have`);
+    this.#checkUnique(
+      tables,
+      (table) => table.name,
+      (index, table) => this.#error('conflict', ['path', index, 'name'], `"${table.name}" is taken by another [[path]]: choose another`),
+    );
+    this.#checkUnique(
+      tables,
+      (table) => `${table.interface ?? ''} ${table.address ?? ''}`,
+      (index, table) =>
+        this.#error(
+          'conflict',
+          ['path', index],
+          `"${table.name}" leaves by the same interface and address as another [[path]]: each needs an uplink of its own`,
+        ),
+    );
+    tables.forEach((table, index) => {
+      if (table.interface === tunnelName)
+        throw this.#error(
+          'conflict',
+          ['path', index, 'interface'],
+          `"${tunnelName}" is the tunnel itself: name the interface of an uplink`,
+        );
+    });
+    const isClient = document.peer.some((peer) => peer.endpoint !== undefined);
+    if (tables.length === 0 && isClient) return [{ name: 'default', interface: undefined, address: undefined }];
+    return tables.map(({ name, interface: device, address }) => ({ name, interface: device, address }));
+  }
+
+  #checkUnique<T>(items: readonly T[], key: (item: T) => string, error: (index: number, item: T) => ConfigError): void {
+    const seen = new Set<string>();
+    items.forEach((item, index) => {
+      if (seen.has(key(item))) throw error(index, item);
+      seen.add(key(item));
+    });
+  }
+
+  /** An unknown key goes first: it is often the reason why another is missing. */
+  #schemaError(issues: readonly z.core.$ZodIssue[], raw: unknown): ConfigError {
+    const issue = issues.find((candidate) => candidate.code === 'unrecognized_keys') ?? issues[0]!;
+    const path = issue.path as KeyPath;
+    if (issue.code === 'unrecognized_keys') return this.#unknownKey(path, issue.keys[0]!);
+    const value = valueAt(raw, path);
+    if (value === undefined) return this.#error('missing-key', path, `is missing${missingHint(path)}`);
+    if (issue.code === 'invalid_type') return this.#error('bad-value', path, typeFault(issue.expected, value, path));
+    if (issue.code === 'invalid_value')
+      return this.#error('bad-value', path, `must be ${issue.values.map((option) => `"${String(option)}"`).join(' or ')}`);
+    return this.#error('bad-value', path, issue.message);
+  }
+
+  #unknownKey(table: KeyPath, key: string): ConfigError {
+    const known = KNOWN_KEYS[String(table[0] ?? '')] ?? [];
+    const suggestion = didYouMean(key, known);
+    const what =
+      suggestion === undefined ? `is not known here: known are ${known.join(', ')}` : `is not known: did you mean "${suggestion}"?`;
+    return this.#error('unknown-key', [...table, key], what);
+  }
+
+  #error(code: ConfigErrorCode, path: KeyPath, what: string): ConfigError {
+    const line = lineOfKey(this.#document, path);
+    return new ConfigError(code, `${this.#file}${line === undefined ? '' : `:${line}`}: ${describe(path)} ${what}`);
+  }
+}
+
+function networks(prefixes: readonly string[] | undefined): string[] {
+  return [...new Set((prefixes ?? []).map((prefix) => formatPrefix(networkOf(parsePrefix(prefix)!))))];
+}
+
+/** ["peer", 1, "public_key"] -> `[[peer]] 2: public_key`. */
+function describe(path: KeyPath): string {
+  const [table, second, third] = path;
+  if (table === 'path' || table === 'peer') {
+    if (second === undefined) return `[[${table}]]`;
+    return `[[${table}]] ${Number(second) + 1}${third === undefined ? '' : `: ${third}`}`;
+  }
+  if (second !== undefined) return `[${table}] ${second}`;
+  return table !== undefined && Object.hasOwn(KNOWN_KEYS, String(table)) ? `[${table}]` : `${table}`;
+}
+
+function valueAt(raw: unknown, path: KeyPath): unknown {
+  return path.reduce<unknown>((value, key) => (value as Record<string | number, unknown> | undefined)?.[key], raw);
+}
+
+function missingHint(path: KeyPath): string {
+  const hints: Record<string, string> = {
+    interface: ': every configuration begins with it',
+    peer: ': a tunnel needs one, with the public_key of the other side',
+    'interface.address': ': give the address inside the tunnel, as address = ["10.77.0.2/24"]',
+    'path.name': ': give the uplink a name, as name = "dsl"',
+    'peer.public_key': ": print the other side's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
+  };
+  return hints[path.filter((part) => typeof part === 'string').join('.')] ?? '';
+}
+
+function typeFault(expected: string, value: unknown, path: KeyPath): string {
+  if (path.length === 1 && expected === 'array') return `must be written with double brackets: [[${path[0]}]]`;
+  if (path.length === 1 && expected === 'object') return `must be a table with single brackets: [${path[0]}]`;
+  if (expected === 'array') return `must be a list: ["${String(value)}"]`;
+  if (expected === 'string') return `must be text in quotes, not ${describeType(value)}`;
+  if (expected === 'number') return `must be a number without quotes, not ${describeType(value)}`;
+  return `must be ${expected}, not ${describeType(value)}`;
+}
+
+function describeType(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'a table';
+  return typeof value === 'string' ? `"${value}"` : `${String(value)}`;
+}

@@ -1,0 +1,132 @@
+/** Shape of a configuration file: names, types and the form of single values. What values mean to one another is checked in config-file.ts. */
+
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { parseKey } from '../crypto/keys.js';
+import { parsePrefix } from '../tun/ip-prefix.js';
+
+export const NAME_MAX_CHARACTERS = 32;
+/** IFNAMSIZ less its NUL. */
+export const INTERFACE_NAME_MAX_BYTES = 15;
+export const DEFAULT_MTU_BYTES = 1420;
+
+/** undefined when `value` is no key; the fault is worded here, where the key's place in the file is known. */
+export function decodeKey(value: string): Uint8Array | undefined {
+  try {
+    return parseKey(value, 'key');
+  } catch {
+    return undefined;
+  }
+}
+
+/** A string with a check that returns what is wrong with it, or undefined. */
+const text = (fault: (value: string) => string | undefined) =>
+  z.string().superRefine((value, context) => {
+    const message = fault(value);
+    if (message !== undefined) context.addIssue({ code: 'custom', message });
+  });
+
+const integer = (minimum: number, maximum: number) =>
+  z.number().superRefine((value, context) => {
+    if (!Number.isInteger(value) || value < minimum || value > maximum)
+      context.addIssue({ code: 'custom', message: `must be a whole number from ${minimum} to ${maximum}, not ${value}` });
+  });
+
+export const PRIVATE_KEY_FAULT = 'is not a key (32 bytes in base64, 44 characters): make one with `mptunnel genkey`';
+const privateKey = text((value) => (decodeKey(value) === undefined ? PRIVATE_KEY_FAULT : undefined));
+const publicKey = text((value) =>
+  decodeKey(value) === undefined
+    ? "is not a key (32 bytes in base64, 44 characters): print the peer's with `mptunnel pubkey < ITS_PRIVATE_KEY` there"
+    : undefined,
+);
+const presharedKey = text((value) =>
+  decodeKey(value) === undefined
+    ? 'is not a key (32 bytes in base64, 44 characters): make one with `mptunnel genpsk` and give it to both sides'
+    : undefined,
+);
+
+export function interfaceNameFault(value: string): string | undefined {
+  if (value === '') return 'is empty';
+  if (Buffer.byteLength(value) > INTERFACE_NAME_MAX_BYTES)
+    return `"${value}" is longer than the ${INTERFACE_NAME_MAX_BYTES} characters that Linux allows`;
+  if (!/^[A-Za-z0-9_.@=+-]+$/.test(value) || value === '.' || value === '..' || value.startsWith('-'))
+    return `"${value}" is no name of a network interface: use letters, digits, "-", "_" and "."`;
+  return undefined;
+}
+
+const name = text((value) => {
+  if (value === '') return 'is empty';
+  if (value.length > NAME_MAX_CHARACTERS) return `"${value}" is longer than ${NAME_MAX_CHARACTERS} characters`;
+  return /^[\w.-]+$/.test(value) ? undefined : `"${value}" may hold only letters, digits, "-", "_" and "."`;
+});
+
+const prefix = text((value) =>
+  parsePrefix(value) === undefined ? `"${value}" is no IP prefix: write it as 198.51.100.0/24 or 2001:db8::/32` : undefined,
+);
+const interfaceAddress = text((value) =>
+  parsePrefix(value) === undefined ? `"${value}" is no address: write it with its prefix length, as 10.77.0.2/24 or fd77::2/64` : undefined,
+);
+const address = text((value) =>
+  isIP(value) === 0 || value.includes('%') ? `"${value}" is no IP address (write it without a prefix length)` : undefined,
+);
+
+/** "host:port" or "[v6]:port" taken apart, or undefined. */
+export function parseEndpoint(value: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(value);
+  if (match === null) return undefined;
+  const [, bracketed, plain, digits] = match;
+  const port = Number(digits);
+  if (port < 1 || port > 65_535) return undefined;
+  if (bracketed !== undefined) return isIP(bracketed) === 6 ? { host: bracketed, port } : undefined;
+  const host = plain ?? '';
+  const looksNumeric = /^[\d.]+$/.test(host);
+  const valid = looksNumeric ? isIP(host) === 4 : /^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$/.test(host);
+  return valid ? { host, port } : undefined;
+}
+
+const endpoint = text((value) =>
+  parseEndpoint(value) === undefined
+    ? `"${value}" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180`
+    : undefined,
+);
+
+export const configSchema = z.strictObject({
+  interface: z.strictObject({
+    name: text(interfaceNameFault).optional(),
+    private_key: privateKey.optional(),
+    private_key_file: z.string().optional(),
+    address: z.array(interfaceAddress),
+    listen_port: integer(1, 65_535).optional(),
+    mtu: integer(576, 65_535).optional(),
+  }),
+  path: z.array(z.strictObject({ name, interface: text(interfaceNameFault).optional(), address: address.optional() })).optional(),
+  peer: z.array(
+    z.strictObject({
+      name: name.optional(),
+      public_key: publicKey,
+      preshared_key: presharedKey.optional(),
+      endpoint: endpoint.optional(),
+      allowed_ips: z.array(prefix).optional(),
+    }),
+  ),
+  egress: z.strictObject({ mode: z.enum(['socket']).optional(), allow: z.array(prefix).optional() }).optional(),
+  stream: z
+    .strictObject({
+      scheduler: z.enum(['min-rtt']).optional(),
+      congestion_control: z.enum(['bbr', 'cubic']).optional(),
+      steer: z.enum(['aggregate', 'datagram']).optional(),
+    })
+    .optional(),
+});
+
+export type ConfigDocument = z.infer<typeof configSchema>;
+
+/** Keys that a table of the document knows, by the table's name ("" is the document). */
+export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
+  '': Object.keys(configSchema.shape),
+  interface: Object.keys(configSchema.shape.interface.shape),
+  path: Object.keys(configSchema.shape.path.unwrap().element.shape),
+  peer: Object.keys(configSchema.shape.peer.element.shape),
+  egress: Object.keys(configSchema.shape.egress.unwrap().shape),
+  stream: Object.keys(configSchema.shape.stream.unwrap().shape),
+};

@@ -1,0 +1,249 @@
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { type ConfigError, configPath, loadConfig, parseConfig } from '../../src/tunnel/config-file.js';
+import { lineOfKey } from '../../src/tunnel/toml-lines.js';
+
+const PRIVATE = 'YAnwFRZZXAnVRXB0fEMfnNFHnUVBVEJrgYNyg15JQGM=';
+const OWN_PUBLIC = 'R0IhQ3c/fQfNdIL68H5ya1gHThbLkMf+t1RHFnOXMBk=';
+const PUBLIC = 'xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=';
+const FILE = '/nowhere/mpt0.toml';
+
+const INTERFACE = `[interface]\nprivate_key = "${PRIVATE}"\naddress = ["10.77.0.2/24"]\n`;
+const PEER = `[[peer]]\npublic_key = "${PUBLIC}"\nendpoint = "203.0.113.1:5180"\nallowed_ips = ["198.51.100.0/24"]\n`;
+
+const FULL = `
+[interface]
+name = "bond0"
+private_key = "${PRIVATE}"
+address = ["10.77.0.2/24", "FD77:0::2/64"]
+listen_port = 5180
+mtu = 1400
+[[path]]
+name = "dsl"
+interface = "wan0"
+[[path]]
+name = "lte"
+interface = "wan1"
+address = "10.90.0.1"
+[[peer]]
+name = "vps"
+public_key = "${PUBLIC}"
+preshared_key = "${PUBLIC}"
+endpoint = "[2001:db8::1]:5180"
+allowed_ips = ["198.51.100.77/24", "0.0.0.0/0", "::/0"]
+[egress]
+mode = "socket"
+allow = ["10.0.0.0/8"]
+[stream]
+scheduler = "min-rtt"
+congestion_control = "cubic"
+steer = "datagram"
+`;
+
+function refusal(document: string, file = FILE): ConfigError {
+  try {
+    parseConfig(document, file);
+  } catch (error) {
+    return error as ConfigError;
+  }
+  throw new Error('was accepted');
+}
+
+t.test('every key of the format reaches the configuration, prefixes in canonical form', async (t) => {
+  const config = parseConfig(FULL, FILE);
+  t.same(config.interface, {
+    name: 'bond0',
+    privateKey: new Uint8Array(Buffer.from(PRIVATE, 'base64')),
+    addresses: ['10.77.0.2/24', 'fd77::2/64'],
+    listenPort: 5180,
+    mtuBytes: 1400,
+  });
+  t.same(config.paths, [
+    { name: 'dsl', interface: 'wan0', address: undefined },
+    { name: 'lte', interface: 'wan1', address: '10.90.0.1' },
+  ]);
+  const key = new Uint8Array(Buffer.from(PUBLIC, 'base64'));
+  t.same(config.peers, [
+    {
+      name: 'vps',
+      publicKey: key,
+      presharedKey: key,
+      endpoint: '[2001:db8::1]:5180',
+      allowedIps: ['198.51.100.0/24', '0.0.0.0/0', '::/0'],
+    },
+  ]);
+  t.same(config.egress, { mode: 'socket', allow: ['10.0.0.0/8'] });
+  t.same(config.stream, { scheduler: 'min-rtt', congestionControl: 'cubic', steer: 'datagram' });
+});
+
+t.test('defaults: name of the file, MTU 1420, one automatic path for a client, no egress', async (t) => {
+  const config = parseConfig(INTERFACE + PEER, FILE);
+  t.equal(config.interface.name, 'mpt0');
+  t.equal(config.interface.mtuBytes, 1420);
+  t.equal(config.interface.listenPort, undefined);
+  t.same(config.paths, [{ name: 'default', interface: undefined, address: undefined }]);
+  t.equal(config.peers[0]?.name, 'peer1');
+  t.equal(config.egress, undefined);
+  t.same(config.stream, { scheduler: 'min-rtt', congestionControl: 'bbr', steer: 'aggregate' });
+});
+
+t.test('a server has no path of its own', async (t) => {
+  const config = parseConfig(`${INTERFACE}listen_port = 5180\n[[peer]]\npublic_key = "${PUBLIC}"\nallowed_ips = ["10.77.0.3"]\n`, FILE);
+  t.same(config.paths, []);
+  t.same(config.peers[0]?.allowedIps, ['10.77.0.3/32']);
+});
+
+const MESSAGES = [
+  'no interface: [missing-key] /nowhere/mpt0.toml: [interface] is missing: every configuration begins with it',
+  'no peer: [missing-key] /nowhere/mpt0.toml: [[peer]] is missing: a tunnel needs one, with the public_key of the other side',
+  'empty file: [missing-key] /nowhere/mpt0.toml: [interface] is missing: every configuration begins with it',
+  'not TOML: [syntax] /nowhere/mpt0.toml:1: is not valid TOML: illegal character in key (column 11)',
+  'key twice: [syntax] /nowhere/mpt0.toml:4: is not valid TOML: trying to redefine an already defined table or value (column 1)',
+  'unknown table: [unknown-key] /nowhere/mpt0.toml:8: pears is not known here: known are interface, path, peer, egress, stream',
+  'unknown table without a likeness: [unknown-key] /nowhere/mpt0.toml:8: zebra is not known here: known are interface, path, peer, egress, stream',
+  'WireGuard spelling: [unknown-key] /nowhere/mpt0.toml:2: [interface] PrivateKey is not known: did you mean "private_key"?',
+  'typing error in the second peer: [unknown-key] /nowhere/mpt0.toml:9: [[peer]] 2: pubic_key is not known: did you mean "public_key"?',
+  'private key missing: [missing-key] /nowhere/mpt0.toml:1: [interface] private_key is missing: make one with `mptunnel genkey` (or name private_key_file)',
+  'private key and file: [conflict] /nowhere/mpt0.toml:4: [interface] private_key_file stands beside private_key: keep one of the two',
+  'private key file missing: [key-file] /nowhere/mpt0.toml:2: [interface] private_key_file /nowhere/key does not exist: make it with `mptunnel genkey > /nowhere/key`',
+  'private key too short: [bad-value] /nowhere/mpt0.toml:2: [interface] private_key is not a key (32 bytes in base64, 44 characters): make one with `mptunnel genkey`',
+  'private key is a number: [bad-value] /nowhere/mpt0.toml:2: [interface] private_key must be text in quotes, not 5',
+  'own public key: [conflict] /nowhere/mpt0.toml:5: [[peer]] 1: public_key is the public key of this side: put the key of the other side here',
+  "public key missing: [missing-key] /nowhere/mpt0.toml:4: [[peer]] 1: public_key is missing: print the other side's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
+  "public key not base64: [bad-value] /nowhere/mpt0.toml:5: [[peer]] 1: public_key is not a key (32 bytes in base64, 44 characters): print the peer's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
+  'preshared key too long: [bad-value] /nowhere/mpt0.toml:8: [[peer]] 1: preshared_key is not a key (32 bytes in base64, 44 characters): make one with `mptunnel genpsk` and give it to both sides',
+  'two peers with one key: [conflict] /nowhere/mpt0.toml:9: [[peer]] 2: public_key is that of another [[peer]] too: join the two, or correct one key',
+  'two peers with one prefix: [conflict] /nowhere/mpt0.toml:11: [[peer]] 2: allowed_ips 198.51.100.0/24 belongs to peer "peer1" already: a prefix has one peer',
+  'two peers with one name: [conflict] /nowhere/mpt0.toml:13: [[peer]] 2: name "a" is taken by another [[peer]]: choose another',
+  'neither listen_port nor endpoint: [missing-key] /nowhere/mpt0.toml:1: [interface] listen_port is missing and no [[peer]] has an endpoint: a server needs listen_port, a client needs endpoint',
+  'endpoint without a port: [bad-value] /nowhere/mpt0.toml:6: [[peer]] 1: endpoint "203.0.113.1" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180',
+  'endpoint with a bad port: [bad-value] /nowhere/mpt0.toml:6: [[peer]] 1: endpoint "203.0.113.1:70000" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180',
+  'endpoint with bare IPv6: [bad-value] /nowhere/mpt0.toml:6: [[peer]] 1: endpoint "2001:db8::1:5180" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180',
+  'endpoint with a broken IPv4: [bad-value] /nowhere/mpt0.toml:6: [[peer]] 1: endpoint "203.0.113:5180" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180',
+  'address missing: [missing-key] /nowhere/mpt0.toml:1: [interface] address is missing: give the address inside the tunnel, as address = ["10.77.0.2/24"]',
+  'address not a list: [bad-value] /nowhere/mpt0.toml:3: [interface] address must be a list: ["10.77.0.2/24"]',
+  'address empty: [bad-value] /nowhere/mpt0.toml:3: [interface] address is empty: give at least one, as address = ["10.77.0.2/24"]',
+  'address out of range: [bad-value] /nowhere/mpt0.toml:3: [interface] address "10.77.0.2/33" is no address: write it with its prefix length, as 10.77.0.2/24 or fd77::2/64',
+  'address twice: [conflict] /nowhere/mpt0.toml:3: [interface] address holds fd77:0::2/64 twice: remove one',
+  'allowed_ips with a host name: [bad-value] /nowhere/mpt0.toml:7: [[peer]] 1: allowed_ips "example.org" is no IP prefix: write it as 198.51.100.0/24 or 2001:db8::/32',
+  'listen_port zero: [bad-value] /nowhere/mpt0.toml:4: [interface] listen_port must be a whole number from 1 to 65535, not 0',
+  'listen_port in quotes: [bad-value] /nowhere/mpt0.toml:4: [interface] listen_port must be a number without quotes, not "5180"',
+  'mtu too small for IPv6: [bad-value] /nowhere/mpt0.toml:4: [interface] mtu must be at least 1280 for the IPv6 address in `address`',
+  'interface name too long: [bad-value] /nowhere/mpt0.toml:4: [interface] name "a-very-long-name" is longer than the 15 characters that Linux allows',
+  'interface name with a slash: [bad-value] /nowhere/mpt0.toml:4: [interface] name "a/b" is no name of a network interface: use letters, digits, "-", "_" and "."',
+  'path with single brackets: [bad-value] /nowhere/mpt0.toml:4: [[path]] must be written with double brackets: [[path]]',
+  'path without a name: [missing-key] /nowhere/mpt0.toml:4: [[path]] 1: name is missing: give the uplink a name, as name = "dsl"',
+  'path name too long: [bad-value] /nowhere/mpt0.toml:5: [[path]] 1: name "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is longer than 32 characters',
+  'path names equal: [conflict] /nowhere/mpt0.toml:8: [[path]] 2: name "dsl" is taken by another [[path]]: choose another',
+  'paths on one uplink: [conflict] /nowhere/mpt0.toml:7: [[path]] 2 "b" leaves by the same interface and address as another [[path]]: each needs an uplink of its own',
+  'path through the tunnel: [conflict] /nowhere/mpt0.toml:6: [[path]] 1: interface "mpt0" is the tunnel itself: name the interface of an uplink',
+  'path address with a length: [bad-value] /nowhere/mpt0.toml:6: [[path]] 1: address "10.90.0.1/24" is no IP address (write it without a prefix length)',
+  'unknown egress mode: [bad-value] /nowhere/mpt0.toml:9: [egress] mode must be "socket"',
+  'unknown congestion control: [bad-value] /nowhere/mpt0.toml:9: [stream] congestion_control must be "bbr" or "cubic"',
+];
+
+t.test('each refusal is one line with a stable code', async (t) => {
+  const path = (lines: string): string => `${INTERFACE}[[path]]\n${lines}${PEER}`;
+  const cases: Record<string, string> = {
+    'no interface': PEER,
+    'no peer': INTERFACE,
+    'empty file': '',
+    'not TOML': '[interface\n',
+    'key twice': `${INTERFACE}address = []\n${PEER}`,
+    'unknown table': `${INTERFACE}${PEER}[pears]\n`,
+    'unknown table without a likeness': `${INTERFACE}${PEER}[zebra]\n`,
+    'WireGuard spelling': `[interface]\nPrivateKey = "${PRIVATE}"\naddress = ["10.77.0.2/24"]\n${PEER}`,
+    'typing error in the second peer': `${INTERFACE}${PEER}[[peer]]\npubic_key = "${PUBLIC}"\n`,
+    'private key missing': `[interface]\naddress = ["10.77.0.2/24"]\n${PEER}`,
+    'private key and file': `${INTERFACE}private_key_file = "key"\n${PEER}`,
+    'private key file missing': `[interface]\nprivate_key_file = "key"\naddress = ["10.77.0.2/24"]\n${PEER}`,
+    'private key too short': `[interface]\nprivate_key = "abcd"\naddress = ["10.77.0.2/24"]\n${PEER}`,
+    'private key is a number': `[interface]\nprivate_key = 5\naddress = ["10.77.0.2/24"]\n${PEER}`,
+    'own public key': `${INTERFACE}[[peer]]\npublic_key = "${OWN_PUBLIC}"\nendpoint = "203.0.113.1:5180"\n`,
+    'public key missing': `${INTERFACE}[[peer]]\nendpoint = "203.0.113.1:5180"\n`,
+    'public key not base64': `${INTERFACE}[[peer]]\npublic_key = "${PUBLIC.replace('x', '!')}"\n`,
+    'preshared key too long': `${INTERFACE}${PEER}preshared_key = "${PUBLIC}AA"\n`,
+    'two peers with one key': `${INTERFACE}${PEER}${PEER}`,
+    'two peers with one prefix': `${INTERFACE}${PEER}${PEER.replace(PUBLIC, PRIVATE)}`,
+    'two peers with one name': `${INTERFACE}${PEER}name = "a"\n${PEER.replace(PUBLIC, PRIVATE)}name = "a"\n`,
+    'neither listen_port nor endpoint': `${INTERFACE}[[peer]]\npublic_key = "${PUBLIC}"\n`,
+    'endpoint without a port': `${INTERFACE}${PEER.replace(':5180', '')}`,
+    'endpoint with a bad port': `${INTERFACE}${PEER.replace(':5180', ':70000')}`,
+    'endpoint with bare IPv6': `${INTERFACE}${PEER.replace('203.0.113.1', '2001:db8::1')}`,
+    'endpoint with a broken IPv4': `${INTERFACE}${PEER.replace('203.0.113.1', '203.0.113')}`,
+    'address missing': `[interface]\nprivate_key = "${PRIVATE}"\n${PEER}`,
+    'address not a list': `[interface]\nprivate_key = "${PRIVATE}"\naddress = "10.77.0.2/24"\n${PEER}`,
+    'address empty': `[interface]\nprivate_key = "${PRIVATE}"\naddress = []\n${PEER}`,
+    'address out of range': `[interface]\nprivate_key = "${PRIVATE}"\naddress = ["10.77.0.2/33"]\n${PEER}`,
+    'address twice': `[interface]\nprivate_key = "${PRIVATE}"\naddress = ["fd77::2/64", "fd77:0::2/64"]\n${PEER}`,
+    'allowed_ips with a host name': `${INTERFACE}${PEER.replace('198.51.100.0/24', 'example.org')}`,
+    'listen_port zero': `${INTERFACE}listen_port = 0\n${PEER}`,
+    'listen_port in quotes': `${INTERFACE}listen_port = "5180"\n${PEER}`,
+    'mtu too small for IPv6': `[interface]\nprivate_key = "${PRIVATE}"\naddress = ["fd77::2/64"]\nmtu = 1279\n${PEER}`,
+    'interface name too long': `${INTERFACE}name = "a-very-long-name"\n${PEER}`,
+    'interface name with a slash': `${INTERFACE}name = "a/b"\n${PEER}`,
+    'path with single brackets': `${INTERFACE}[path]\nname = "dsl"\n${PEER}`,
+    'path without a name': path('interface = "wan0"\n'),
+    'path name too long': path(`name = "${'x'.repeat(33)}"\n`),
+    'path names equal': path('name = "dsl"\ninterface = "wan0"\n[[path]]\nname = "dsl"\ninterface = "wan1"\n'),
+    'paths on one uplink': path('name = "a"\ninterface = "wan0"\n[[path]]\nname = "b"\ninterface = "wan0"\n'),
+    'path through the tunnel': path('name = "a"\ninterface = "mpt0"\n'),
+    'path address with a length': path('name = "a"\naddress = "10.90.0.1/24"\n'),
+    'unknown egress mode': `${INTERFACE}${PEER}[egress]\nmode = "tun"\n`,
+    'unknown congestion control': `${INTERFACE}${PEER}[stream]\ncongestion_control = "reno"\n`,
+  };
+  const lines = Object.entries(cases).map(([name, document]) => {
+    const error = refusal(document);
+    t.equal(error.name, 'ConfigError', name);
+    t.notMatch(error.message, /\n/, `${name}: one line`);
+    t.ok(error.message.startsWith(FILE), `${name}: names the file`);
+    t.notMatch(error.message, PRIVATE, `${name}: keeps the private key to itself`);
+    return `${name}: [${error.code}] ${error.message}`;
+  });
+  t.same(lines, MESSAGES);
+});
+
+t.test('the file name must serve as interface name when none is given', async (t) => {
+  t.match(refusal(INTERFACE + PEER, '/tmp/a-name-beyond-fifteen.toml').message, /name is missing, and the file's name cannot serve/);
+});
+
+t.test('a name means /etc/mptunnel/NAME.toml, a path or an existing file means itself', async (t) => {
+  t.equal(configPath('home-that-is-not-here'), '/etc/mptunnel/home-that-is-not-here.toml');
+  t.equal(configPath('./home.toml'), join(process.cwd(), 'home.toml'));
+  const error = t.throws(() => loadConfig('home-that-is-not-here')) as unknown as ConfigError;
+  t.equal(error.code, 'not-found');
+  t.match(error.message, '/etc/mptunnel/home-that-is-not-here.toml: there is no such file');
+});
+
+t.test('private_key_file is taken relative to the configuration, and a warning names one that everybody can read', async (t) => {
+  const folder = t.testdir({ 'mpt1.toml': `[interface]\nprivate_key_file = "keys/own"\naddress = ["10.77.0.2/24"]\n${PEER}` });
+  mkdirSync(join(folder, 'keys'));
+  writeFileSync(join(folder, 'keys/own'), `${PRIVATE}\n`, { mode: 0o600 });
+  const warnings: string[] = [];
+  const config = loadConfig(join(folder, 'mpt1.toml'), (message) => warnings.push(message));
+  t.equal(Buffer.from(config.interface.privateKey).toString('base64'), PRIVATE);
+  t.equal(config.interface.name, 'mpt1');
+  t.same(warnings, []);
+  chmodSync(join(folder, 'keys/own'), 0o644);
+  loadConfig(join(folder, 'mpt1.toml'), (message) => warnings.push(message));
+  t.match(warnings, [/keys\/own: everybody on this machine can read this private key: run `chmod 600/]);
+  writeFileSync(join(folder, 'keys/own'), 'no key');
+  t.throws(() => loadConfig(join(folder, 'mpt1.toml')), { code: 'key-file', message: /keys\/own is not a key/ });
+});
+
+t.test('a peer without allowed_ips and a path on a server are pointed out', async (t) => {
+  const warnings: string[] = [];
+  parseConfig(`${INTERFACE}listen_port = 1\n[[path]]\nname = "a"\n[[peer]]\npublic_key = "${PUBLIC}"\n`, FILE, (line) =>
+    warnings.push(line),
+  );
+  t.match(warnings, [/peer "peer1" has no allowed_ips/, /\[\[path\]\] has no effect/]);
+});
+
+t.test('lines of keys: text inside multi-line strings is no key, an absent key has the line of its table', async (t) => {
+  const document = '[a]\nx = """\ny = 1\n"""\ny = 2\n[[b]]\nz = 1\n[[b]]\nz = 2\n';
+  t.equal(lineOfKey(document, ['a', 'y']), 5);
+  t.equal(lineOfKey(document, ['b', 1, 'z']), 9);
+  t.equal(lineOfKey(document, ['b', 1, 'absent']), 8);
+  t.equal(lineOfKey(document, ['c', 'd']), undefined);
+});
