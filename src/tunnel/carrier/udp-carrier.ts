@@ -1,0 +1,87 @@
+/**
+ * One UDP socket, bound as a path asks for, that may be missing for a while: a device that is not there yet, an address that is not configured
+ * yet. Opening again replaces the socket; who sends on it asks for `handle` anew.
+ */
+
+import type { NativeAddon, UdpHandle, Watcher } from '../../tun/native.js';
+
+const BUFFER_BYTES = 8 * 1024 * 1024;
+
+export interface UdpCarrierOptions {
+  family: 4 | 6;
+  /** 0: the kernel chooses. */
+  port: number;
+  address: string | undefined;
+  device: string | undefined;
+  mark: number | undefined;
+}
+
+/** Error codes after which the same socket can never send again: its device is another one now, or gone. */
+const DEAD_SOCKET_CODES: ReadonlySet<string> = new Set(['ENODEV', 'ENXIO', 'EBADF']);
+
+export class UdpCarrier {
+  readonly options: UdpCarrierOptions;
+  readonly #native: NativeAddon;
+  readonly #onReadable: (carrier: UdpCarrier) => void;
+  #handle: UdpHandle | undefined;
+  #watcher: Watcher | undefined;
+  #port = 0;
+  /** Why there is no socket, or why it refused the last send: an errno name, "" when all is well. */
+  lastErrorCode = '';
+  /** Something is staged since the last flush. The owner of the carrier keeps it. */
+  dirty = false;
+  refusedDatagrams = 0;
+
+  constructor(native: NativeAddon, options: UdpCarrierOptions, onReadable: (carrier: UdpCarrier) => void) {
+    this.#native = native;
+    this.options = options;
+    this.#onReadable = onReadable;
+  }
+
+  get handle(): UdpHandle | undefined {
+    return this.#handle;
+  }
+
+  /** Local port, 0 without a socket. */
+  get port(): number {
+    return this.#port;
+  }
+
+  /** The socket is gone for good and must be opened again. */
+  get needsReopen(): boolean {
+    return this.#handle === undefined || DEAD_SOCKET_CODES.has(this.lastErrorCode);
+  }
+
+  /** Opens, or opens again. On failure there is no socket, and the reason is in `lastErrorCode` as well as thrown. */
+  open(): void {
+    this.close();
+    const { family, port, address, device, mark } = this.options;
+    try {
+      const handle = this.#native.udpOpen({
+        family,
+        port,
+        ...(address === undefined ? {} : { address }),
+        ...(device === undefined ? {} : { device }),
+        ...(mark === undefined ? {} : { mark }),
+        receiveBufferBytes: BUFFER_BYTES,
+        sendBufferBytes: BUFFER_BYTES,
+      });
+      this.#handle = handle;
+      this.#port = this.#native.udpPort(handle);
+      this.#watcher = this.#native.watchReadable(handle, () => this.#onReadable(this));
+      this.lastErrorCode = '';
+    } catch (cause) {
+      this.lastErrorCode = (cause as { code?: string }).code ?? 'EIO';
+      throw cause;
+    }
+  }
+
+  close(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    if (this.#handle !== undefined) this.#native.udpClose(this.#handle);
+    this.#handle = undefined;
+    this.#port = 0;
+    this.dirty = false;
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * Is a path alive? Pure: time comes in. A path is alive when what *we* send arrives, so only an answer to something of ours is a
+ * proof (a path acknowledgement, a probe reply, a path response); that we hear the peer says nothing of our own direction.
+ *
+ * The silence clock runs as TCP's retransmission timer does (RFC 6298, 5.1-5.3): it starts with the first unanswered packet that demands
+ * an answer, restarts with every proof while more is outstanding, and stops when all is answered.
+ */
+
+import type { PathState } from '../link.js';
+
+export type PathInput = 'proven' | 'silence' | 'link-lost' | 'link-back' | 'session-lost';
+
+/** A missing cell means: ignore. */
+export const PATH_STATE_TABLE: Readonly<Record<PathState, Readonly<Partial<Record<PathInput, PathState>>>>> = {
+  probing: { proven: 'up', silence: 'down', 'link-lost': 'down' },
+  up: { silence: 'suspect', 'link-lost': 'down', 'session-lost': 'probing' },
+  suspect: { proven: 'up', silence: 'down', 'link-lost': 'down', 'session-lost': 'probing' },
+  down: { proven: 'up', 'link-back': 'probing' },
+};
+
+const SILENCE_MIN_MS = 300;
+const SILENCE_MAX_MS = 800;
+const PROBING_SILENCE_MS = 2000;
+const SUSPECT_SILENCE_MS = 1500;
+
+const IDLE_PROBE_MS = 1000;
+const BUSY_PROBE_MS = 250;
+const PROBING_PROBE_MS = 250;
+const SUSPECT_PROBE_MS = 100;
+const DOWN_PROBE_MS = 500;
+const LONG_DOWN_PROBE_MS = 2000;
+const LONG_DOWN_AFTER_MS = 60_000;
+/** Silence on a busy peer's path shall be noticed within this. */
+const NOTICE_WITHIN_MS = 1000;
+const BUSY_PROBE_MIN_MS = 100;
+/** The peer counts as busy for this long after it carried data on any path. */
+export const BUSY_FOR_MS = 3000;
+
+export class PathStateMachine {
+  #state: PathState = 'probing';
+  #enteredMs: number;
+  #linkLost = false;
+  /** Start of the silence clock, -1: stopped. */
+  #silenceSinceMs = -1;
+  #lastElicitingMs = -Infinity;
+  #lastProofMs = -Infinity;
+  #lastProbeMs = -Infinity;
+  /** Answers to what was sent before this prove nothing: when suspicion began, or the link was lost. */
+  #proofFloorMs = -Infinity;
+  #busyUntilMs = -Infinity;
+  #silenceLimitMs = SILENCE_MAX_MS;
+
+  constructor(nowMs: number) {
+    this.#enteredMs = nowMs;
+  }
+
+  get state(): PathState {
+    return this.#state;
+  }
+
+  /** While the link is lost there is nothing to send on: no probes are due. */
+  get linkLost(): boolean {
+    return this.#linkLost;
+  }
+
+  /** How long an answer may take before the path is suspect. */
+  get silenceLimitMs(): number {
+    return this.#silenceLimitMs;
+  }
+
+  setRoundTrip(srttMs: number, rttvarMs: number): void {
+    const usual = 3 * srttMs + 4 * rttvarMs;
+    // The cap must not undercut the round trip itself, or a slow path that is idle would flap.
+    const cap = Math.max(SILENCE_MAX_MS, 1.5 * srttMs + 2 * rttvarMs);
+    this.#silenceLimitMs = Math.min(Math.max(SILENCE_MIN_MS, usual), cap);
+  }
+
+  /** The peer carries data, on whatever path. */
+  noteBusy(nowMs: number): void {
+    this.#busyUntilMs = nowMs + BUSY_FOR_MS;
+  }
+
+  /** Something that demands an answer left on this path. */
+  noteElicitingSent(nowMs: number): void {
+    this.#lastElicitingMs = nowMs;
+    if (this.#silenceSinceMs < 0) this.#silenceSinceMs = nowMs;
+  }
+
+  /** The peer proved that it received what we sent at `sentMs`. True when the state changed. */
+  handleProof(sentMs: number, nowMs: number): boolean {
+    if (sentMs < this.#proofFloorMs) return false;
+    this.#lastProofMs = nowMs;
+    this.#silenceSinceMs = this.#lastElicitingMs > sentMs ? nowMs : -1;
+    return this.#apply('proven', nowMs);
+  }
+
+  /** The interface went down, or there is no socket. True when the state changed. */
+  handleLinkLost(nowMs: number): boolean {
+    this.#linkLost = true;
+    this.#forgetSent(nowMs);
+    return this.#apply('link-lost', nowMs);
+  }
+
+  /** The kernel refuses to send (no route, network down). No event may tell when that ends, so probes go on. True when the state changed. */
+  handleSendRefused(nowMs: number): boolean {
+    this.#forgetSent(nowMs);
+    return this.#apply('link-lost', nowMs);
+  }
+
+  /** There are no keys any longer: what was sent will not be answered. True when the state changed. */
+  handleSessionLost(nowMs: number): boolean {
+    this.#forgetSent(nowMs);
+    return this.#apply('session-lost', nowMs);
+  }
+
+  /** The interface is there again: probe at once. True when the state changed. */
+  handleLinkBack(nowMs: number): boolean {
+    this.#linkLost = false;
+    this.#lastProbeMs = -Infinity;
+    return this.#apply('link-back', nowMs);
+  }
+
+  /** A probe is due at once, whatever the schedule says. */
+  probeSoon(): void {
+    this.#lastProbeMs = -Infinity;
+  }
+
+  /** True when the state changed. */
+  handleTimeout(nowMs: number): boolean {
+    if (nowMs < this.#silenceDeadlineMs()) return false;
+    if (this.#state === 'up') {
+      this.#proofFloorMs = nowMs;
+      this.#lastProbeMs = -Infinity;
+    }
+    return this.#apply('silence', nowMs);
+  }
+
+  /** True once for every probe that is due; the caller sends it and calls `noteElicitingSent`. */
+  pollProbe(nowMs: number): boolean {
+    if (nowMs < this.#nextProbeMs(nowMs)) return false;
+    this.#lastProbeMs = nowMs;
+    return true;
+  }
+
+  /** Absolute. */
+  nextTimeoutMs(nowMs: number): number {
+    return Math.min(this.#silenceDeadlineMs(), this.#nextProbeMs(nowMs));
+  }
+
+  #forgetSent(nowMs: number): void {
+    this.#silenceSinceMs = -1;
+    this.#proofFloorMs = nowMs;
+  }
+
+  #silenceDeadlineMs(): number {
+    switch (this.#state) {
+      case 'probing':
+        return this.#enteredMs + PROBING_SILENCE_MS;
+      case 'up':
+        return this.#silenceSinceMs < 0 ? Infinity : this.#silenceSinceMs + this.#silenceLimitMs;
+      case 'suspect':
+        return this.#enteredMs + SUSPECT_SILENCE_MS;
+      case 'down':
+        return Infinity;
+    }
+  }
+
+  #nextProbeMs(nowMs: number): number {
+    if (this.#linkLost) return Infinity;
+    // An up path that proves itself by acknowledgements needs no probe; elsewhere only probes count.
+    const since = this.#state === 'up' ? Math.max(this.#lastProbeMs, this.#lastProofMs) : this.#lastProbeMs;
+    return since + this.#probeIntervalMs(nowMs);
+  }
+
+  #probeIntervalMs(nowMs: number): number {
+    switch (this.#state) {
+      case 'probing':
+        return PROBING_PROBE_MS;
+      case 'up': {
+        if (nowMs >= this.#busyUntilMs) return IDLE_PROBE_MS;
+        const leftMs = NOTICE_WITHIN_MS - 50 - this.#silenceLimitMs;
+        return Math.min(BUSY_PROBE_MS, Math.max(BUSY_PROBE_MIN_MS, leftMs));
+      }
+      case 'suspect':
+        return SUSPECT_PROBE_MS;
+      case 'down':
+        return nowMs - this.#enteredMs < LONG_DOWN_AFTER_MS ? DOWN_PROBE_MS : LONG_DOWN_PROBE_MS;
+    }
+  }
+
+  #apply(input: PathInput, nowMs: number): boolean {
+    const next = PATH_STATE_TABLE[this.#state][input];
+    if (next === undefined) return false;
+    this.#setState(next, nowMs);
+    return true;
+  }
+
+  #setState(state: PathState, nowMs: number): void {
+    this.#state = state;
+    this.#enteredMs = nowMs;
+  }
+}

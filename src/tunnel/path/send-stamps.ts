@@ -1,0 +1,41 @@
+/**
+ * When was packet number n sent? One stamp per batch, in a ring that forgets the oldest: an acknowledgement of something older gives no sample. Pure.
+ */
+
+const STAMPS = 1024;
+
+export class SendStamps {
+  /** Number of the last packet of each batch, and when the batch left. */
+  readonly #lastNumber = new Float64Array(STAMPS);
+  readonly #sentMs = new Float64Array(STAMPS);
+  #count = 0;
+
+  startEpoch(): void {
+    this.#count = 0;
+  }
+
+  /** The batch that ended with packet `lastNumber` left now. Numbers rise. */
+  push(lastNumber: number, nowMs: number): void {
+    const index = this.#count % STAMPS;
+    this.#lastNumber[index] = lastNumber;
+    this.#sentMs[index] = nowMs;
+    this.#count++;
+  }
+
+  /** Time of the batch that held packet `number`; -1 when it was not sent, or is forgotten. */
+  find(number: number): number {
+    const oldest = Math.max(0, this.#count - STAMPS);
+    let low = oldest;
+    let high = this.#count;
+    // The first batch whose last number is not below the one that we look for.
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#lastNumber[middle % STAMPS]! < number) low = middle + 1;
+      else high = middle;
+    }
+    if (low === this.#count) return -1;
+    // Of the oldest batch kept we don't know where it began, unless it is the first of all.
+    if (low === oldest && oldest > 0) return -1;
+    return this.#sentMs[low % STAMPS]!;
+  }
+}
