@@ -16,6 +16,8 @@ import type { SimLink } from './sim-link.js';
 export interface FlowPacket extends RateRecord {
   flow: FlowModel;
   number: number;
+  /** Arrived at the receiver: every later ACK says so too, as SACK and the cumulative number do. */
+  received: boolean;
   settled: boolean;
 }
 
@@ -41,9 +43,9 @@ export class FlowModel {
   readonly congestion: CongestionControl;
   readonly delivery = new DeliveryRate();
   sentBytes = 0;
-  deliveredBytes = 0;
+  /** Arrived at the receiver. */
+  receivedBytes = 0;
   lostBytes = 0;
-  spuriousLossCount = 0;
   timeoutCount = 0;
   rttSumMs = 0;
   rttCount = 0;
@@ -88,6 +90,8 @@ export class FlowModel {
 
   /** Data packet arrives at the receiver: it is acknowledged at once. */
   static handleData(packet: FlowPacket): void {
+    packet.received = true;
+    packet.flow.receivedBytes += packet.payloadBytes;
     packet.flow.#options.backward.send(packet, ACK_BYTES);
   }
 
@@ -101,23 +105,22 @@ export class FlowModel {
     const priorLostBytes = this.lostBytes;
     this.#lastProgressMs = nowMs;
     this.#backoff = 1;
-    this.deliveredBytes += packet.payloadBytes;
-    let deliveredBytes = 0;
-    if (packet.settled) {
-      this.spuriousLossCount++;
-    } else {
-      packet.settled = true;
-      this.inflightBytes -= packet.payloadBytes;
-      deliveredBytes = packet.payloadBytes;
-      this.delivery.onDelivered(packet, nowMs);
-      this.#inflight[packet.number - this.#base] = undefined;
-      if (packet.number > this.#highestDelivered) this.#highestDelivered = packet.number;
-    }
+    if (packet.number > this.#highestDelivered) this.#highestDelivered = packet.number;
+    const priorDeliveredBytes = this.delivery.totalDeliveredBytes;
+    if (!packet.settled) this.#settleDelivered(packet, nowMs);
     const rttMs = nowMs - packet.sentMs;
     this.#updateRtt(rttMs);
     this.#detectLosses(nowMs);
+    const deliveredBytes = this.delivery.totalDeliveredBytes - priorDeliveredBytes;
     this.#finishAck(nowMs, deliveredBytes, this.lostBytes - priorLostBytes, priorInflightBytes, rttMs);
     this.#trySend();
+  }
+
+  #settleDelivered(packet: FlowPacket, nowMs: number): void {
+    packet.settled = true;
+    this.inflightBytes -= packet.payloadBytes;
+    this.delivery.onDelivered(packet, nowMs);
+    this.#inflight[packet.number - this.#base] = undefined;
   }
 
   #finishAck(nowMs: number, deliveredBytes: number, lostBytes: number, priorInflightBytes: number, rttMs: number): void {
@@ -166,7 +169,8 @@ export class FlowModel {
     for (; index < list.length && this.#base + index < this.#highestDelivered; index++) {
       const packet = list[index];
       if (packet === undefined) continue;
-      if (packet.number + REORDERING_PACKETS <= this.#highestDelivered || packet.sentMs + timeThresholdMs <= nowMs) {
+      if (packet.received) this.#settleDelivered(packet, nowMs);
+      else if (packet.number + REORDERING_PACKETS <= this.#highestDelivered || packet.sentMs + timeThresholdMs <= nowMs) {
         packet.settled = true;
         list[index] = undefined;
         this.inflightBytes -= packet.payloadBytes;
@@ -245,6 +249,7 @@ export class FlowModel {
     const packet: FlowPacket = {
       flow: this,
       number: this.#next++,
+      received: false,
       settled: false,
       sentMs: nowMs,
       deliveredAtSend: 0,

@@ -91,7 +91,6 @@ class Cubic implements CongestionControl {
     this.cwndBytes = this.#mssBytes;
     this.#unknownMax = true;
     this.#inRecovery = false;
-    this.#hystart.reset();
   }
 
   onSpuriousLoss(_nowMs: number): void {
@@ -130,15 +129,15 @@ class Cubic implements CongestionControl {
   }
 
   #slowStart(sample: AckSample): void {
-    this.#hystart.onAck(sample);
+    // RFC 9406, 4.3: HyStart++ is for the initial slow start, while ssthresh is still unknown.
+    const initial = this.ssthreshBytes === Number.POSITIVE_INFINITY;
+    if (initial) this.#hystart.onAck(sample);
+    const growthDivisor = initial ? this.#hystart.growthDivisor : 1;
     if (sample.cwndLimited && !this.#inRecovery) {
       // RFC 9406, 4.2: paced, so L is infinite; a quarter of the growth in conservative slow start.
-      this.cwndBytes = Math.min(
-        this.cwndBytes + sample.deliveredBytes / this.#hystart.growthDivisor,
-        Math.max(this.ssthreshBytes, this.cwndBytes),
-      );
+      this.cwndBytes = Math.min(this.cwndBytes + sample.deliveredBytes / growthDivisor, Math.max(this.ssthreshBytes, this.cwndBytes));
     }
-    if (this.#hystart.done) this.ssthreshBytes = this.cwndBytes;
+    if (initial && this.#hystart.done) this.ssthreshBytes = this.cwndBytes;
   }
 
   #congestionAvoidance(sample: AckSample): void {

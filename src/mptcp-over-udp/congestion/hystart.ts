@@ -21,15 +21,6 @@ export class HyStart {
   #cssBaselineMinRttMs = Number.POSITIVE_INFINITY;
   #cssRoundCount = 0;
 
-  reset(): void {
-    this.done = false;
-    this.growthDivisor = 1;
-    this.#lastRoundMinRttMs = Number.POSITIVE_INFINITY;
-    this.#currentRoundMinRttMs = Number.POSITIVE_INFINITY;
-    this.#sampleCount = 0;
-    this.#cssRoundCount = 0;
-  }
-
   onAck(sample: AckSample): void {
     if (this.done) return;
     if (sample.priorDeliveredBytes >= this.#roundEndBytes) this.#startRound(sample.totalDeliveredBytes);

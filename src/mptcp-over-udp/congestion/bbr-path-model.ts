@@ -1,0 +1,175 @@
+/**
+ * What BBR believes about its path: bandwidth, the round-trip time without a queue of our making, ACK aggregation, loss; and what each
+ * round trip measured. Pure, fed by every ACK; no decision is taken here.
+ */
+import type { AckSample } from './congestion-control.js';
+
+/** A base RTT older than this must be measured anew. */
+const BASE_RTT_LIFETIME_MS = 10_000;
+/** A round this near to the base RTT confirms it. */
+const BASE_RTT_CONFIRM_RATIO = 1.05;
+const BASE_RTT_CONFIRM_MS = 0.5;
+/** Rounds shorter than this are joined: on a path of 0.1 ms the host's scheduling, not the path, makes the round. */
+const MIN_ROUND_MS = 1;
+/** Rounds that each half of the extra_acked filter lasts. */
+const EXTRA_ACKED_HALF_ROUNDS = 5;
+/** At most so much time's worth of bandwidth is granted for aggregation. */
+const EXTRA_ACKED_MAX_MS = 100;
+
+export class BbrPathModel {
+  roundCount = 0;
+  /** True during the ACK that ended a round: the `round*` fields are that round's. */
+  roundEnded = false;
+  roundRttMeanMs = -1;
+  /** Mean absolute deviation of the RTT inside rounds, smoothed: jitter, against which a queue must stand out. */
+  noiseMs = 0;
+  /** Delivered over the round's duration, and the largest rate sample seen in it. */
+  roundRateBytesPerSec = 0;
+  roundMaxSampleBytesPerSec = 0;
+  roundLossRatio = 0;
+  roundAppLimited = false;
+  /** RTT without our queue: the smallest mean of a round in the last ten seconds, -1 unknown. */
+  baseRttMs: number;
+  baseRttStampMs: number;
+  extraAckedBytes = 0;
+  /** Loss that comes without congestion, as smoothed over uncongested rounds. */
+  randomLossRatio = 0;
+
+  // Bandwidth filter: the current probing cycle's maximum and the last one's.
+  #maxBwCurrent = 0;
+  #maxBwPrevious = 0;
+  // The running round.
+  #roundEndBytes = 0;
+  #roundStartMs: number;
+  #roundStartDeliveredBytes = 0;
+  #roundLostBytes = 0;
+  #rttSumMs = 0;
+  #rttCount = 0;
+  #rttDevSumMs = 0;
+  #runningMaxSample = 0;
+  #runningAppLimited = false;
+  // ACK aggregation.
+  #epochStartMs: number;
+  #epochDeliveredBytes = 0;
+  #extraCurrent = 0;
+  #extraPrevious = 0;
+  #extraRounds = 0;
+
+  constructor(nowMs: number, memoryRttMs: number, memoryBandwidthBytesPerSec: number) {
+    this.baseRttMs = memoryRttMs > 0 ? memoryRttMs : -1;
+    this.baseRttStampMs = nowMs;
+    this.#maxBwCurrent = memoryBandwidthBytesPerSec;
+    this.#roundStartMs = nowMs;
+    this.#epochStartMs = nowMs;
+  }
+
+  get maxBandwidthBytesPerSec(): number {
+    return Math.max(this.#maxBwCurrent, this.#maxBwPrevious);
+  }
+
+  /** Delay of the last round above the base, as far as it is known. */
+  get roundQueueMs(): number {
+    return this.baseRttMs > 0 && this.roundRttMeanMs > 0 ? this.roundRttMeanMs - this.baseRttMs : 0;
+  }
+
+  onAck(sample: AckSample, bandwidthBytesPerSec: number): void {
+    this.roundEnded = false;
+    if (sample.rttMs > 0) {
+      this.#rttSumMs += sample.rttMs;
+      this.#rttCount++;
+      if (this.roundRttMeanMs > 0) this.#rttDevSumMs += Math.abs(sample.rttMs - this.#rttSumMs / this.#rttCount);
+      if (this.baseRttMs < 0) this.baseRttMs = sample.rttMs;
+    }
+    this.#roundLostBytes += sample.lostBytes;
+    if (sample.sampleIntervalMs > 0) this.#updateBandwidth(sample);
+    if (sample.deliveredBytes > 0) this.#updateExtraAcked(sample, bandwidthBytesPerSec);
+    if (sample.priorDeliveredBytes >= this.#roundEndBytes && sample.nowMs - this.#roundStartMs >= MIN_ROUND_MS) this.#endRound(sample);
+  }
+
+  /** A probing cycle is over: its maximum becomes the previous one's. */
+  advanceBandwidthFilter(): void {
+    if (this.#maxBwCurrent === 0) return;
+    this.#maxBwPrevious = this.#maxBwCurrent;
+    this.#maxBwCurrent = 0;
+  }
+
+  baseRttExpired(nowMs: number): boolean {
+    return nowMs - this.baseRttStampMs > BASE_RTT_LIFETIME_MS;
+  }
+
+  setBaseRtt(rttMs: number, nowMs: number): void {
+    this.baseRttMs = rttMs;
+    this.baseRttStampMs = nowMs;
+  }
+
+  /** The next round starts with what is sent from now on. */
+  restartRound(nowMs: number, totalDeliveredBytes: number): void {
+    this.#roundEndBytes = totalDeliveredBytes;
+    this.#startRound(nowMs, totalDeliveredBytes);
+  }
+
+  #updateBandwidth(sample: AckSample): void {
+    const rate = (sample.sampleDeliveredBytes * 1000) / sample.sampleIntervalMs;
+    if (sample.sampleAppLimited) this.#runningAppLimited = true;
+    if (rate > this.#runningMaxSample) this.#runningMaxSample = rate;
+    if (sample.sampleAppLimited && rate < this.maxBandwidthBytesPerSec) return;
+    if (rate > this.#maxBwCurrent) this.#maxBwCurrent = rate;
+  }
+
+  /** draft-ietf-ccwg-bbr, 5.5.9: how far deliveries run ahead of the bandwidth for a while. */
+  #updateExtraAcked(sample: AckSample, bandwidthBytesPerSec: number): void {
+    const expectedBytes = (bandwidthBytesPerSec * (sample.nowMs - this.#epochStartMs)) / 1000;
+    if (this.#epochDeliveredBytes <= expectedBytes) {
+      this.#epochDeliveredBytes = 0;
+      this.#epochStartMs = sample.nowMs;
+      this.#epochDeliveredBytes += sample.deliveredBytes;
+      return;
+    }
+    this.#epochDeliveredBytes += sample.deliveredBytes;
+    const limitBytes = (bandwidthBytesPerSec * EXTRA_ACKED_MAX_MS) / 1000;
+    const extraBytes = Math.min(this.#epochDeliveredBytes - expectedBytes, limitBytes);
+    if (extraBytes > this.#extraCurrent) this.#extraCurrent = extraBytes;
+    this.extraAckedBytes = Math.max(this.#extraCurrent, this.#extraPrevious);
+  }
+
+  #endRound(sample: AckSample): void {
+    const nowMs = sample.nowMs;
+    const durationMs = nowMs - this.#roundStartMs;
+    const deliveredBytes = sample.totalDeliveredBytes - this.#roundStartDeliveredBytes;
+    this.roundEnded = true;
+    this.roundCount++;
+    this.roundRateBytesPerSec = (deliveredBytes * 1000) / durationMs;
+    this.roundMaxSampleBytesPerSec = this.#runningMaxSample;
+    this.roundAppLimited = this.#runningAppLimited;
+    this.roundLossRatio = this.#roundLostBytes / Math.max(1, this.#roundLostBytes + deliveredBytes);
+    if (this.#rttCount > 0) this.#updateBaseRtt(nowMs);
+    if (++this.#extraRounds >= EXTRA_ACKED_HALF_ROUNDS) {
+      this.#extraRounds = 0;
+      this.#extraPrevious = this.#extraCurrent;
+      this.#extraCurrent = 0;
+      this.extraAckedBytes = this.#extraPrevious;
+    }
+    this.#roundEndBytes = sample.totalDeliveredBytes;
+    this.#startRound(nowMs, sample.totalDeliveredBytes);
+  }
+
+  #updateBaseRtt(nowMs: number): void {
+    const first = this.roundRttMeanMs < 0;
+    this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
+    const deviationMs = this.#rttDevSumMs / this.#rttCount;
+    this.noiseMs += (deviationMs - this.noiseMs) / (first ? 1 : 4);
+    if (this.roundRttMeanMs <= this.baseRttMs || first) this.setBaseRtt(this.roundRttMeanMs, nowMs);
+    else if (this.roundRttMeanMs <= this.baseRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.baseRttStampMs = nowMs;
+  }
+
+  #startRound(nowMs: number, totalDeliveredBytes: number): void {
+    this.#roundStartMs = nowMs;
+    this.#roundStartDeliveredBytes = totalDeliveredBytes;
+    this.#roundLostBytes = 0;
+    this.#rttSumMs = 0;
+    this.#rttCount = 0;
+    this.#rttDevSumMs = 0;
+    this.#runningMaxSample = 0;
+    this.#runningAppLimited = false;
+  }
+}

@@ -1,0 +1,321 @@
+/**
+ * A model-based congestion control for bonding, after BBR (draft-ietf-ccwg-bbr). It sends at the measured bandwidth and keeps about one
+ * bandwidth-delay product in flight.
+ *
+ * DEVIATION draft-ietf-ccwg-bbr (5.5.10): loss alone does not bound the model. Links that are bonded lose at random; congestion is a rise of
+ * the round-trip time, or loss so high that no radio explains it. Delay above the base is what lowers the short-term bandwidth, so that
+ * several of our flows keep their common queue short.
+ * DEVIATION (5.5.7): the RTT of the model is the smallest *mean of a round*, not the smallest sample: under jitter no packet in a full
+ * pipe is as quick as the luckiest one, and a window built from that one would starve the path.
+ * DEVIATION (5.3.4): ProbeRTT keeps half a bandwidth-delay product in flight.
+ */
+import { BbrPathModel } from './bbr-path-model.js';
+import type { AckSample, CongestionControl, CongestionControlFactory, CongestionControlOptions } from './congestion-control.js';
+
+export type BbrState = 'Startup' | 'Drain' | 'ProbeBW_DOWN' | 'ProbeBW_CRUISE' | 'ProbeBW_REFILL' | 'ProbeBW_UP' | 'ProbeRTT';
+
+const STARTUP_PACING_GAIN = 2.77;
+const STARTUP_CWND_GAIN = 2.2;
+const DRAIN_PACING_GAIN = 0.5;
+const DOWN_PACING_GAIN = 0.8;
+const UP_PACING_GAIN = 1.25;
+const UP_MAX_PACING_GAIN = 2;
+const CWND_GAIN = 1.5;
+const UP_CWND_GAIN = 2;
+const PROBE_RTT_BDP_RATIO = 0.5;
+/** Pace this much below the estimate, so that a queue drains rather than stays. */
+const PACING_MARGIN = 0.99;
+const FULL_BANDWIDTH_GROWTH = 1.25;
+const FULL_BANDWIDTH_ROUNDS = 3;
+/** How long one cruise lasts, in base RTTs and bounded in time. */
+const CRUISE_RTTS = 5;
+const CRUISE_MIN_MS = 60;
+const CRUISE_MAX_MS = 1500;
+/** A round's mean RTT this far above the base, beyond the noise, is a queue. */
+const QUEUE_RTT_RATIO = 0.125;
+const QUEUE_MS = 2;
+/** A round that loses more than this is congested whatever its delay, when it comes twice in a row. */
+const CONGESTION_LOSS_RATIO = 0.15;
+/** In-flight allowance for host timers and bunched ACKs; on slow paths the smaller one, so that it adds little delay. */
+const SLACK_MS = 4;
+const FAST_SLACK_MS = 8;
+const FAST_BYTES_PER_SEC = 50e6;
+const MIN_CWND_SEGMENTS = 4;
+/** A new flow begins at this part of what the path is known to give. */
+const MEMORY_RATIO = 0.5;
+
+class Bbr implements CongestionControl {
+  readonly name = 'bbr';
+  cwndBytes: number;
+  pacingRateBytesPerSec: number;
+  readonly ssthreshBytes = Number.POSITIVE_INFINITY;
+  state: BbrState = 'Startup';
+  readonly model: BbrPathModel;
+  /** Short-term bound on bandwidth while a queue stands, Infinity when none. */
+  bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
+  #mssBytes: number;
+  readonly #initialWindowBytes: number;
+  #pacingGain = STARTUP_PACING_GAIN;
+  #cwndGain = STARTUP_CWND_GAIN;
+  #fullPipe = false;
+  #fullBandwidth = 0;
+  #fullBandwidthRounds = 0;
+  #stateStartMs: number;
+  #stateStartRound = 0;
+  #cruiseMs = 0;
+  #upGain = UP_PACING_GAIN;
+  #bandwidthBeforeUp = 0;
+  #highLossRounds = 0;
+  #probeRttMinMs = Number.POSITIVE_INFINITY;
+  #afterTimeout = false;
+  #priorCwndBytes = 0;
+  #random: number;
+
+  constructor(options: CongestionControlOptions) {
+    this.#mssBytes = options.mssBytes;
+    this.#initialWindowBytes = Math.max(options.initialWindowBytes, options.mssBytes);
+    this.#stateStartMs = options.nowMs;
+    this.#random = Math.floor(options.nowMs * 1000) | 1;
+    const memoryRttMs = options.memory?.minRttMs ?? -1;
+    const memoryBandwidth = MEMORY_RATIO * Math.max(0, options.memory?.bandwidthBytesPerSec ?? 0);
+    const known = memoryRttMs > 0 && memoryBandwidth > 0;
+    this.model = new BbrPathModel(options.nowMs, known ? memoryRttMs : -1, known ? memoryBandwidth : 0);
+    this.cwndBytes = this.#initialWindowBytes;
+    this.pacingRateBytesPerSec = STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000;
+    if (known) {
+      this.cwndBytes = Math.max(this.cwndBytes, (STARTUP_CWND_GAIN * memoryBandwidth * memoryRttMs) / 1000);
+      this.pacingRateBytesPerSec = Math.max((this.#initialWindowBytes * 1000) / memoryRttMs, STARTUP_PACING_GAIN * memoryBandwidth);
+    }
+  }
+
+  get bandwidthBytesPerSec(): number {
+    return Math.min(this.model.maxBandwidthBytesPerSec, this.bandwidthLoBytesPerSec);
+  }
+
+  onSent(_nowMs: number, _bytes: number, _inflightBytes: number): void {}
+
+  onAck(sample: AckSample): void {
+    const model = this.model;
+    model.onAck(sample, this.bandwidthBytesPerSec);
+    if (model.roundEnded) this.#onRoundEnd(sample);
+    this.#updateState(sample);
+    this.#setPacingRate(sample);
+    this.#setCwnd(sample);
+  }
+
+  onRecoveryStart(_nowMs: number, _inflightBytes: number): void {}
+
+  onRecoveryEnd(_nowMs: number): void {}
+
+  onRetransmissionTimeout(_nowMs: number, _inflightBytes: number): void {
+    // The model survives a silence; the window does not, until the first ACK shows that the path is back.
+    this.#priorCwndBytes = Math.max(this.#priorCwndBytes, this.cwndBytes);
+    this.#afterTimeout = true;
+    this.cwndBytes = Math.min(this.cwndBytes, MIN_CWND_SEGMENTS * this.#mssBytes);
+  }
+
+  onSpuriousLoss(_nowMs: number): void {
+    if (!this.#afterTimeout) return;
+    this.#afterTimeout = false;
+    this.cwndBytes = Math.max(this.cwndBytes, this.#priorCwndBytes);
+    this.#priorCwndBytes = 0;
+  }
+
+  onIdleRestart(nowMs: number, _idleMs: number): void {
+    // draft-ietf-ccwg-bbr, 5.4.1: restart at the estimated rate, without a gain.
+    if (!this.#fullPipe) return;
+    if (this.state === 'ProbeRTT') this.#leaveProbeRtt(nowMs);
+    else if (this.state !== 'ProbeBW_CRUISE') this.#enterCruise(nowMs);
+    const rate = PACING_MARGIN * this.bandwidthBytesPerSec;
+    if (rate > 0) this.pacingRateBytesPerSec = rate;
+  }
+
+  setMss(mssBytes: number): void {
+    this.#mssBytes = mssBytes;
+    this.cwndBytes = Math.max(this.cwndBytes, mssBytes);
+  }
+
+  /** Bytes in flight that fill the path at `gain` without the allowances. */
+  #bdpBytes(gain: number): number {
+    if (this.model.baseRttMs <= 0) return this.#initialWindowBytes;
+    return (gain * this.bandwidthBytesPerSec * this.model.baseRttMs) / 1000;
+  }
+
+  #queueThresholdMs(): number {
+    return QUEUE_RTT_RATIO * this.model.baseRttMs + QUEUE_MS + 0.5 * this.model.noiseMs;
+  }
+
+  #queued(): boolean {
+    return this.model.roundQueueMs > this.#queueThresholdMs();
+  }
+
+  #onRoundEnd(sample: AckSample): void {
+    const model = this.model;
+    const queued = this.#queued();
+    this.#highLossRounds = model.roundLossRatio > CONGESTION_LOSS_RATIO ? this.#highLossRounds + 1 : 0;
+    if (!queued) model.randomLossRatio += (model.roundLossRatio - model.randomLossRatio) / 8;
+    if (!this.#fullPipe) this.#checkFullPipe(queued);
+    else this.#adaptShortTermBandwidth(queued, sample);
+  }
+
+  #checkFullPipe(queued: boolean): void {
+    const model = this.model;
+    if (model.roundAppLimited) return;
+    const bandwidth = model.maxBandwidthBytesPerSec;
+    if (bandwidth >= this.#fullBandwidth * FULL_BANDWIDTH_GROWTH) {
+      this.#fullBandwidth = bandwidth;
+      this.#fullBandwidthRounds = 0;
+      return;
+    }
+    this.#fullBandwidthRounds++;
+    const overflowing = model.roundLossRatio > CONGESTION_LOSS_RATIO || (queued && model.roundQueueMs > 0.5 * model.baseRttMs);
+    if (this.#fullBandwidthRounds >= FULL_BANDWIDTH_ROUNDS || overflowing) this.#fullPipe = true;
+  }
+
+  /** While a queue stands that is not our own probe, send below what we are served, in proportion; recover in small steps. */
+  #adaptShortTermBandwidth(queued: boolean, _sample: AckSample): void {
+    const model = this.model;
+    if (this.state === 'ProbeBW_UP' || this.state === 'ProbeRTT' || this.state === 'Drain' || model.roundAppLimited) return;
+    const highLoss = this.#highLossRounds >= 2;
+    if (queued || highLoss) {
+      const cut = highLoss ? 0.1 : Math.min(0.3, model.roundQueueMs / (4 * model.baseRttMs));
+      const served = Math.min(this.bandwidthBytesPerSec, model.roundRateBytesPerSec);
+      this.bandwidthLoBytesPerSec = Math.max((1 - cut) * served, 0.5 * this.bandwidthBytesPerSec);
+      return;
+    }
+    if (this.bandwidthLoBytesPerSec === Number.POSITIVE_INFINITY) return;
+    const step = 0.03 * this.bandwidthLoBytesPerSec + (this.#mssBytes * 1000) / model.baseRttMs;
+    this.bandwidthLoBytesPerSec += step;
+    if (this.bandwidthLoBytesPerSec >= model.maxBandwidthBytesPerSec) this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
+  }
+
+  #updateState(sample: AckSample): void {
+    const nowMs = sample.nowMs;
+    const model = this.model;
+    const rounds = model.roundCount - this.#stateStartRound;
+    switch (this.state) {
+      case 'Startup':
+        if (this.#fullPipe) this.#setState('Drain', nowMs, DRAIN_PACING_GAIN, CWND_GAIN);
+        break;
+      case 'Drain':
+        if (sample.inflightBytes <= this.#bdpBytes(1) || rounds >= 4) this.#enterCruise(nowMs);
+        break;
+      case 'ProbeBW_DOWN':
+        if (rounds >= 1 && (sample.inflightBytes <= this.#bdpBytes(1) || rounds >= 3)) this.#leaveDown(nowMs);
+        break;
+      case 'ProbeBW_CRUISE':
+        if (nowMs - this.#stateStartMs >= this.#cruiseMs) this.#enterRefill(sample);
+        break;
+      case 'ProbeBW_REFILL':
+        if (rounds >= 1) this.#enterUp(nowMs, UP_PACING_GAIN);
+        break;
+      case 'ProbeBW_UP':
+        if (this.#upIsOver(sample, rounds)) this.#setState('ProbeBW_DOWN', nowMs, DOWN_PACING_GAIN, CWND_GAIN);
+        break;
+      case 'ProbeRTT':
+        this.#updateProbeRtt(nowMs, rounds);
+        return;
+    }
+    if (this.#fullPipe && this.state !== 'ProbeBW_UP' && this.state !== 'Drain' && model.roundEnded && model.baseRttExpired(nowMs)) {
+      this.#enterProbeRtt(nowMs);
+    }
+  }
+
+  #setState(state: BbrState, nowMs: number, pacingGain: number, cwndGain: number): void {
+    this.state = state;
+    this.#stateStartMs = nowMs;
+    this.#stateStartRound = this.model.roundCount;
+    this.#pacingGain = pacingGain;
+    this.#cwndGain = cwndGain;
+  }
+
+  #enterCruise(nowMs: number): void {
+    const cruiseMs = Math.min(CRUISE_MAX_MS, Math.max(CRUISE_MIN_MS, CRUISE_RTTS * this.model.baseRttMs));
+    // Flows must not probe in step.
+    this.#cruiseMs = cruiseMs * (0.75 + 0.5 * this.#nextRandom(nowMs));
+    this.#setState('ProbeBW_CRUISE', nowMs, 1, CWND_GAIN);
+  }
+
+  #enterRefill(sample: AckSample): void {
+    this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
+    this.model.restartRound(sample.nowMs, sample.totalDeliveredBytes);
+    this.#setState('ProbeBW_REFILL', sample.nowMs, 1, CWND_GAIN);
+  }
+
+  #enterUp(nowMs: number, gain: number): void {
+    this.#upGain = gain;
+    this.#bandwidthBeforeUp = this.model.maxBandwidthBytesPerSec;
+    this.model.advanceBandwidthFilter();
+    this.#setState('ProbeBW_UP', nowMs, gain, UP_CWND_GAIN);
+  }
+
+  #upIsOver(sample: AckSample, rounds: number): boolean {
+    if (rounds >= 1 && (this.model.roundEnded || sample.inflightBytes >= this.#bdpBytes(this.#upGain))) return true;
+    return this.model.roundEnded && this.model.roundLossRatio > 0.05 + 2 * this.model.randomLossRatio;
+  }
+
+  #leaveDown(nowMs: number): void {
+    const grew = this.model.maxBandwidthBytesPerSec >= 1.1 * this.#bandwidthBeforeUp;
+    // The path took all that the probe gave: ask for more at once.
+    if (grew && !this.#queued()) this.#enterUp(nowMs, Math.min(UP_MAX_PACING_GAIN, this.#upGain + 0.25));
+    else this.#enterCruise(nowMs);
+  }
+
+  #enterProbeRtt(nowMs: number): void {
+    this.#priorCwndBytes = this.cwndBytes;
+    this.#probeRttMinMs = Number.POSITIVE_INFINITY;
+    this.#setState('ProbeRTT', nowMs, 1, PROBE_RTT_BDP_RATIO);
+  }
+
+  #updateProbeRtt(nowMs: number, rounds: number): void {
+    const model = this.model;
+    if (!model.roundEnded) return;
+    // The first round still drains what was in flight.
+    if (rounds >= 2 && model.roundRttMeanMs < this.#probeRttMinMs) this.#probeRttMinMs = model.roundRttMeanMs;
+    if (rounds < 3) return;
+    model.setBaseRtt(this.#probeRttMinMs, nowMs);
+    this.#leaveProbeRtt(nowMs);
+  }
+
+  #leaveProbeRtt(nowMs: number): void {
+    this.cwndBytes = Math.max(this.cwndBytes, this.#priorCwndBytes);
+    this.#priorCwndBytes = 0;
+    this.#enterCruise(nowMs);
+  }
+
+  #setPacingRate(sample: AckSample): void {
+    const bandwidth = this.bandwidthBytesPerSec;
+    if (bandwidth <= 0) return;
+    const rate = PACING_MARGIN * this.#pacingGain * bandwidth;
+    if (this.#fullPipe || rate > this.pacingRateBytesPerSec) this.pacingRateBytesPerSec = rate;
+    else if (sample.rttMs > 0 && this.model.roundCount === 0) {
+      // The first RTT replaces the guess of a millisecond.
+      this.pacingRateBytesPerSec = Math.max(rate, (STARTUP_PACING_GAIN * this.cwndBytes * 1000) / sample.rttMs);
+    }
+  }
+
+  #setCwnd(sample: AckSample): void {
+    const model = this.model;
+    const bandwidth = this.bandwidthBytesPerSec;
+    const slackMs = bandwidth >= FAST_BYTES_PER_SEC ? FAST_SLACK_MS : SLACK_MS;
+    const allowanceBytes = (bandwidth * slackMs) / 1000 + model.extraAckedBytes;
+    const targetBytes = this.#bdpBytes(this.#cwndGain) + allowanceBytes;
+    if (this.#afterTimeout && sample.deliveredBytes > 0) {
+      this.#afterTimeout = false;
+      this.#priorCwndBytes = 0;
+      this.cwndBytes = Math.max(this.cwndBytes, 0.5 * targetBytes);
+    }
+    const grownBytes = this.cwndBytes + sample.deliveredBytes;
+    if (this.#fullPipe) this.cwndBytes = Math.min(grownBytes, targetBytes);
+    else if (this.cwndBytes < targetBytes || sample.totalDeliveredBytes < this.#initialWindowBytes) this.cwndBytes = grownBytes;
+    this.cwndBytes = Math.max(this.cwndBytes, MIN_CWND_SEGMENTS * this.#mssBytes);
+  }
+
+  /** In [0, 1): a small generator whose only task is that flows differ. */
+  #nextRandom(nowMs: number): number {
+    this.#random = (Math.imul(this.#random ^ (Math.floor(nowMs * 1000) | 0), 1664525) + 1013904223) >>> 0;
+    return this.#random / 4294967296;
+  }
+}
+
+export const createBbr: CongestionControlFactory = (options) => new Bbr(options);
