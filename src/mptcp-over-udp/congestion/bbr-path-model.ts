@@ -16,13 +16,23 @@ const EXTRA_ACKED_HALF_ROUNDS = 5;
 /** At most so much time's worth of bandwidth is granted for aggregation. */
 const EXTRA_ACKED_MAX_MS = 100;
 
+/** What bursts of our own and of our neighbours add to the RTT from one ACK to the next. */
+const LEAP_BURST_MS = 2;
+const LEAP_BURST_SEGMENTS = 4;
+/** In-order delivery under jitter delays a full pipe by the maximum of many deviates, on both ways: this many times the leap. */
+const JITTER_LEAPS = 4;
+
 export class BbrPathModel {
+  mssBytes: number;
   roundCount = 0;
   /** True during the ACK that ended a round: the `round*` fields are that round's. */
   roundEnded = false;
   roundRttMeanMs = -1;
-  /** Mean absolute deviation of the RTT inside rounds, smoothed: jitter, against which a queue must stand out. */
-  noiseMs = 0;
+  /**
+   * How far the RTT leaps from one ACK to the next, a round's greatest, smoothed, beyond what bursts of sending explain. A queue grows
+   * smoothly, so this is jitter and the bunching of ACKs: delay that the path has whatever we send.
+   */
+  jitterMs = 0;
   /** Delivered over the round's duration, and the largest rate sample seen in it. */
   roundRateBytesPerSec = 0;
   roundMaxSampleBytesPerSec = 0;
@@ -45,7 +55,8 @@ export class BbrPathModel {
   #roundLostBytes = 0;
   #rttSumMs = 0;
   #rttCount = 0;
-  #rttDevSumMs = 0;
+  #lastRttMs = -1;
+  #greatestLeapMs = 0;
   #runningMaxSample = 0;
   #runningAppLimited = false;
   // ACK aggregation.
@@ -55,7 +66,8 @@ export class BbrPathModel {
   #extraPrevious = 0;
   #extraRounds = 0;
 
-  constructor(nowMs: number, memoryRttMs: number, memoryBandwidthBytesPerSec: number) {
+  constructor(nowMs: number, mssBytes: number, memoryRttMs: number, memoryBandwidthBytesPerSec: number) {
+    this.mssBytes = mssBytes;
     this.baseRttMs = memoryRttMs > 0 ? memoryRttMs : -1;
     this.baseRttStampMs = nowMs;
     this.#maxBwCurrent = memoryBandwidthBytesPerSec;
@@ -65,6 +77,11 @@ export class BbrPathModel {
 
   get maxBandwidthBytesPerSec(): number {
     return Math.max(this.#maxBwCurrent, this.#maxBwPrevious);
+  }
+
+  /** RTT of a full pipe without our queue: the base, and so much of what lies above it as jitter accounts for. */
+  get modelRttMs(): number {
+    return this.baseRttMs + Math.min(Math.max(0, this.roundQueueMs), JITTER_LEAPS * this.jitterMs);
   }
 
   /** Delay of the last round above the base, as far as it is known. */
@@ -77,7 +94,9 @@ export class BbrPathModel {
     if (sample.rttMs > 0) {
       this.#rttSumMs += sample.rttMs;
       this.#rttCount++;
-      if (this.roundRttMeanMs > 0) this.#rttDevSumMs += Math.abs(sample.rttMs - this.#rttSumMs / this.#rttCount);
+      const leapMs = this.#lastRttMs < 0 ? 0 : sample.rttMs - this.#lastRttMs;
+      if (leapMs > this.#greatestLeapMs) this.#greatestLeapMs = leapMs;
+      this.#lastRttMs = sample.rttMs;
       if (this.baseRttMs < 0) this.baseRttMs = sample.rttMs;
     }
     this.#roundLostBytes += sample.lostBytes;
@@ -156,8 +175,9 @@ export class BbrPathModel {
   #updateBaseRtt(nowMs: number): void {
     const first = this.roundRttMeanMs < 0;
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
-    const deviationMs = this.#rttDevSumMs / this.#rttCount;
-    this.noiseMs += (deviationMs - this.noiseMs) / (first ? 1 : 4);
+    const burstMs = LEAP_BURST_MS + (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec);
+    const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
+    this.jitterMs += (leapMs - this.jitterMs) / (leapMs > this.jitterMs ? 2 : 8);
     if (this.roundRttMeanMs <= this.baseRttMs || first) this.setBaseRtt(this.roundRttMeanMs, nowMs);
     else if (this.roundRttMeanMs <= this.baseRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.baseRttStampMs = nowMs;
   }
@@ -168,7 +188,7 @@ export class BbrPathModel {
     this.#roundLostBytes = 0;
     this.#rttSumMs = 0;
     this.#rttCount = 0;
-    this.#rttDevSumMs = 0;
+    this.#greatestLeapMs = 0;
     this.#runningMaxSample = 0;
     this.#runningAppLimited = false;
   }

@@ -36,6 +36,10 @@ const QUEUE_RTT_RATIO = 0.125;
 const QUEUE_MS = 2;
 /** A round that loses more than this is congested whatever its delay, when it comes twice in a row. */
 const CONGESTION_LOSS_RATIO = 0.15;
+/** Startup has overrun the path when a round loses this much, even if bandwidth still seems to grow. */
+const STARTUP_LOSS_RATIO = 0.3;
+/** A queue that stands for so many rounds though we yield is not ours to drain: measure the base anew. */
+const STANDING_QUEUE_ROUNDS = 8;
 /** In-flight allowance for host timers and bunched ACKs; on slow paths the smaller one, so that it adds little delay. */
 const SLACK_MS = 4;
 const FAST_SLACK_MS = 8;
@@ -66,6 +70,7 @@ class Bbr implements CongestionControl {
   #upGain = UP_PACING_GAIN;
   #bandwidthBeforeUp = 0;
   #highLossRounds = 0;
+  #queuedRounds = 0;
   #probeRttMinMs = Number.POSITIVE_INFINITY;
   #afterTimeout = false;
   #priorCwndBytes = 0;
@@ -79,7 +84,7 @@ class Bbr implements CongestionControl {
     const memoryRttMs = options.memory?.minRttMs ?? -1;
     const memoryBandwidth = MEMORY_RATIO * Math.max(0, options.memory?.bandwidthBytesPerSec ?? 0);
     const known = memoryRttMs > 0 && memoryBandwidth > 0;
-    this.model = new BbrPathModel(options.nowMs, known ? memoryRttMs : -1, known ? memoryBandwidth : 0);
+    this.model = new BbrPathModel(options.nowMs, options.mssBytes, known ? memoryRttMs : -1, known ? memoryBandwidth : 0);
     this.cwndBytes = this.#initialWindowBytes;
     this.pacingRateBytesPerSec = STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000;
     if (known) {
@@ -132,27 +137,34 @@ class Bbr implements CongestionControl {
 
   setMss(mssBytes: number): void {
     this.#mssBytes = mssBytes;
+    this.model.mssBytes = mssBytes;
     this.cwndBytes = Math.max(this.cwndBytes, mssBytes);
   }
 
   /** Bytes in flight that fill the path at `gain` without the allowances. */
   #bdpBytes(gain: number): number {
     if (this.model.baseRttMs <= 0) return this.#initialWindowBytes;
-    return (gain * this.bandwidthBytesPerSec * this.model.baseRttMs) / 1000;
+    return (gain * this.bandwidthBytesPerSec * this.model.modelRttMs) / 1000;
   }
 
   #queueThresholdMs(): number {
-    return QUEUE_RTT_RATIO * this.model.baseRttMs + QUEUE_MS + 0.5 * this.model.noiseMs;
+    return QUEUE_RTT_RATIO * this.model.baseRttMs + QUEUE_MS;
+  }
+
+  /** The last round's delay that neither the path nor its jitter explains. */
+  #queueMs(): number {
+    return this.model.baseRttMs > 0 ? this.model.roundRttMeanMs - this.model.modelRttMs : 0;
   }
 
   #queued(): boolean {
-    return this.model.roundQueueMs > this.#queueThresholdMs();
+    return this.#queueMs() > this.#queueThresholdMs();
   }
 
   #onRoundEnd(sample: AckSample): void {
     const model = this.model;
     const queued = this.#queued();
     this.#highLossRounds = model.roundLossRatio > CONGESTION_LOSS_RATIO ? this.#highLossRounds + 1 : 0;
+    this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
     if (!queued) model.randomLossRatio += (model.roundLossRatio - model.randomLossRatio) / 8;
     if (!this.#fullPipe) this.#checkFullPipe(queued);
     else this.#adaptShortTermBandwidth(queued, sample);
@@ -162,13 +174,14 @@ class Bbr implements CongestionControl {
     const model = this.model;
     if (model.roundAppLimited) return;
     const bandwidth = model.maxBandwidthBytesPerSec;
+    if (model.roundLossRatio > STARTUP_LOSS_RATIO) this.#fullPipe = true;
     if (bandwidth >= this.#fullBandwidth * FULL_BANDWIDTH_GROWTH) {
       this.#fullBandwidth = bandwidth;
       this.#fullBandwidthRounds = 0;
       return;
     }
     this.#fullBandwidthRounds++;
-    const overflowing = model.roundLossRatio > CONGESTION_LOSS_RATIO || (queued && model.roundQueueMs > 0.5 * model.baseRttMs);
+    const overflowing = model.roundLossRatio > CONGESTION_LOSS_RATIO || (queued && this.#queueMs() > 0.5 * model.baseRttMs);
     if (this.#fullBandwidthRounds >= FULL_BANDWIDTH_ROUNDS || overflowing) this.#fullPipe = true;
   }
 
@@ -178,7 +191,7 @@ class Bbr implements CongestionControl {
     if (this.state === 'ProbeBW_UP' || this.state === 'ProbeRTT' || this.state === 'Drain' || model.roundAppLimited) return;
     const highLoss = this.#highLossRounds >= 2;
     if (queued || highLoss) {
-      const cut = highLoss ? 0.1 : Math.min(0.3, model.roundQueueMs / (4 * model.baseRttMs));
+      const cut = highLoss ? 0.1 : Math.min(0.3, this.#queueMs() / (4 * model.baseRttMs));
       const served = Math.min(this.bandwidthBytesPerSec, model.roundRateBytesPerSec);
       this.bandwidthLoBytesPerSec = Math.max((1 - cut) * served, 0.5 * this.bandwidthBytesPerSec);
       return;
@@ -216,7 +229,13 @@ class Bbr implements CongestionControl {
         this.#updateProbeRtt(nowMs, rounds);
         return;
     }
-    if (this.#fullPipe && this.state !== 'ProbeBW_UP' && this.state !== 'Drain' && model.roundEnded && model.baseRttExpired(nowMs)) {
+    if (
+      this.#fullPipe &&
+      this.state !== 'ProbeBW_UP' &&
+      this.state !== 'Drain' &&
+      model.roundEnded &&
+      (model.baseRttExpired(nowMs) || this.#queuedRounds >= STANDING_QUEUE_ROUNDS)
+    ) {
       this.#enterProbeRtt(nowMs);
     }
   }
@@ -263,6 +282,7 @@ class Bbr implements CongestionControl {
 
   #enterProbeRtt(nowMs: number): void {
     this.#priorCwndBytes = this.cwndBytes;
+    this.#queuedRounds = 0;
     this.#probeRttMinMs = Number.POSITIVE_INFINITY;
     this.#setState('ProbeRTT', nowMs, 1, PROBE_RTT_BDP_RATIO);
   }
