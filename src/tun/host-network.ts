@@ -1,0 +1,309 @@
+/**
+ * Everything that a tunnel does to its host's network: addresses and settings of its device, routes, rules, sysctls. All of it goes through
+ * `ip`, all of it is in the journal before it happens, and `undo` leaves the host as it was found.
+ */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, runIpBatch } from './ip-command.js';
+import { formatPrefix, type IpFamily, parsePrefix } from './ip-prefix.js';
+import { journalOwner, NetworkJournal, type UndoEntry, undoJournal } from './network-journal.js';
+import { type PolicyGroup, planRoutes } from './route-plan.js';
+import { ensureRunDirectory, runFiles } from './run-directory.js';
+
+export { HostNetworkError } from './ip-command.js';
+export { undoJournal } from './network-journal.js';
+
+export interface HostNetworkPlan {
+  /** The tunnel's device; it exists. */
+  readonly device: string;
+  /** "10.77.0.2/24" */
+  readonly addresses: readonly string[];
+  readonly mtuBytes: number;
+  /** Allowed IPs of all peers. */
+  readonly routes: readonly string[];
+  /** Interfaces that the configuration names for its paths; empty: the kernel's choice. */
+  readonly uplinks: readonly string[];
+  /** IP addresses (without ports) of the peers' endpoints, as far as they are known. */
+  readonly outerAddresses: readonly string[];
+}
+
+export interface AppliedNetwork {
+  /** SO_MARK for every socket that carries outer packets; 0: none is needed. */
+  readonly mark: number;
+}
+
+export interface HostNetworkOptions {
+  /** Default: NAME.journal in the run directory, NAME being the device's. */
+  journalFile?: string;
+  /** Receives one line for each thing that works less well than it could. */
+  warn?: (message: string) => void;
+}
+
+/** Routing protocol number of our routes and rules, so that we never delete another's. */
+const ROUTE_PROTOCOL = 84;
+/** Marks and tables are counted up from here ("mp"). */
+const FIRST_MARK = 0x6d70;
+/** FACTS: the default of 500 drops the tail of a burst of super-packets. */
+const TX_QUEUE_PACKETS = 10_000;
+/** A 64 KB super-packet and our overhead would need two sends. */
+const GSO_MAX_BYTES = 60_000;
+
+interface Link {
+  readonly ifname: string;
+  readonly ifindex: number;
+  readonly flags: readonly string[];
+  readonly mtu: number;
+  readonly txqlen?: number;
+  readonly gso_max_size?: number;
+  readonly addr_info?: readonly { local: string; prefixlen: number }[];
+}
+
+interface Rule {
+  readonly priority: number;
+  readonly table?: string;
+  readonly fwmark?: string;
+}
+
+interface Change {
+  readonly line: string;
+  readonly undo: UndoEntry;
+}
+
+export class HostNetwork {
+  readonly #journalFile: string | undefined;
+  readonly #warn: (message: string) => void;
+  #applied: string | undefined;
+  #journal: NetworkJournal | undefined;
+
+  constructor(options: HostNetworkOptions = {}) {
+    this.#journalFile = options.journalFile;
+    this.#warn = options.warn ?? (() => {});
+  }
+
+  /**
+   * Makes the plan true. Leftovers of a dead process under the same journal are undone first. When a step fails, what was done is undone and
+   * HostNetworkError tells why. Call before the sockets are opened: they need the mark.
+   */
+  async apply(plan: HostNetworkPlan): Promise<AppliedNetwork> {
+    if (this.#applied !== undefined) throw new TypeError('apply was called before: undo first');
+    const journalFile = this.#journalFile ?? runFiles(plan.device, ensureRunDirectory()).journal;
+    await this.#undoLeftovers(journalFile, plan.device);
+    await requireInterfaces([plan.device, ...plan.uplinks]);
+    this.#journal = NetworkJournal.create(journalFile);
+    this.#applied = journalFile;
+    try {
+      await this.#setUpDevice(plan);
+      return { mark: await this.#route(plan) };
+    } catch (error) {
+      await this.undo();
+      throw error;
+    }
+  }
+
+  /** Takes everything back. Idempotent; does not throw for things that are gone already. */
+  async undo(): Promise<void> {
+    const journalFile = this.#applied;
+    if (journalFile === undefined) return;
+    this.#applied = undefined;
+    for (const failure of await undoJournal(journalFile)) this.#warn(`not undone: ${failure}`);
+  }
+
+  async #undoLeftovers(journalFile: string, device: string): Promise<void> {
+    const owner = journalOwner(journalFile);
+    if (owner !== undefined)
+      throw new HostNetworkError(
+        'busy',
+        `the network of ${device} is in the hands of process ${owner}: stop it first (\`mptunnel down ${device}\`)`,
+      );
+    for (const failure of await undoJournal(journalFile)) this.#warn(`left over from a crash, not undone: ${failure}`);
+  }
+
+  async #setUpDevice(plan: HostNetworkPlan): Promise<void> {
+    const name = plan.device;
+    const before = (await queryIp<Link>(['-d', 'addr', 'show', 'dev', name]))[0];
+    if (before === undefined) throw new HostNetworkError('no-interface', `interface ${name} does not exist`);
+    const device = { name, index: before.ifindex };
+    const onDevice = (line: string, undo: string): Change => ({ line, undo: { kind: 'ip', family: 0, line: undo, device } });
+    const present = new Set(before.addr_info?.map((info) => `${info.local}/${info.prefixlen}`));
+    // IPv6 tolerates no address below 1280, so the MTU comes first; a tunnel has no neighbours, so duplicate detection is left out.
+    const changes = [
+      onDevice(`link set dev ${name} mtu ${plan.mtuBytes}`, `link set dev ${name} mtu ${before.mtu}`),
+      onDevice(`link set dev ${name} txqueuelen ${TX_QUEUE_PACKETS}`, `link set dev ${name} txqueuelen ${before.txqlen ?? 500}`),
+      ...plan.addresses
+        .map((address) => parsePrefix(address)!)
+        .filter((prefix) => !present.has(formatPrefix(prefix)))
+        .map((prefix) => {
+          const address = formatPrefix(prefix);
+          return onDevice(`addr add ${address} dev ${name}${prefix.family === 6 ? ' nodad' : ''}`, `addr del ${address} dev ${name}`);
+        }),
+    ];
+    if (!before.flags.includes('UP')) changes.push(onDevice(`link set dev ${name} up`, `link set dev ${name} down`));
+    await this.#change(0, changes, plan);
+    const gso = onDevice(`link set dev ${name} gso_max_size ${GSO_MAX_BYTES}`, `link set dev ${name} gso_max_size ${before.gso_max_size}`);
+    const failure = before.gso_max_size === undefined ? undefined : await this.#tryChanges(0, [gso]);
+    if (failure !== undefined) this.#warn(`gso_max_size of ${name} stays as it is (${failure.reason}): super-packets may need two sends`);
+  }
+
+  async #route(plan: HostNetworkPlan): Promise<number> {
+    const routes = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
+    await this.#change(
+      0,
+      routes.main.map((prefix) => routeChange(prefix, plan.device, 'main')),
+      plan,
+    );
+    const mark = routes.policy.length === 0 ? 0 : await this.#addPolicy(plan, routes.policy);
+    await this.#loosenReversePathFilter(
+      plan,
+      routes.policy.some((group) => group.family === 4),
+    );
+    return mark;
+  }
+
+  /** Routes go in before the rules that lead to them: in between, nothing is unreachable. */
+  async #addPolicy(plan: HostNetworkPlan, groups: readonly PolicyGroup[]): Promise<number> {
+    const rules = { 4: await queryIp<Rule>(['-4', 'rule', 'show']), 6: await queryIp<Rule>(['-6', 'rule', 'show']) };
+    const mark = await freeMark([...rules[4], ...rules[6]], groups.length);
+    for (const family of [4, 6] as const) {
+      const mine = groups.map((group, index) => ({ ...group, table: mark + index })).filter((group) => group.family === family);
+      if (mine.length === 0) continue;
+      await this.#change(
+        family,
+        mine.flatMap((group) => group.prefixes.map((prefix) => routeChange(prefix, plan.device, String(group.table)))),
+        plan,
+      );
+      const priority = firstPriority(rules[family], 2 * mine.length);
+      const lines = mine.flatMap((group, index) => [
+        `priority ${priority + 2 * index} from all lookup main suppress_prefixlength ${group.prefixLength} protocol ${ROUTE_PROTOCOL}`,
+        `priority ${priority + 2 * index + 1} not from all fwmark ${mark} lookup ${group.table} protocol ${ROUTE_PROTOCOL}`,
+      ]);
+      // In this order there is no moment without a route: the first rule of a pair changes nothing by itself.
+      await this.#change(
+        family,
+        lines.map((line) => ruleChange(family, line)),
+        plan,
+      );
+    }
+    return mark;
+  }
+
+  /**
+   * Strict reverse-path filtering (rp_filter 1) drops the peer's answers on every uplink but the one that the main table prefers, and on all of
+   * them once the default route leads into the tunnel. Loose mode on the uplinks is what multihoming needs. (src_valid_mark would need
+   * a firewall that restores the mark on incoming packets, and would not help a second uplink.)
+   */
+  async #loosenReversePathFilter(plan: HostNetworkPlan, defaultLike: boolean): Promise<void> {
+    const uplinks = plan.uplinks.length > 0 || !defaultLike ? plan.uplinks : await defaultRouteDevices();
+    const strictForAll = readSysctl(rpFilterPath('all'));
+    for (const uplink of uplinks) {
+      const path = rpFilterPath(uplink);
+      const previous = readSysctl(path);
+      // The kernel takes the larger of "all" and the interface's own.
+      if (previous === undefined || Math.max(Number(strictForAll), Number(previous)) !== 1) continue;
+      const ids = this.#journal!.add([{ kind: 'sysctl', path, previous, ours: '2' }]);
+      try {
+        writeFileSync(path, '2');
+      } catch (error) {
+        this.#journal!.cancel(ids);
+        this.#warn(
+          `${path} cannot be set to 2 (${(error as NodeJS.ErrnoException).code}): answers on ${uplink} may be dropped by rp_filter`,
+        );
+      }
+    }
+  }
+
+  async #change(family: BatchFamily, changes: readonly Change[], plan: HostNetworkPlan): Promise<void> {
+    const failure = await this.#tryChanges(family, changes);
+    if (failure !== undefined) throw await explain(changes[failure.index]?.line ?? '', failure.reason, plan);
+  }
+
+  async #tryChanges(family: BatchFamily, changes: readonly Change[]): Promise<BatchFailure | undefined> {
+    const ids = this.#journal!.add(changes.map((change) => change.undo));
+    const failure = await runIpBatch(
+      family,
+      changes.map((change) => change.line),
+    );
+    if (failure !== undefined) this.#journal!.cancel(ids.slice(failure.index));
+    return failure;
+  }
+}
+
+/** Throws HostNetworkError for the first that is not there, naming those that are. */
+export async function requireInterfaces(names: readonly string[]): Promise<void> {
+  const present = (await queryIp<{ ifname: string }>(['link', 'show'])).map((link) => link.ifname);
+  const missing = names.find((name) => !present.includes(name));
+  if (missing === undefined) return;
+  const others = present.filter((name) => name !== 'lo').join(', ') || 'none but lo';
+  throw new HostNetworkError('no-interface', `interface ${missing} does not exist; interfaces here: ${others}`);
+}
+
+function routeChange(prefix: string, device: string, table: string): Change {
+  const route = `${prefix} dev ${device} table ${table} proto ${ROUTE_PROTOCOL}`;
+  return { line: `route add ${route}`, undo: { kind: 'ip', family: 0, line: `route del ${route}` } };
+}
+
+function ruleChange(family: IpFamily, rule: string): Change {
+  return { line: `rule add ${rule}`, undo: { kind: 'ip', family, line: `rule del ${rule}` } };
+}
+
+/** A number that is free as a mark, and it and its successors as tables. */
+async function freeMark(rules: readonly Rule[], tables: number): Promise<number> {
+  const used = new Set(rules.flatMap((rule) => [Number(rule.table), Number(rule.fwmark)]));
+  for (let mark = FIRST_MARK; mark < FIRST_MARK + 0x1000; mark += 8) {
+    const numbers = Array.from({ length: tables }, (_, index) => mark + index);
+    if (numbers.some((number) => used.has(number))) continue;
+    const routes = await Promise.all(
+      numbers.flatMap((number) => [
+        queryIp(['-4', 'route', 'show', 'table', String(number)]),
+        queryIp(['-6', 'route', 'show', 'table', String(number)]),
+      ]),
+    );
+    if (routes.every((list) => list.length === 0)) return mark;
+  }
+  throw new HostNetworkError('ip-failed', 'no routing table is free: look at `ip rule` for leftovers');
+}
+
+/** Ours go before all others but the local table's, as the kernel itself would place them. */
+function firstPriority(rules: readonly Rule[], count: number): number {
+  const lowest = Math.min(32_766, ...rules.map((rule) => rule.priority).filter((priority) => priority > 0));
+  if (lowest <= count) throw new HostNetworkError('ip-failed', `no room for ${count} rules before priority ${lowest}: look at \`ip rule\``);
+  return lowest - count;
+}
+
+async function defaultRouteDevices(): Promise<string[]> {
+  const routes = await queryIp<{ dev?: string; nexthops?: { dev: string }[] }>(['-4', 'route', 'show', 'default']);
+  return [...new Set(routes.flatMap((route) => [route.dev, ...(route.nexthops ?? []).map((hop) => hop.dev)]))].filter(
+    (device) => device !== undefined,
+  );
+}
+
+function rpFilterPath(device: string): string {
+  return `/proc/sys/net/ipv4/conf/${device}/rp_filter`;
+}
+
+function readSysctl(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+async function explain(line: string, reason: string, plan: HostNetworkPlan): Promise<HostNetworkError> {
+  if (/Operation not permitted/.test(reason))
+    return new HostNetworkError('not-permitted', 'changing the network needs root or CAP_NET_ADMIN: run with sudo');
+  const subject = line.split(' ')[2] ?? '';
+  if (line.startsWith('route add') && /File exists/.test(reason)) {
+    const holder = (await queryIp<{ dev?: string }>(['route', 'show', subject]))[0]?.dev;
+    const where = holder === undefined ? '' : ` (it leads to ${holder})`;
+    return new HostNetworkError(
+      'route-exists',
+      `a route to ${subject} exists already${where}: remove it, or take ${subject} out of allowed_ips`,
+    );
+  }
+  if (line.startsWith('addr add') && subject.includes(':') && /Permission denied|not supported|disabled/.test(reason))
+    return new HostNetworkError(
+      'ipv6-disabled',
+      `${subject} cannot be set: IPv6 is switched off here: take it out of address, or set net.ipv6.conf.all.disable_ipv6=0`,
+    );
+  return new HostNetworkError('ip-failed', `\`ip ${line}\` failed for ${plan.device}: ${reason}`);
+}

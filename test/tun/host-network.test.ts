@@ -1,0 +1,270 @@
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import type { HostNetworkPlan } from '../../src/tun/host-network.js';
+
+// Needs root and iproute2: every case runs in a network namespace of its own, with veth pairs as tunnel and uplinks.
+const CANNOT_RUN = process.getuid?.() === 0 ? false : 'needs root: network namespaces';
+const ACTOR = fileURLToPath(new URL('./host-network-actor.js', import.meta.url));
+
+const PLAN: HostNetworkPlan = {
+  device: 'mpt0',
+  addresses: ['10.77.0.2/24', 'fd77::2/64'],
+  mtuBytes: 1420,
+  routes: ['10.77.0.0/24', '198.51.100.0/24', '2001:db8:5::/48'],
+  uplinks: ['wan0', 'wan1'],
+  outerAddresses: ['203.0.113.1'],
+};
+const FULL_TUNNEL: HostNetworkPlan = { ...PLAN, routes: ['0.0.0.0/0', '::/0'] };
+
+class Host {
+  readonly namespace = `mpt-test-${randomBytes(4).toString('hex')}`;
+  readonly #actors: ChildProcessWithoutNullStreams[] = [];
+  readonly journal: string;
+
+  constructor(t: Test) {
+    this.journal = join(t.testdir({}), 'mpt0.journal');
+    execFileSync('ip', ['netns', 'add', this.namespace]);
+    t.teardown(() => {
+      for (const actor of this.#actors) actor.kill('SIGKILL');
+      execFileSync('ip', ['netns', 'del', this.namespace]);
+    });
+    this.ip('link set lo up');
+    for (const name of ['mpt0', 'wan0', 'wan1']) this.ip(`link add ${name} type veth peer name ${name}-far`);
+    // Without link-local addresses, and once up and down before, a device looks the same again after `undo`: these are the kernel's own doing.
+    for (const name of ['mpt0', 'wan0', 'wan1']) for (const end of [name, `${name}-far`]) this.ip(`link set ${end} addrgenmode none`);
+    for (const name of ['wan0', 'wan0-far', 'wan1', 'wan1-far', 'mpt0-far']) this.ip(`link set ${name} up`);
+    this.ip('link set mpt0 up');
+    this.ip('link set mpt0 down');
+    this.ip('addr add 10.90.0.2/24 dev wan0');
+    this.ip('addr add 10.91.0.2/24 dev wan1');
+    this.ip('route add default via 10.90.0.1');
+    this.ip('route add default via 10.91.0.1 metric 100');
+    this.ip('-6 addr add 2001:db8:90::2/64 dev wan0 nodad');
+    this.ip('-6 route add default via 2001:db8:90::1');
+  }
+
+  ip(line: string): string {
+    return this.exec(['ip', ...line.split(' ')]);
+  }
+
+  exec(command: readonly string[]): string {
+    return execFileSync('ip', ['netns', 'exec', this.namespace, ...command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  }
+
+  sysctl(name: string, value?: string): string {
+    const path = `/proc/sys/net/ipv4/conf/${name}`;
+    return value === undefined ? this.exec(['cat', path]).trim() : this.exec(['sh', '-c', `echo ${value} > ${path}`]);
+  }
+
+  picture(): string {
+    const commands = ['-d addr show', '-4 route show table all', '-6 route show table all', '-4 rule', '-6 rule'];
+    const sysctls = ['all', 'wan0', 'wan1'].map((name) => this.sysctl(`${name}/rp_filter`));
+    return [...commands.map((command) => this.ip(command)), ...sysctls].join('\n');
+  }
+
+  routeTo(address: string, more = ''): string {
+    return this.ip(`route get ${address}${more}`).split('\n')[0] ?? '';
+  }
+
+  actor(): Actor {
+    const child = spawn('ip', ['netns', 'exec', this.namespace, process.execPath, ACTOR, this.journal], { stdio: 'pipe' });
+    this.#actors.push(child);
+    return new Actor(child);
+  }
+}
+
+class Actor {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(child: ChildProcessWithoutNullStreams) {
+    this.child = child;
+    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  }
+
+  async say(line: string): Promise<Record<string, unknown>> {
+    this.child.stdin.write(`${line}\n`);
+    const { value } = await this.#lines.next();
+    return JSON.parse(value ?? '{"died":true}') as Record<string, unknown>;
+  }
+
+  apply(plan: HostNetworkPlan): Promise<Record<string, unknown>> {
+    return this.say(JSON.stringify(plan));
+  }
+
+  async killHard(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await once(this.child, 'exit');
+  }
+}
+
+t.test('host network', { skip: CANNOT_RUN }, async (t) => {
+  t.test('apply sets addresses, MTU, queue and routes; undo leaves addresses, routes and rules byte-identical', async (t) => {
+    const host = new Host(t);
+    const before = host.picture();
+    const actor = host.actor();
+    t.same(await actor.apply(PLAN), { mark: 0 });
+    const device = host.ip('-d addr show dev mpt0');
+    t.match(device, /mtu 1420 /);
+    t.match(device, /qlen 10000/);
+    t.match(device, /gso_max_size 60000/);
+    t.match(device, /inet 10\.77\.0\.2\/24/);
+    t.match(device, /inet6 fd77::2\/64/);
+    t.match(host.routeTo('198.51.100.7'), / dev mpt0 src 10\.77\.0\.2/);
+    t.match(host.routeTo('2001:db8:5::7'), / dev mpt0 .*src fd77::2/);
+    t.match(host.routeTo('203.0.113.1'), / via 10\.90\.0\.1 dev wan0/);
+    t.ok(existsSync(host.journal));
+    t.same(await actor.say('undo'), { undone: true });
+    t.equal(host.picture(), before);
+    t.notOk(existsSync(host.journal));
+    t.same(await actor.say('undo'), { undone: true }, 'a second undo does nothing');
+    t.same(await actor.apply(PLAN), { mark: 0 }, 'and it can be applied again');
+  });
+
+  t.test('a default route takes everything but marked packets, bound sockets and what main knows precisely', async (t) => {
+    const host = new Host(t);
+    const before = host.picture();
+    const actor = host.actor();
+    const { mark } = (await actor.apply(FULL_TUNNEL)) as { mark: number };
+    t.ok(mark > 0);
+    t.match(host.routeTo('9.9.9.9'), / dev mpt0 /);
+    t.match(host.routeTo('203.0.113.1'), / dev mpt0 /);
+    t.match(host.routeTo('2620:fe::9'), / dev mpt0 /);
+    t.match(host.routeTo('203.0.113.1', ` mark ${mark}`), / via 10\.90\.0\.1 dev wan0/, 'marked');
+    t.match(host.routeTo('203.0.113.1', ' oif wan0'), / via 10\.90\.0\.1 dev wan0/, 'bound to wan0');
+    t.match(host.routeTo('203.0.113.1', ' oif wan1'), / via 10\.91\.0\.1 dev wan1/, 'bound to wan1');
+    t.match(host.routeTo('2620:fe::9', ` mark ${mark}`), / via 2001:db8:90::1 dev wan0/, 'marked, IPv6');
+    t.match(host.routeTo('10.91.0.77'), / dev wan1 /, 'the LAN stays');
+    await actor.say('undo');
+    t.equal(host.picture(), before);
+  });
+
+  t.test('halves of the default route, and a prefix that covers the endpoint, keep the outer packets out as well', async (t) => {
+    const host = new Host(t);
+    const before = host.picture();
+    const actor = host.actor();
+    const { mark } = (await actor.apply({ ...PLAN, routes: ['0.0.0.0/1', '128.0.0.0/1', '203.0.112.0/20', '10.0.0.0/8'] })) as {
+      mark: number;
+    };
+    for (const address of ['9.9.9.9', '203.0.113.1', '203.0.113.2', '10.1.2.3']) t.match(host.routeTo(address), / dev mpt0 /, address);
+    for (const address of ['9.9.9.9', '203.0.113.1']) t.match(host.routeTo(address, ` mark ${mark}`), / dev wan0 /, `${address}, marked`);
+    t.match(host.routeTo('10.90.0.9'), / dev wan0 /);
+    await actor.say('undo');
+    t.equal(host.picture(), before);
+  });
+
+  t.test('after SIGKILL the next apply undoes by the journal first', async (t) => {
+    const host = new Host(t);
+    const before = host.picture();
+    const first = host.actor();
+    await first.apply(FULL_TUNNEL);
+    await first.killHard();
+    t.not(host.picture(), before);
+    const second = host.actor();
+    t.match(await second.apply(FULL_TUNNEL), { mark: Number });
+    t.equal(host.ip('-4 rule').match(/proto 84/g)?.length, 2, 'one pair of rules, not two');
+    await second.say('undo');
+    t.equal(host.picture(), before);
+  });
+
+  t.test('after SIGKILL the device is gone, and with it all but the rules: these are undone too', async (t) => {
+    const host = new Host(t);
+    const actor = host.actor();
+    await actor.apply(FULL_TUNNEL);
+    await actor.killHard();
+    host.ip('link del mpt0');
+    t.match(host.ip('-4 rule'), /proto 84/);
+    host.ip('link add mpt0 type veth peer name mpt0-far');
+    const remade = host.picture();
+    const next = host.actor();
+    t.match(await next.apply({ ...FULL_TUNNEL, uplinks: ['wan7'] }), { code: 'no-interface' });
+    t.notMatch(host.ip('-4 rule'), /proto 84/);
+    t.notMatch(host.ip('-6 rule'), /proto 84/);
+    t.match(host.ip('-d link show dev mpt0'), /mtu 1500/, 'the new device of that name is left alone');
+    t.not(host.picture(), remade, 'its leftover rules were in the picture');
+  });
+
+  t.test('two tunnels at once have marks and tables of their own', async (t) => {
+    const host = new Host(t);
+    host.ip('link add mpt1 type veth peer name mpt1-far');
+    host.ip('link set mpt1 up');
+    host.ip('link set mpt1 down');
+    const actor = host.actor();
+    const { mark } = (await actor.apply(FULL_TUNNEL)) as { mark: number };
+    const other = spawn('ip', ['netns', 'exec', host.namespace, process.execPath, ACTOR, `${host.journal}-1`], { stdio: 'pipe' });
+    t.teardown(() => other.kill('SIGKILL'));
+    const before = host.picture();
+    const second = new Actor(other);
+    const answer = await second.apply({ ...FULL_TUNNEL, device: 'mpt1', addresses: ['10.78.0.2/24'] });
+    t.ok((answer as { mark: number }).mark > 0);
+    t.not(answer.mark, mark);
+    await second.say('undo');
+    t.equal(host.picture(), before);
+  });
+
+  t.test('a live owner of the journal is not robbed', async (t) => {
+    const host = new Host(t);
+    await host.actor().apply(PLAN);
+    const before = host.picture();
+    t.match(await host.actor().apply(PLAN), {
+      code: 'busy',
+      message: /is in the hands of process \d+: stop it first \(`mptunnel down mpt0`\)/,
+    });
+    t.equal(host.picture(), before);
+  });
+
+  t.test("strict rp_filter on the uplinks becomes loose and strict again; an administrator's change in between is kept", async (t) => {
+    const host = new Host(t);
+    for (const name of ['wan0', 'wan1']) host.sysctl(`${name}/rp_filter`, '1');
+    const actor = host.actor();
+    await actor.apply(FULL_TUNNEL);
+    t.same(
+      ['wan0', 'wan1'].map((name) => host.sysctl(`${name}/rp_filter`)),
+      ['2', '2'],
+    );
+    host.sysctl('wan1/rp_filter', '0');
+    await actor.say('undo');
+    t.same(
+      ['wan0', 'wan1'].map((name) => host.sysctl(`${name}/rp_filter`)),
+      ['1', '0'],
+    );
+  });
+
+  t.test('failures say what to do and leave nothing behind', async (t) => {
+    const host = new Host(t);
+    host.ip('route add 198.51.100.0/24 dev wan1');
+    host.exec(['sh', '-c', 'echo 1 > /proc/sys/net/ipv6/conf/mpt0/disable_ipv6']);
+    const before = host.picture();
+    const actor = host.actor();
+    t.match(await actor.apply({ ...PLAN, addresses: ['10.77.0.2/24'] }), {
+      code: 'route-exists',
+      message: 'a route to 198.51.100.0/24 exists already (it leads to wan1): remove it, or take 198.51.100.0/24 out of allowed_ips',
+    });
+    t.equal(host.picture(), before);
+    t.match(host.ip('route show 198.51.100.0/24'), /dev wan1/, 'the route that stood in the way stands');
+    t.match(await actor.apply(PLAN), { code: 'ipv6-disabled', message: /IPv6 is switched off here/ });
+    t.match(await actor.apply({ ...PLAN, uplinks: ['wan0', 'wan9'] }), {
+      code: 'no-interface',
+      message: /^interface wan9 does not exist; interfaces here: .*wan0/,
+    });
+    t.equal(host.picture(), before);
+    t.notOk(existsSync(host.journal));
+  });
+
+  t.test('without CAP_NET_ADMIN it says so', async (t) => {
+    const host = new Host(t);
+    const child = spawn(
+      'ip',
+      ['netns', 'exec', host.namespace, 'capsh', '--drop=cap_net_admin', '--', '-c', `exec ${process.execPath} ${ACTOR} ${host.journal}`],
+      { stdio: 'pipe' },
+    );
+    t.teardown(() => child.kill('SIGKILL'));
+    t.match(await new Actor(child).apply(PLAN), { code: 'not-permitted', message: /needs root or CAP_NET_ADMIN/ });
+  });
+});
