@@ -1,0 +1,25 @@
+// AES-256-GCM and ChaCha20-Poly1305 through the OpenSSL that Node exports: one context per key and direction, a new nonce per packet.
+#ifndef MPTUNNEL_AEAD_H
+#define MPTUNNEL_AEAD_H
+
+#include "arguments.h"
+
+#define AEAD_KEY_BYTES 32
+#define AEAD_NONCE_BYTES 12
+#define AEAD_TAG_BYTES 16
+
+typedef struct evp_cipher_ctx_st AeadContext;
+
+// Reads {aead, key} of an options object. NULL with an exception pending.
+AeadContext *aead_from_options(napi_env env, napi_value options, bool seal);
+// Wipes the key.
+void aead_free(AeadContext *context);
+// In place; the tag goes behind the bytes.
+bool aead_seal(AeadContext *context, const uint8_t *nonce, const uint8_t *header, size_t headerBytes, uint8_t *bytes, size_t length);
+// `from` holds `length` bytes of ciphertext and the tag. False: forged; then `to` holds garbage.
+bool aead_open(AeadContext *context, const uint8_t *nonce, const uint8_t *header, size_t headerBytes, const uint8_t *from, size_t length,
+               uint8_t *to);
+
+napi_value aead_measure(napi_env env, napi_callback_info info);
+
+#endif

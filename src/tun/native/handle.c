@@ -1,0 +1,62 @@
+#include "handle.h"
+
+#include <stdlib.h>
+
+static const napi_type_tag TAGS[KIND_COUNT] = {
+    {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a01ULL}, {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a02ULL},
+    {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a03ULL}, {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a04ULL},
+    {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a05ULL},
+};
+static const char *const NAMES[KIND_COUNT] = {"tun", "udp", "sealer", "sender", "open table"};
+
+void handle_retain(Handle *handle) { handle->references++; }
+
+void handle_release(Handle *handle) {
+  if (--handle->references == 0) free(handle);
+}
+
+void handle_close(Handle *handle) {
+  if (handle->closed) return;
+  handle->closed = true;
+  handle->dispose(handle);
+}
+
+static void finalize(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  Handle *handle = data;
+  handle_close(handle);
+  handle_release(handle);
+}
+
+napi_value handle_wrap(napi_env env, Handle *handle, HandleKind kind, void (*dispose)(Handle *)) {
+  handle->kind = kind;
+  handle->references = 1;
+  handle->dispose = dispose;
+  napi_value external = NULL;
+  if (napi_create_external(env, handle, finalize, NULL, &external) != napi_ok) {
+    finalize(env, handle, NULL);
+    return NULL;
+  }
+  if (napi_type_tag_object(env, external, &TAGS[kind]) != napi_ok) {
+    throw_type(env, "this Node.js cannot tag externals: 20.12 or newer is needed");
+    return NULL;
+  }
+  return external;
+}
+
+void *handle_get(napi_env env, napi_value value, HandleKind kind) {
+  void *data = NULL;
+  bool tagged = false;
+  if (napi_get_value_external(env, value, &data) != napi_ok || napi_check_object_type_tag(env, value, &TAGS[kind], &tagged) != napi_ok ||
+      !tagged) {
+    throw_type(env, "not a handle of kind %s", NAMES[kind]);
+    return NULL;
+  }
+  Handle *handle = data;
+  if (handle->closed) {
+    throw_type(env, "the %s is closed", NAMES[kind]);
+    return NULL;
+  }
+  return handle;
+}

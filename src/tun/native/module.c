@@ -1,0 +1,48 @@
+// The table of what JavaScript sees; src/tun/native.ts says what each function does.
+#include "aead.h"
+#include "loop.h"
+#include "open.h"
+#include "seal.h"
+#include "tun.h"
+#include "udp.h"
+
+#define EXPORT(name, function) {name, NULL, function, NULL, NULL, NULL, napi_enumerable, NULL}
+
+static const napi_property_descriptor EXPORTS[] = {
+    EXPORT("tunOpen", tun_open),
+    EXPORT("tunName", tun_name),
+    EXPORT("tunFd", tun_fd),
+    EXPORT("tunClose", tun_close),
+    EXPORT("tunRead", tun_read),
+    EXPORT("tunWritePacket", tun_write_packet),
+    EXPORT("tunWriteSegments", tun_write_segments),
+    EXPORT("udpOpen", udp_open),
+    EXPORT("udpPort", udp_port),
+    EXPORT("udpFd", udp_fd),
+    EXPORT("udpClose", udp_close),
+    EXPORT("udpSendRaw", udp_send_raw),
+    EXPORT("udpFlush", udp_flush),
+    EXPORT("udpLastError", udp_last_error),
+    EXPORT("udpCounters", udp_counters),
+    EXPORT("createSealer", seal_create_sealer),
+    EXPORT("destroySealer", seal_destroy_sealer),
+    EXPORT("createSender", seal_create_sender),
+    EXPORT("senderSetTarget", seal_sender_set_target),
+    EXPORT("senderPacketNumber", seal_sender_packet_number),
+    EXPORT("sealSegments", seal_segments),
+    EXPORT("sealPacket", seal_packet),
+    EXPORT("createOpenTable", open_create_table),
+    EXPORT("addOpener", open_add_opener),
+    EXPORT("removeOpener", open_remove_opener),
+    EXPORT("closeOpenTable", open_close_table),
+    EXPORT("receive", open_receive),
+    EXPORT("receiveCounters", open_counters),
+    EXPORT("watchReadable", loop_watch_readable),
+    EXPORT("createFineTimer", loop_create_fine_timer),
+    EXPORT("measureAead", aead_measure),
+};
+
+NAPI_MODULE_INIT() {
+  napi_define_properties(env, exports, sizeof EXPORTS / sizeof EXPORTS[0], EXPORTS);
+  return exports;
+}

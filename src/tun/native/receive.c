@@ -1,0 +1,364 @@
+// Receiving: recvmmsg with GRO into the socket's inbox, then every datagram is opened straight into the caller's arena.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "coalesce.h"
+#include "loop.h"
+#include "open.h"
+#include "udp.h"
+
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+#define MIN_ARENA_BYTES (256 * 1024)
+// Below this no further round begins: it could not take one full message.
+#define MIN_ROOM_BYTES (70 * 1024)
+#define RX_DESCRIPTOR_INTS 16
+
+enum {
+  RX_KIND, RX_OFFSET, RX_LENGTH, RX_SEGMENT_BYTES, RX_DATAGRAMS, RX_TYPE, RX_PATH_ID, RX_RECEIVER_INDEX,
+  RX_PACKET_NUMBER_HIGH, RX_PACKET_NUMBER_LOW, RX_ADDRESS, RX_WIRE_BYTES, RX_HEADER_LENGTH
+};
+enum { KIND_RAW = 0, KIND_PACKET = 1 };
+enum { TYPE_STREAM = 0x10, TYPE_DATAGRAM = 0x11, TYPE_CONTROL = 0x12 };
+
+typedef struct {
+  OpenTable *table;
+  uint8_t *arena;
+  size_t arenaBytes;
+  size_t used;
+  int32_t *descriptors;
+  size_t descriptorMax;
+  size_t descriptorCount;
+  uint8_t *addresses;
+  size_t addressMax;
+  size_t addressCount;
+  // The open run is the last descriptor, and ends where `used` is.
+  Run run;
+  const Opener *runOpener;
+} Batch;
+
+typedef struct {
+  const uint8_t *bytes;
+  size_t length;
+  int32_t address;
+} Datagram;
+
+static int32_t *add_descriptor(Batch *batch, const Datagram *datagram, int32_t kind, size_t offset, size_t length) {
+  int32_t *descriptor = batch->descriptors + RX_DESCRIPTOR_INTS * batch->descriptorCount++;
+  memset(descriptor, 0, RX_DESCRIPTOR_INTS * sizeof *descriptor);
+  descriptor[RX_KIND] = kind;
+  descriptor[RX_OFFSET] = (int32_t)offset;
+  descriptor[RX_LENGTH] = (int32_t)length;
+  descriptor[RX_DATAGRAMS] = 1;
+  descriptor[RX_TYPE] = datagram->bytes[0];
+  descriptor[RX_ADDRESS] = datagram->address;
+  descriptor[RX_WIRE_BYTES] = (int32_t)datagram->length;
+  batch->used = offset + length;
+  return descriptor;
+}
+
+static void set_packet_number(int32_t *descriptor, uint64_t number) {
+  descriptor[RX_PACKET_NUMBER_HIGH] = (int32_t)(number >> 32);
+  descriptor[RX_PACKET_NUMBER_LOW] = (int32_t)(uint32_t)number;
+}
+
+static uint64_t get_packet_number(const int32_t *descriptor) {
+  return (uint64_t)(uint32_t)descriptor[RX_PACKET_NUMBER_HIGH] << 32 | (uint32_t)descriptor[RX_PACKET_NUMBER_LOW];
+}
+
+static size_t next_offset(const Batch *batch) { return (batch->used + 15) & ~(size_t)15; }
+
+static void hand_up_raw(Batch *batch, const Datagram *datagram) {
+  size_t offset = next_offset(batch);
+  run_end(&batch->run);
+  memcpy(batch->arena + offset, datagram->bytes, datagram->length);
+  add_descriptor(batch, datagram, KIND_RAW, offset, datagram->length);
+}
+
+static uint64_t packet_number(const uint8_t *header) { return (uint64_t)load16(header + 6) << 32 | load32(header + 8); }
+
+static bool authentic(Batch *batch, const Opener *opener, const Datagram *datagram, uint8_t *to) {
+  uint8_t nonce[AEAD_NONCE_BYTES];
+  data_nonce(datagram->bytes, nonce);
+  if (aead_open(opener->aead, nonce, datagram->bytes, DATA_HEADER_BYTES, datagram->bytes + DATA_HEADER_BYTES,
+                datagram->length - DATA_OVERHEAD_BYTES, to)) {
+    return true;
+  }
+  batch->table->counters.badTag++;
+  return false;
+}
+
+static void mark_seen(Opener *opener, const uint8_t *header) {
+  ReplayWindow **window = &opener->windows[header[1]];
+  if (*window == NULL) *window = calloc(1, sizeof **window);
+  if (*window == NULL) abort();
+  replay_mark(*window, packet_number(header));
+}
+
+static void add_packet(Batch *batch, const Datagram *datagram, size_t offset) {
+  size_t length = datagram->length - DATA_OVERHEAD_BYTES;
+  run_end(&batch->run);
+  int32_t *descriptor = add_descriptor(batch, datagram, KIND_PACKET, offset, length);
+  descriptor[RX_PATH_ID] = datagram->bytes[1];
+  descriptor[RX_RECEIVER_INDEX] = (int32_t)load32(datagram->bytes + 2);
+  set_packet_number(descriptor, packet_number(datagram->bytes));
+}
+
+static void open_alone(Batch *batch, Opener *opener, const Datagram *datagram) {
+  size_t offset = next_offset(batch);
+  if (!authentic(batch, opener, datagram, batch->arena + offset)) return;
+  mark_seen(opener, datagram->bytes);
+  add_packet(batch, datagram, offset);
+  if (datagram->bytes[0] != TYPE_STREAM) return;
+  run_begin(&batch->run, batch->arena + offset, datagram->length - DATA_OVERHEAD_BYTES);
+  batch->runOpener = opener;
+}
+
+static void join_descriptor(Batch *batch, const Datagram *datagram, size_t payloadBytes) {
+  int32_t *descriptor = batch->descriptors + RX_DESCRIPTOR_INTS * (batch->descriptorCount - 1);
+  uint64_t number = packet_number(datagram->bytes);
+  descriptor[RX_LENGTH] += (int32_t)payloadBytes;
+  descriptor[RX_SEGMENT_BYTES] = (int32_t)batch->run.segmentBytes;
+  descriptor[RX_HEADER_LENGTH] = batch->run.shape.headerBytes;
+  descriptor[RX_DATAGRAMS]++;
+  descriptor[RX_WIRE_BYTES] += (int32_t)datagram->length;
+  if (number > get_packet_number(descriptor)) set_packet_number(descriptor, number);
+  batch->used += payloadBytes;
+}
+
+// The datagram's header bytes are decrypted over the end of the run's last payload, which is put back afterwards: so the payload falls into its place
+// behind it, and nothing moves in the common case.
+static void open_into_run(Batch *batch, Opener *opener, const Datagram *datagram) {
+  uint8_t saved[MAX_HEADER_BYTES], header[MAX_HEADER_BYTES];
+  size_t headerBytes = batch->run.shape.headerBytes, length = datagram->length - DATA_OVERHEAD_BYTES;
+  uint8_t *at = batch->arena + batch->used - headerBytes;
+  memcpy(saved, at, headerBytes);
+  bool valid = authentic(batch, opener, datagram, at);
+  memcpy(header, at, headerBytes);
+  if (!valid) {
+    memcpy(at, saved, headerBytes);
+    return;
+  }
+  mark_seen(opener, datagram->bytes);
+  // The run's own header may be among the saved bytes when its payload is shorter than that: compare with all in place.
+  size_t offset = next_offset(batch);
+  memcpy(at, saved, headerBytes);
+  if (run_continues(&batch->run, header, length)) {
+    run_append(&batch->run, header, length - headerBytes);
+    join_descriptor(batch, datagram, length - headerBytes);
+    return;
+  }
+  memmove(batch->arena + offset + headerBytes, at + headerBytes, length - headerBytes);
+  memcpy(batch->arena + offset, header, headerBytes);
+  add_packet(batch, datagram, offset);
+  run_begin(&batch->run, batch->arena + offset, length);
+}
+
+static bool may_join(const Batch *batch, const Opener *opener, const Datagram *datagram) {
+  if (!batch->run.open || batch->runOpener != opener || datagram->bytes[0] != TYPE_STREAM) return false;
+  const int32_t *last = batch->descriptors + RX_DESCRIPTOR_INTS * (batch->descriptorCount - 1);
+  if (last[RX_PATH_ID] != datagram->bytes[1] || last[RX_ADDRESS] != datagram->address) return false;
+  size_t length = datagram->length - DATA_OVERHEAD_BYTES, headerBytes = batch->run.shape.headerBytes;
+  return length > headerBytes && run_has_room(&batch->run, length - headerBytes);
+}
+
+static void handle_datagram(Batch *batch, const Datagram *datagram) {
+  ReceiveCounters *counters = &batch->table->counters;
+  const uint8_t *bytes = datagram->bytes;
+  counters->datagrams++;
+  counters->bytes += datagram->length;
+  if (datagram->length == 0) {
+    counters->unknown++;
+    return;
+  }
+  if (bytes[0] < TYPE_STREAM || bytes[0] > TYPE_CONTROL) {
+    hand_up_raw(batch, datagram);
+    return;
+  }
+  Opener *opener = NULL;
+  if (datagram->length >= DATA_OVERHEAD_BYTES && bytes[1] < MAX_PATHS) opener = open_table_find(batch->table, load32(bytes + 2));
+  if (opener == NULL) {
+    counters->unknown++;
+    return;
+  }
+  const ReplayWindow *window = opener->windows[bytes[1]];
+  if (window != NULL && !replay_acceptable(window, packet_number(bytes))) {
+    counters->replayed++;
+    return;
+  }
+  if (may_join(batch, opener, datagram)) open_into_run(batch, opener, datagram);
+  else open_alone(batch, opener, datagram);
+}
+
+// Whether the datagram fits whatever it turns out to be.
+static bool has_room(const Batch *batch, size_t datagramBytes) {
+  return batch->descriptorCount < batch->descriptorMax && next_offset(batch) + datagramBytes <= batch->arenaBytes;
+}
+
+static void record_v6(uint8_t *record, const struct in6_addr *address) {
+  if (IN6_IS_ADDR_V4MAPPED(address)) memcpy(record, address->s6_addr + 12, 4);
+  else memcpy(record, address->s6_addr, 16);
+}
+
+static void record_interface(uint8_t *record, uint32_t index) {
+  for (int i = 0; i < 4; i++) record[36 + i] = (uint8_t)(index >> (8 * i));
+}
+
+static void record_source(uint8_t *record, const struct sockaddr_in6 *name) {
+  const struct sockaddr_in *v4 = (const struct sockaddr_in *)name;
+  bool plain = name->sin6_family == AF_INET;
+  record[0] = plain || IN6_IS_ADDR_V4MAPPED(&name->sin6_addr) ? 4 : 6;
+  memcpy(record + 2, &name->sin6_port, 2);
+  if (plain) memcpy(record + 4, &v4->sin_addr, 4);
+  else record_v6(record + 4, &name->sin6_addr);
+}
+
+// Fills the address record of a message; the result is the size of its datagrams (UDP_GRO), or 0 when it is a single one.
+static size_t read_control(struct msghdr *message, uint8_t *record) {
+  size_t segmentBytes = 0;
+  for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control != NULL; control = CMSG_NXTHDR(message, control)) {
+    if (control->cmsg_level == IPPROTO_UDP && control->cmsg_type == UDP_GRO) {
+      int value;
+      memcpy(&value, CMSG_DATA(control), sizeof value);
+      segmentBytes = value > 0 ? (size_t)value : 0;
+    } else if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
+      struct in_pktinfo value;
+      memcpy(&value, CMSG_DATA(control), sizeof value);
+      memcpy(record + 20, &value.ipi_spec_dst, 4);
+      record_interface(record, (uint32_t)value.ipi_ifindex);
+    } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
+      struct in6_pktinfo value;
+      memcpy(&value, CMSG_DATA(control), sizeof value);
+      record_v6(record + 20, &value.ipi6_addr);
+      record_interface(record, value.ipi6_ifindex);
+    }
+  }
+  return segmentBytes;
+}
+
+// Index of the record among the caller's addresses, or -1 when there is no room for a new one.
+static int32_t address_index(Batch *batch, const uint8_t *record) {
+  for (size_t i = batch->addressCount; i-- > 0;) {
+    if (memcmp(batch->addresses + i * ADDRESS_BYTES, record, ADDRESS_BYTES) == 0) return (int32_t)i;
+  }
+  if (batch->addressCount == batch->addressMax) return -1;
+  memcpy(batch->addresses + batch->addressCount * ADDRESS_BYTES, record, ADDRESS_BYTES);
+  return (int32_t)batch->addressCount++;
+}
+
+// False: no room; the rest of the message stays in the inbox.
+static bool handle_message(Batch *batch, Inbox *inbox) {
+  struct mmsghdr *message = &inbox->messages[inbox->next];
+  size_t length = message->msg_len;
+  if (message->msg_hdr.msg_flags & MSG_TRUNC) {
+    batch->table->counters.truncated++;
+    return true;
+  }
+  uint8_t record[ADDRESS_BYTES] = {0};
+  record_source(record, &inbox->names[inbox->next]);
+  size_t segmentBytes = read_control(&message->msg_hdr, record);
+  int32_t address = address_index(batch, record);
+  if (address < 0) return false;
+  if (segmentBytes == 0) segmentBytes = length;
+  do {
+    size_t left = length - inbox->offset;
+    Datagram datagram = {(uint8_t *)inbox->pieces[inbox->next].iov_base + inbox->offset, left < segmentBytes ? left : segmentBytes, address};
+    if (!has_room(batch, datagram.length)) return false;
+    handle_datagram(batch, &datagram);
+    inbox->offset += datagram.length;
+  } while (inbox->offset < length);
+  return true;
+}
+
+static bool inbox_empty(const Inbox *inbox) { return inbox->next == inbox->count; }
+
+static bool drain_inbox(Batch *batch, Inbox *inbox) {
+  while (!inbox_empty(inbox)) {
+    if (!handle_message(batch, inbox)) return false;
+    inbox->next++;
+    inbox->offset = 0;
+  }
+  return true;
+}
+
+static Inbox *inbox_create(void) {
+  Inbox *inbox = calloc(1, sizeof *inbox);
+  if (inbox == NULL) abort();
+  inbox->bytes = malloc((size_t)INBOX_MESSAGES * INBOX_SLOT_BYTES);
+  if (inbox->bytes == NULL) abort();
+  for (size_t i = 0; i < INBOX_MESSAGES; i++) {
+    inbox->pieces[i] = (struct iovec){inbox->bytes + i * INBOX_SLOT_BYTES, INBOX_SLOT_BYTES};
+  }
+  return inbox;
+}
+
+// Fills the empty inbox. Messages received, or -errno.
+static int fill_inbox(const Udp *udp, Inbox *inbox) {
+  for (size_t i = 0; i < INBOX_MESSAGES; i++) {
+    struct msghdr *header = &inbox->messages[i].msg_hdr;
+    *header = (struct msghdr){&inbox->names[i], sizeof inbox->names[i], &inbox->pieces[i], 1, &inbox->controls[i], sizeof inbox->controls[i], 0};
+  }
+  int count;
+  do count = recvmmsg(udp->fd, inbox->messages, INBOX_MESSAGES, MSG_DONTWAIT, NULL);
+  while (count < 0 && errno == EINTR);
+  inbox->next = inbox->offset = 0;
+  inbox->count = count < 0 ? 0 : (size_t)count;
+  return count < 0 ? -errno : count;
+}
+
+// 0, or -errno of a receive that failed for another reason than that nothing is there.
+static int receive_rounds(Batch *batch, const Udp *udp, Inbox *inbox, int64_t rounds) {
+  if (!drain_inbox(batch, inbox)) return 0;
+  for (int64_t i = 0; i < rounds; i++) {
+    if (batch->arenaBytes - batch->used < MIN_ROOM_BYTES || batch->descriptorCount == batch->descriptorMax) return 0;
+    int count = fill_inbox(udp, inbox);
+    if (count < 0) return count == -EAGAIN ? 0 : count;
+    if (!drain_inbox(batch, inbox) || count < INBOX_MESSAGES) return 0;
+  }
+  return 0;
+}
+
+static napi_value receive_into(napi_env env, Batch *batch, Udp *udp, int64_t rounds) {
+  if (udp->inbox == NULL) udp->inbox = inbox_create();
+  Inbox *inbox = udp->inbox;
+  int error = inbox->error;
+  inbox->error = 0;
+  if (error == 0) error = receive_rounds(batch, udp, inbox, rounds);
+  run_end(&batch->run);
+  if (error != 0 && batch->descriptorCount > 0) {
+    inbox->error = error;
+    error = 0;
+  }
+  if (udp->watcher != NULL) watcher_set_pending(udp->watcher, udp_has_pending(udp));
+  return js_number(env, error != 0 ? error : (double)batch->descriptorCount);
+}
+
+napi_value open_receive(napi_env env, napi_callback_info info) {
+  napi_value argv[6];
+  size_t argc = 6;
+  Bytes arena, addresses;
+  Ints descriptors;
+  int64_t rounds;
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+  Udp *udp = handle_get(env, argv[0], KIND_UDP);
+  OpenTable *table = udp == NULL ? NULL : handle_get(env, argv[1], KIND_OPEN_TABLE);
+  if (table == NULL || !arg_bytes(env, argv[2], "arena", &arena) || !arg_ints(env, argv[3], "descriptors", &descriptors)) return NULL;
+  if (!arg_bytes(env, argv[4], "addresses", &addresses) || !arg_int(env, argv[5], "rounds", 1, INT32_MAX, &rounds)) return NULL;
+  if (arena.length < MIN_ARENA_BYTES || arena.length > INT32_MAX) {
+    throw_range(env, "arena must have at least %d bytes, and less than 2 GB", MIN_ARENA_BYTES);
+  } else if (descriptors.length < RX_DESCRIPTOR_INTS || addresses.length < ADDRESS_BYTES) {
+    throw_range(env, "descriptors and addresses must have room for one at least");
+  } else {
+    Batch batch = {.table = table,
+                   .arena = arena.data,
+                   .arenaBytes = arena.length,
+                   .descriptors = descriptors.data,
+                   .descriptorMax = descriptors.length / RX_DESCRIPTOR_INTS,
+                   .addresses = addresses.data,
+                   .addressMax = addresses.length / ADDRESS_BYTES};
+    return receive_into(env, &batch, udp, rounds);
+  }
+  return NULL;
+}

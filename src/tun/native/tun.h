@@ -1,0 +1,24 @@
+#ifndef MPTUNNEL_TUN_H
+#define MPTUNNEL_TUN_H
+
+#include <net/if.h>
+
+#include "handle.h"
+
+typedef struct {
+  Handle handle;
+  int fd;
+  bool offloads;
+  char name[IFNAMSIZ];
+  struct Watcher *watcher;
+} Tun;
+
+napi_value tun_open(napi_env env, napi_callback_info info);
+napi_value tun_name(napi_env env, napi_callback_info info);
+napi_value tun_fd(napi_env env, napi_callback_info info);
+napi_value tun_close(napi_env env, napi_callback_info info);
+napi_value tun_read(napi_env env, napi_callback_info info);
+napi_value tun_write_packet(napi_env env, napi_callback_info info);
+napi_value tun_write_segments(napi_env env, napi_callback_info info);
+
+#endif
