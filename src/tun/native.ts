@@ -92,7 +92,7 @@ export const RX_KIND_RAW = 0;
 export const RX_KIND_PACKET = 1;
 
 /**
- * Address record, 48 bytes: [0] family 4 or 6, [1] 0, [2..3] port big-endian, [4..19] remote address (IPv4 in the first four),
+ * Address record, 48 bytes (for sending, the interface index counts for link-local IPv6 only): [0] family 4 or 6, [1] 0, [2..3] port big-endian, [4..19] remote address (IPv4 in the first four),
  * [20..35] local address the datagram was sent to (or all zero: let the kernel choose), [36..39] interface index little-endian, [40..47] zero.
  */
 export const ADDRESS_BYTES = 48;
@@ -129,6 +129,17 @@ export interface ReceiveCounters {
   truncated: number;
 }
 
+export interface SendCounters {
+  sentDatagrams: number;
+  /** Messages handed to the kernel: UDP_SEGMENT runs count once. */
+  sentMessages: number;
+  refusedDatagrams: number;
+  /** 1 once UDP_SEGMENT has turned out not to work on this socket; from then on every datagram is a message. */
+  segmentationFallbacks: number;
+  /** How many datagrams a UDP_SEGMENT run may hold: 128, 64 on older kernels, 1 after the fallback. */
+  maxSegments: number;
+}
+
 export interface NativeAddon {
   // ---- TUN ----
   /** Opens /dev/net/tun as IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking. `offloads`: TUN_F_CSUM|TSO4|TSO6 (else none). `name` may hold "%d". */
@@ -137,7 +148,8 @@ export interface NativeAddon {
   tunFd(tun: TunHandle): number;
   tunClose(tun: TunHandle): void;
   /**
-   * Reads up to `maxPackets` packets, packet i into arena[i * slotBytes ..]; one TUN descriptor each. slotBytes >= 1600, and >= 65,600 with offloads.
+   * Reads up to `maxPackets` packets, packet i into arena[i * slotBytes ..]; one TUN descriptor each. slotBytes >= 1600, and >= 65,600 with offloads; a
+   * packet longer than its slot is lost. TUN_HEADER_LENGTH is the IP + transport header of a GSO packet, 0 for another one.
    * Returns the number read (0: would block), or -errno when the device failed.
    */
   tunRead(tun: TunHandle, arena: Uint8Array, slotBytes: number, maxPackets: number, descriptors: Int32Array): number;
@@ -188,10 +200,15 @@ export interface NativeAddon {
   udpClose(udp: UdpHandle): void;
   /** Sends one datagram now. Bytes sent, or -errno. */
   udpSendRaw(udp: UdpHandle, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): number;
-  /** Sends all that is staged on this socket (sendmmsg of UDP_SEGMENT runs). Returns the number of datagrams that the kernel refused (dropped and counted). */
+  /**
+   * Sends all that is staged on this socket (sendmmsg of UDP_SEGMENT runs). Returns the number of datagrams that the kernel refused since the last call
+   * (dropped and counted), those of a flush that a full stage caused included.
+   */
   udpFlush(udp: UdpHandle): number;
   /** errno of the last refused send (0 if none since the last call), e.g. ENETUNREACH: a hint that the path is down. */
   udpLastError(udp: UdpHandle): number;
+  /** Totals since the socket was opened. */
+  udpCounters(udp: UdpHandle): SendCounters;
 
   // ---- sealing ----
   /** One key for one direction of one session epoch. The key is copied. */
@@ -203,7 +220,7 @@ export interface NativeAddon {
    * pathId throws RangeError.
    */
   createSender(udp: UdpHandle, sealer: SealerHandle, pathId: number, address: Uint8Array): SenderHandle;
-  /** Changes where it sends (roaming) or on which socket; the packet number goes on. */
+  /** Changes where it sends (roaming) or on which socket; the packet number goes on, what is staged leaves as it was. */
   senderSetTarget(sender: SenderHandle, udp: UdpHandle, address: Uint8Array): void;
   /** The packet number that the next datagram will carry. */
   senderPacketNumber(sender: SenderHandle): number;
@@ -222,7 +239,10 @@ export interface NativeAddon {
     payloadBytes: number,
     segmentBytes: number,
   ): number;
-  /** Seals a whole IP packet as read from the TUN (cut when it is a GSO super-packet, checksum finished when csumStart > 0), or any plaintext with gsoType 0. Returns datagrams made. */
+  /**
+   * Seals a whole IP packet as read from the TUN (cut when it is a GSO super-packet, with the IPv4 id counting up; checksum finished when csumStart > 0), or any
+   * plaintext with gsoType 0. Returns datagrams made: 0 when a GSO packet's headers are not what gsoType says (it is dropped).
+   */
   sealPacket(
     sender: SenderHandle,
     type: number,
@@ -245,7 +265,14 @@ export interface NativeAddon {
    * Receives a batch (recvmmsg + GRO, `rounds` times at most or until it would block), opens what the table knows, drops what fails (counted), joins runs of
    * TYPE_STREAM TCP segments of one flow and path whose sequence numbers follow and whose other header bytes and options are identical (up to 64 KB;
    * joined: first segment's header, then all payloads; PSH/FIN end a run and are OR-ed into that header), and fills descriptors in
-   * order of arrival. `arena` >= 256 KB. Returns the number of descriptors, or -errno.
+   * order of arrival. `arena` >= 256 KB; `descriptors` and `addresses` have room for one at least. Returns the number of descriptors, or -errno.
+   *
+   * A joined packet's IP length and IPv4 header checksum are those of the whole; its TCP checksum is the first segment's and means nothing any more. No inner
+   * checksum is verified: the AEAD has done better.
+   *
+   * What was received but found no room in `arena`, `descriptors` or `addresses` stays with the socket, and the next call begins with it. Call again while the
+   * result is > 0, a bounded number of times; when data is left then, the socket's watcher fires on the next turn of the event loop, as it does for data in the
+   * kernel. 0 may be returned while datagrams were dropped (all of a batch failed to open).
    */
   receive(
     udp: UdpHandle,
@@ -259,6 +286,7 @@ export interface NativeAddon {
   receiveCounters(table: OpenTableHandle): ReceiveCounters;
 
   // ---- loop ----
+  /** One watcher for a handle at a time. Closing the handle closes its watcher. After an error of a TUN (its device was removed) it fires once and is paused. */
   watchReadable(handle: TunHandle | UdpHandle, onReadable: () => void): Watcher;
   createFineTimer(onExpire: () => void): FineTimer;
 
