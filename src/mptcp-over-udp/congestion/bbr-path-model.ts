@@ -13,6 +13,9 @@ const BASE_RTT_CONFIRM_MS = 0.5;
 const MIN_ROUND_MS = 1;
 /** Rounds that each half of the extra_acked filter lasts. */
 const EXTRA_ACKED_HALF_ROUNDS = 5;
+/** Of what ran ahead, so many leaps of the RTT and a few milliseconds are taken for aggregation. */
+const EXTRA_ACKED_LEAPS = 2;
+const EXTRA_ACKED_MIN_MS = 3;
 /** At most so much time's worth of bandwidth is granted for aggregation. */
 const EXTRA_ACKED_MAX_MS = 100;
 
@@ -20,7 +23,9 @@ const EXTRA_ACKED_MAX_MS = 100;
 const LEAP_BURST_MS = 2;
 const LEAP_BURST_SEGMENTS = 4;
 /** In-order delivery under jitter delays a full pipe by the maximum of many deviates, on both ways: this many times the leap. */
-const JITTER_LEAPS = 4;
+const JITTER_LEAPS = +(process.env.JL ?? 4);
+
+const SAMPLE_LEAPS = +(process.env.SL ?? 0.5);
 
 export class BbrPathModel {
   mssBytes: number;
@@ -42,9 +47,12 @@ export class BbrPathModel {
   baseRttMs: number;
   baseRttStampMs: number;
   extraAckedBytes = 0;
-  /** Loss that comes without congestion, as smoothed over uncongested rounds. */
+  /** Loss, smoothed over rounds, and the part of it that is there whatever we send: falls with the loss, rises slowly. */
+  lossRatio = 0;
   randomLossRatio = 0;
 
+  /** The base came with the path: the first round, perhaps behind others' queue, does not replace it. */
+  readonly #remembered: boolean;
   // Bandwidth filter: the current probing cycle's maximum and the last one's.
   #maxBwCurrent = 0;
   #maxBwPrevious = 0;
@@ -69,6 +77,7 @@ export class BbrPathModel {
   constructor(nowMs: number, mssBytes: number, memoryRttMs: number, memoryBandwidthBytesPerSec: number) {
     this.mssBytes = mssBytes;
     this.baseRttMs = memoryRttMs > 0 ? memoryRttMs : -1;
+    this.#remembered = memoryRttMs > 0;
     this.baseRttStampMs = nowMs;
     this.#maxBwCurrent = memoryBandwidthBytesPerSec;
     this.#roundStartMs = nowMs;
@@ -128,7 +137,9 @@ export class BbrPathModel {
   }
 
   #updateBandwidth(sample: AckSample): void {
-    const rate = (sample.sampleDeliveredBytes * 1000) / sample.sampleIntervalMs;
+    // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
+    const intervalMs = sample.sampleIntervalMs + SAMPLE_LEAPS * this.jitterMs;
+    const rate = (sample.sampleDeliveredBytes * 1000) / intervalMs;
     if (sample.sampleAppLimited) this.#runningAppLimited = true;
     if (rate > this.#runningMaxSample) this.#runningMaxSample = rate;
     if (sample.sampleAppLimited && rate < this.maxBandwidthBytesPerSec) return;
@@ -148,7 +159,9 @@ export class BbrPathModel {
     const limitBytes = (bandwidthBytesPerSec * EXTRA_ACKED_MAX_MS) / 1000;
     const extraBytes = Math.min(this.#epochDeliveredBytes - expectedBytes, limitBytes);
     if (extraBytes > this.#extraCurrent) this.#extraCurrent = extraBytes;
-    this.extraAckedBytes = Math.max(this.#extraCurrent, this.#extraPrevious);
+    // Where ACKs do not come in bunches, deliveries ahead of the estimate are a better share of the path, not aggregation.
+    const bunchBytes = (bandwidthBytesPerSec * (EXTRA_ACKED_MIN_MS + EXTRA_ACKED_LEAPS * this.jitterMs)) / 1000;
+    this.extraAckedBytes = Math.min(bunchBytes, Math.max(this.#extraCurrent, this.#extraPrevious));
   }
 
   #endRound(sample: AckSample): void {
@@ -161,6 +174,7 @@ export class BbrPathModel {
     this.roundMaxSampleBytesPerSec = this.#runningMaxSample;
     this.roundAppLimited = this.#runningAppLimited;
     this.roundLossRatio = this.#roundLostBytes / Math.max(1, this.#roundLostBytes + deliveredBytes);
+    this.#updateLoss();
     if (this.#rttCount > 0) this.#updateBaseRtt(nowMs);
     if (++this.#extraRounds >= EXTRA_ACKED_HALF_ROUNDS) {
       this.#extraRounds = 0;
@@ -172,13 +186,19 @@ export class BbrPathModel {
     this.#startRound(nowMs, sample.totalDeliveredBytes);
   }
 
+  #updateLoss(): void {
+    this.lossRatio += (this.roundLossRatio - this.lossRatio) / 4;
+    if (this.lossRatio < this.randomLossRatio) this.randomLossRatio = this.lossRatio;
+    else this.randomLossRatio += (this.lossRatio - this.randomLossRatio) / 32;
+  }
+
   #updateBaseRtt(nowMs: number): void {
     const first = this.roundRttMeanMs < 0;
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
     const burstMs = LEAP_BURST_MS + (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec);
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
     this.jitterMs += (leapMs - this.jitterMs) / (leapMs > this.jitterMs ? 2 : 8);
-    if (this.roundRttMeanMs <= this.baseRttMs || first) this.setBaseRtt(this.roundRttMeanMs, nowMs);
+    if (this.roundRttMeanMs <= this.baseRttMs || (first && !this.#remembered)) this.setBaseRtt(this.roundRttMeanMs, nowMs);
     else if (this.roundRttMeanMs <= this.baseRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.baseRttStampMs = nowMs;
   }
 

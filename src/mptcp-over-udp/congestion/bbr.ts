@@ -34,16 +34,21 @@ const CRUISE_MAX_MS = 1500;
 /** A round's mean RTT this far above the base, beyond the noise, is a queue. */
 const QUEUE_RTT_RATIO = 0.125;
 const QUEUE_MS = 2;
-/** A round that loses more than this is congested whatever its delay, when it comes twice in a row. */
+/** Loss so far above what is always there is congestion, whatever the delay: a queue too short to be seen in it. */
+const HIGH_LOSS_RATIO = 0.05;
+/** Startup: a round without growth that loses this much has found the path's end. */
 const CONGESTION_LOSS_RATIO = 0.15;
 /** Startup has overrun the path when a round loses this much, even if bandwidth still seems to grow. */
 const STARTUP_LOSS_RATIO = 0.3;
 /** A queue that stands for so many rounds though we yield is not ours to drain: measure the base anew. */
-const STANDING_QUEUE_ROUNDS = 8;
+const STANDING_QUEUE_ROUNDS = 6;
 /** In-flight allowance for host timers and bunched ACKs; on slow paths the smaller one, so that it adds little delay. */
 const SLACK_MS = 4;
 const FAST_SLACK_MS = 8;
 const FAST_BYTES_PER_SEC = 50e6;
+/** Packets in a common queue, per square root of the packets in flight. */
+const QUEUE_PART = 1.35;
+const QUEUED_PACING_GAIN = 1.15;
 const MIN_CWND_SEGMENTS = 4;
 /** A new flow begins at this part of what the path is known to give. */
 const MEMORY_RATIO = 0.5;
@@ -69,8 +74,8 @@ class Bbr implements CongestionControl {
   #cruiseMs = 0;
   #upGain = UP_PACING_GAIN;
   #bandwidthBeforeUp = 0;
-  #highLossRounds = 0;
   #queuedRounds = 0;
+  #bandwidthBeforeQueue = 0;
   #probeRttMinMs = Number.POSITIVE_INFINITY;
   #afterTimeout = false;
   #priorCwndBytes = 0;
@@ -102,7 +107,7 @@ class Bbr implements CongestionControl {
   onAck(sample: AckSample): void {
     const model = this.model;
     model.onAck(sample, this.bandwidthBytesPerSec);
-    if (model.roundEnded) this.#onRoundEnd(sample);
+    if (model.roundEnded) this.#onRoundEnd();
     this.#updateState(sample);
     this.#setPacingRate(sample);
     this.#setCwnd(sample);
@@ -160,14 +165,11 @@ class Bbr implements CongestionControl {
     return this.#queueMs() > this.#queueThresholdMs();
   }
 
-  #onRoundEnd(sample: AckSample): void {
-    const model = this.model;
+  #onRoundEnd(): void {
     const queued = this.#queued();
-    this.#highLossRounds = model.roundLossRatio > CONGESTION_LOSS_RATIO ? this.#highLossRounds + 1 : 0;
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
-    if (!queued) model.randomLossRatio += (model.roundLossRatio - model.randomLossRatio) / 8;
     if (!this.#fullPipe) this.#checkFullPipe(queued);
-    else this.#adaptShortTermBandwidth(queued, sample);
+    else this.#adaptShortTermBandwidth(queued);
   }
 
   #checkFullPipe(queued: boolean): void {
@@ -185,21 +187,28 @@ class Bbr implements CongestionControl {
     if (this.#fullBandwidthRounds >= FULL_BANDWIDTH_ROUNDS || overflowing) this.#fullPipe = true;
   }
 
-  /** While a queue stands that is not our own probe, send below what we are served, in proportion; recover in small steps. */
-  #adaptShortTermBandwidth(queued: boolean, _sample: AckSample): void {
+  /**
+   * While a queue stands that is not our own probe, hold what we are served and an equal small part of the queue, whatever our share: flows
+   * that do so end with equal shares (FAST TCP, Wei et al. 2006). Without a queue, grow by the same part each round trip.
+   */
+  #adaptShortTermBandwidth(queued: boolean): void {
     const model = this.model;
     if (this.state === 'ProbeBW_UP' || this.state === 'ProbeRTT' || this.state === 'Drain' || model.roundAppLimited) return;
-    const highLoss = this.#highLossRounds >= 2;
+    const highLoss = model.lossRatio > HIGH_LOSS_RATIO + 2 * model.randomLossRatio && model.roundLossRatio > HIGH_LOSS_RATIO;
     if (queued || highLoss) {
-      const cut = highLoss ? 0.1 : Math.min(0.3, this.#queueMs() / (4 * model.baseRttMs));
-      const served = Math.min(this.bandwidthBytesPerSec, model.roundRateBytesPerSec);
-      this.bandwidthLoBytesPerSec = Math.max((1 - cut) * served, 0.5 * this.bandwidthBytesPerSec);
+      if (this.#queuedRounds === 1) this.#bandwidthBeforeQueue = this.bandwidthBytesPerSec;
+      const served = Math.min(this.bandwidthBytesPerSec, model.roundRateBytesPerSec) * (highLoss ? 0.95 : 1);
+      this.bandwidthLoBytesPerSec = Math.max(served, 0.5 * this.bandwidthBytesPerSec);
       return;
     }
     if (this.bandwidthLoBytesPerSec === Number.POSITIVE_INFINITY) return;
-    const step = 0.03 * this.bandwidthLoBytesPerSec + (this.#mssBytes * 1000) / model.baseRttMs;
-    this.bandwidthLoBytesPerSec += step;
+    this.bandwidthLoBytesPerSec += (0.5 * this.#queuePartBytes() * 1000) / model.baseRttMs;
     if (this.bandwidthLoBytesPerSec >= model.maxBandwidthBytesPerSec) this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
+  }
+
+  /** Our part of a common queue: of the square root of the window, so that neither many slow flows nor few fast ones fill it. */
+  #queuePartBytes(): number {
+    return QUEUE_PART * Math.sqrt(this.#bdpBytes(1) * this.#mssBytes);
   }
 
   #updateState(sample: AckSample): void {
@@ -238,6 +247,10 @@ class Bbr implements CongestionControl {
     ) {
       this.#enterProbeRtt(nowMs);
     }
+  }
+
+  #queueIsNotOurs(): boolean {
+    return this.#queuedRounds >= STANDING_QUEUE_ROUNDS && this.bandwidthBytesPerSec < 0.5 * this.#bandwidthBeforeQueue;
   }
 
   #setState(state: BbrState, nowMs: number, pacingGain: number, cwndGain: number): void {
@@ -306,7 +319,9 @@ class Bbr implements CongestionControl {
   #setPacingRate(sample: AckSample): void {
     const bandwidth = this.bandwidthBytesPerSec;
     if (bandwidth <= 0) return;
-    const rate = PACING_MARGIN * this.#pacingGain * bandwidth;
+    let rate = PACING_MARGIN * this.#pacingGain * bandwidth;
+    // With a common queue the window decides, and pacing must let a flow grow to its part.
+    if (this.state === 'ProbeBW_CRUISE' && bandwidth === this.bandwidthLoBytesPerSec) rate *= QUEUED_PACING_GAIN;
     if (this.#fullPipe || rate > this.pacingRateBytesPerSec) this.pacingRateBytesPerSec = rate;
     else if (sample.rttMs > 0 && this.model.roundCount === 0) {
       // The first RTT replaces the guess of a millisecond.
@@ -319,7 +334,9 @@ class Bbr implements CongestionControl {
     const bandwidth = this.bandwidthBytesPerSec;
     const slackMs = bandwidth >= FAST_BYTES_PER_SEC ? FAST_SLACK_MS : SLACK_MS;
     const allowanceBytes = (bandwidth * slackMs) / 1000 + model.extraAckedBytes;
-    const targetBytes = this.#bdpBytes(this.#cwndGain) + allowanceBytes;
+    const shared = this.bandwidthLoBytesPerSec !== Number.POSITIVE_INFINITY && this.#cwndGain === CWND_GAIN;
+    const windowBytes = shared ? this.#bdpBytes(1) + this.#queuePartBytes() : this.#bdpBytes(this.#cwndGain);
+    const targetBytes = windowBytes + allowanceBytes;
     if (this.#afterTimeout && sample.deliveredBytes > 0) {
       this.#afterTimeout = false;
       this.#priorCwndBytes = 0;
