@@ -1,0 +1,465 @@
+/**
+ * An MPTCP connection (RFC 8684): keys, the data sequence space in both directions, and its subflows. Positions are offsets from the initial data
+ * sequence numbers: the first byte of data is 1. What it sends, and where, is in `data-output.ts`.
+ */
+
+import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
+import type { FourTuple } from '../tcp/header-template.js';
+import { ReassemblyBuffer } from '../tcp/reassembly.js';
+import { SendBuffer } from '../tcp/send-buffer.js';
+import { type CloseReason, NEVER_MS } from '../tcp/tcp-connection.js';
+import { closeConnection } from '../tcp/tcp-input.js';
+import { sendReset } from '../tcp/tcp-output.js';
+import { handleDeadlines, nextDeadlineMs } from '../tcp/tcp-timers.js';
+import type { TcpSegment } from '../wire/segment.js';
+import { dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
+import { nextDataDeadlineMs, outputConnection } from './data-output.js';
+import { DataSendQueue } from './data-send-queue.js';
+import type { MptcpHost } from './host.js';
+import { deriveKeyMaterial, type KeyMaterial } from './keys.js';
+import { ReceiveWindow } from './receive-window.js';
+import { RST_MPTCP_ERROR, RST_UNSPECIFIED, type Subflow } from './subflow.js';
+
+/** A subflow that times out this often in a row is given up; its data is on other subflows long before. */
+const MAX_SUBFLOW_TIMEOUTS = 9;
+/** RFC 8684 (3.3.3): without a subflow a connection waits this long for a new one, as Linux does. */
+const NO_SUBFLOW_TIMEOUT_MS = 60_000;
+const MAX_REJOIN_INTERVAL_MS = 30_000;
+const MIN_SEND_BUFFER_BYTES = 256 << 10;
+/** Holds 1 Gbit/s x 300 ms. */
+export const MAX_SEND_BUFFER_BYTES = 64 << 20;
+
+export type MptcpRole = 'client' | 'server';
+
+export class MptcpConnection implements ByteStream {
+  readonly host: MptcpHost;
+  readonly role: MptcpRole;
+  /** Of the initial subflow: what the application sees. */
+  readonly tuple: FourTuple;
+  readonly local: KeyMaterial;
+  remoteKey: Uint8Array = new Uint8Array(8);
+  hasRemoteKey = false;
+  remoteToken = 0;
+  remoteIdsnHigh = 0;
+  remoteIdsnLow = 0;
+  readonly subflows: Subflow[] = [];
+  /** Plain TCP after all (RFC 8684, 3.7): one subflow, DSN = SSN. */
+  fallback = false;
+  /** The peer has shown both keys or a DSS: MPTCP works in both directions, joins are allowed. */
+  peerProved = false;
+  closed = false;
+
+  // Sending.
+  readonly sendBuffer: SendBuffer;
+  readonly sendQueue: DataSendQueue;
+  dataUna = 1;
+  dataNxt = 1;
+  /** Right edge of the peer's window, exclusive (RFC 8684, 3.3.4): the maximum over all that was told. */
+  peerWindowEdge = 1;
+  finishing = false;
+  /** DSN of our DATA_FIN, -1 while it has none. */
+  dataFinOffset = -1;
+  dataFinAcked = false;
+  dataFinDeadlineMs = NEVER_MS;
+  dataFinCount = 0;
+  probeDeadlineMs = NEVER_MS;
+  probeCount = 0;
+  private writeBlocked = false;
+
+  // Receiving.
+  readonly reassembly: ReassemblyBuffer;
+  readonly receiveWindow: ReceiveWindow;
+  /** DSN of the peer's DATA_FIN, -1 unknown. */
+  remoteDataFinOffset = -1;
+  private endDelivered = false;
+
+  joinAttempts = 0;
+  subflowsClosing = false;
+  noSubflowDeadlineMs = NEVER_MS;
+  joinDeadlineMs = NEVER_MS;
+  lastActivityMs = 0;
+  // PollScheduler's.
+  dirty = false;
+  timerMs = NEVER_MS;
+  private handler: ByteStreamHandler | undefined;
+  private closeNotified = false;
+
+  constructor(host: MptcpHost, role: MptcpRole, tuple: FourTuple) {
+    this.host = host;
+    this.role = role;
+    this.tuple = tuple;
+    this.local = host.allocateKey();
+    this.sendBuffer = new SendBuffer(host.pool);
+    this.sendQueue = new DataSendQueue(host.pool);
+    this.reassembly = new ReassemblyBuffer(host.pool, 1, (bytes, at, length) => this.handler?.onData(bytes, at, length) ?? 0);
+    this.receiveWindow = new ReceiveWindow(host.memory);
+  }
+
+  // ---- the stream, from above ----
+
+  setHandler(handler: ByteStreamHandler): void {
+    this.handler = handler;
+  }
+
+  /** Server: SYN/ACK. */
+  accept(): void {
+    this.subflows[0]?.accept();
+    this.markDirty();
+  }
+
+  /** Server: RST, or silence, in answer to the SYN. */
+  reject(reset: boolean, nowMs: number): void {
+    const subflow = this.subflows[0];
+    if (subflow !== undefined && reset) sendReset(subflow);
+    this.close('refused', nowMs);
+  }
+
+  get bufferedBytes(): number {
+    return this.sendBuffer.queuedBytes + this.dataNxt - this.dataUna;
+  }
+
+  write(bytes: Uint8Array, at: number, length: number): number {
+    if (this.finishing || this.closed) return length;
+    const n = Math.min(length, this.sendBufferLimitBytes() - this.bufferedBytes);
+    if (n < length) this.writeBlocked = true;
+    if (n <= 0) return 0;
+    this.sendBuffer.append(bytes, at, n);
+    this.markDirty();
+    return n;
+  }
+
+  finish(): void {
+    this.finishing = true;
+    this.markDirty();
+  }
+
+  /** RFC 8684 (3.5): FASTCLOSE on RSTs. */
+  abort(nowMs: number): void {
+    if (this.closed) return;
+    for (const subflow of this.subflows) {
+      subflow.fastclose = !this.fallback;
+      sendReset(subflow);
+    }
+    this.close('aborted', nowMs);
+  }
+
+  resumeReading(): void {
+    if (this.closed) return;
+    this.reassembly.drain();
+    this.deliverEnd(this.lastActivityMs);
+    if (this.receiveWindow.shouldUpdate(this.reassembly)) this.acknowledgeSomewhere();
+  }
+
+  // ---- the host's poll ----
+
+  poll(nowMs: number): number {
+    for (let i = this.subflows.length - 1; i >= 0; i--) {
+      const subflow = this.subflows[i] as Subflow;
+      handleDeadlines(subflow, MAX_SUBFLOW_TIMEOUTS, nowMs);
+    }
+    if (nowMs >= this.noSubflowDeadlineMs) this.close('timeout', nowMs);
+    if (this.closed) return NEVER_MS;
+    outputConnection(this, nowMs);
+    return this.nextDeadlineMs();
+  }
+
+  private nextDeadlineMs(): number {
+    if (this.closed) return NEVER_MS;
+    let at = Math.min(this.noSubflowDeadlineMs, this.peerProved ? this.joinDeadlineMs : NEVER_MS);
+    for (let i = 0; i < this.subflows.length; i++) {
+      const subflow = this.subflows[i] as Subflow;
+      at = Math.min(at, nextDeadlineMs(subflow), subflow.thirdAckDeadlineMs);
+    }
+    return Math.min(at, nextDataDeadlineMs(this));
+  }
+
+  markDirty(): void {
+    this.host.markDirty(this);
+  }
+
+  // ---- keys and sequence spaces ----
+
+  setRemoteKey(key: Uint8Array): void {
+    if (this.hasRemoteKey) return;
+    const derived = deriveKeyMaterial(key);
+    this.remoteKey = key;
+    this.hasRemoteKey = true;
+    this.remoteToken = derived.token;
+    this.remoteIdsnHigh = derived.idsnHigh;
+    this.remoteIdsnLow = derived.idsnLow;
+  }
+
+  sendOffset64(high: number, low: number): number {
+    return dsnOffset(high, low, this.local.idsnHigh, this.local.idsnLow);
+  }
+
+  sendOffset32(low: number): number {
+    return unwrapOffset(low, this.local.idsnLow, this.dataUna);
+  }
+
+  receiveOffset64(high: number, low: number): number {
+    return dsnOffset(high, low, this.remoteIdsnHigh, this.remoteIdsnLow);
+  }
+
+  receiveOffset32(low: number): number {
+    return unwrapOffset(low, this.remoteIdsnLow, this.reassembly.nextOffset);
+  }
+
+  /** The next data offset expected; a DATA_FIN in order takes one. */
+  get dataAckOffset(): number {
+    const next = this.reassembly.nextOffset;
+    return next === this.remoteDataFinOffset ? next + 1 : next;
+  }
+
+  dataAckWire(): number {
+    return dsnLow(this.remoteIdsnLow, this.dataAckOffset);
+  }
+
+  receiveWindowBytes(): number {
+    return this.receiveWindow.advertise(this.reassembly);
+  }
+
+  pathRttMs(pathId: number): number {
+    return this.host.path(pathId)?.rttMs ?? 0;
+  }
+
+  // ---- from the subflows ----
+
+  onInitialEstablished(nowMs: number): void {
+    const subflow = this.subflows[0];
+    if (subflow !== undefined && this.peerWindowEdge <= 1) this.peerWindowEdge = Math.max(this.peerWindowEdge, subflow.sendWindowEdge);
+    this.lastActivityMs = nowMs;
+    this.handler?.onEstablished(nowMs);
+    this.markDirty();
+  }
+
+  onSubflowConfirmed(subflow: Subflow, nowMs: number): void {
+    this.noSubflowDeadlineMs = NEVER_MS;
+    this.host.events?.onSubflowEstablished?.(this, subflow, nowMs);
+    this.markDirty();
+  }
+
+  notePeerProved(): void {
+    this.peerProved = true;
+    this.joinDeadlineMs = 0;
+    this.markDirty();
+  }
+
+  fallBack(subflow: Subflow): void {
+    this.fallback = true;
+    this.peerProved = true;
+    subflow.confirmed = true;
+    this.host.count('mptcp-fallback');
+  }
+
+  /** In fallback the subflow's acknowledgement is the data's. */
+  noteFallbackAck(subflow: Subflow, _nowMs: number): void {
+    this.handleDataAck(subflow.recovery.sndUna, subflow.sendWindowEdge - subflow.recovery.sndUna);
+  }
+
+  /** RFC 8684 (3.3.4): window relative to the DATA_ACK; the edge never retreats. */
+  handleDataAck(offset: number, windowBytes: number): void {
+    const limit = this.dataFinOffset >= 0 ? this.dataFinOffset + 1 : this.dataNxt;
+    if (offset > limit) {
+      this.host.count('mptcp-data-ack-beyond');
+      return;
+    }
+    if (offset + windowBytes > this.peerWindowEdge) {
+      this.peerWindowEdge = offset + windowBytes;
+      this.probeCount = 0;
+      this.probeDeadlineMs = NEVER_MS;
+      this.markDirty();
+    }
+    if (offset <= this.dataUna) return;
+    this.dataUna = Math.min(offset, this.dataNxt);
+    this.sendQueue.acknowledge(this.dataUna);
+    if (this.dataFinOffset >= 0 && offset > this.dataFinOffset) {
+      this.dataFinAcked = true;
+      this.dataFinDeadlineMs = NEVER_MS;
+    }
+    this.markDirty();
+  }
+
+  /** After acknowledgements, once per poll: room for the writer. */
+  notifyWritable(nowMs: number): void {
+    if (!this.writeBlocked || this.closed) return;
+    const limit = this.sendBufferLimitBytes();
+    if (this.bufferedBytes > limit - limit / 4) return;
+    this.writeBlocked = false;
+    this.handler?.onWritable(nowMs);
+  }
+
+  /** Mapped data. False: beyond the window, not to be acknowledged on the subflow. */
+  onData(dsn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
+    if (this.closed) return true;
+    const fin = this.remoteDataFinOffset;
+    const usable = fin >= 0 ? Math.min(length, fin - dsn) : length;
+    if (usable <= 0) return true;
+    if (dsn + usable > this.receiveWindow.edge + this.reassembly.nextOffset - this.reassembly.readOffset + 65_536) {
+      this.host.count('mptcp-beyond-window');
+      return false;
+    }
+    this.lastActivityMs = nowMs;
+    const before = this.reassembly.nextOffset;
+    this.reassembly.receive(dsn, bytes, at, usable);
+    this.receiveWindow.noteReceived(this.reassembly.nextOffset - before, this.slowestRttMs(), nowMs);
+    this.deliverEnd(nowMs);
+    this.markDirty();
+    return true;
+  }
+
+  onDataFin(offset: number, nowMs: number): void {
+    if (this.remoteDataFinOffset < 0) this.remoteDataFinOffset = offset;
+    this.deliverEnd(nowMs);
+    this.markDirty();
+  }
+
+  /** A subflow's FIN before the DATA_FIN: the peer closes this subflow only; so do we. */
+  onSubflowFin(_subflow: Subflow, _nowMs: number): void {
+    this.markDirty();
+  }
+
+  onFastclose(nowMs: number): void {
+    for (const subflow of this.subflows.slice()) sendReset(subflow);
+    this.close('reset', nowMs);
+  }
+
+  onSubflowClosed(subflow: Subflow, reason: CloseReason, nowMs: number): void {
+    const i = this.subflows.indexOf(subflow);
+    if (i >= 0) this.subflows.splice(i, 1);
+    this.host.forgetSubflow(subflow);
+    if (this.closed) return;
+    this.sendQueue.reinjectFrom(subflow, this.dataUna);
+    if (subflow.role === 'join-client' && !this.subflowsClosing) this.scheduleRejoin(subflow.confirmed, nowMs);
+    this.host.events?.onSubflowClosed?.(this, subflow, reason, nowMs);
+    if (this.subflows.length > 0) {
+      this.markDirty();
+      return;
+    }
+    if (this.subflowsClosing) this.close('finished', nowMs);
+    else if (this.fallback || !this.peerProved || reason === 'refused') this.close(reason === 'finished' ? 'finished' : reason, nowMs);
+    else {
+      this.noSubflowDeadlineMs = nowMs + NO_SUBFLOW_TIMEOUT_MS;
+      if (this.role === 'client') this.joinDeadlineMs = Math.min(this.joinDeadlineMs, nowMs);
+      this.markDirty();
+    }
+  }
+
+  /** A lost subflow is replaced soon, a refused one later and later. */
+  private scheduleRejoin(wasConfirmed: boolean, nowMs: number): void {
+    this.joinAttempts = wasConfirmed ? 0 : this.joinAttempts + 1;
+    this.joinDeadlineMs = nowMs + Math.min(MAX_REJOIN_INTERVAL_MS, 250 * 2 ** this.joinAttempts);
+  }
+
+  /** The end: the handler is told once, buffers go, remaining subflows are dropped without a word. */
+  close(reason: CloseReason, nowMs: number): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.noSubflowDeadlineMs = NEVER_MS;
+    this.joinDeadlineMs = NEVER_MS;
+    for (const subflow of this.subflows.slice()) {
+      if (subflow.state !== 'closed') closeConnection(subflow, reason, nowMs);
+      else this.onSubflowClosed(subflow, reason, nowMs);
+    }
+    this.sendBuffer.clear();
+    this.sendQueue.clear();
+    this.reassembly.clear();
+    this.receiveWindow.release();
+    this.host.forgetConnection(this);
+    if (this.closeNotified) return;
+    this.closeNotified = true;
+    this.handler?.onClosed(reason, nowMs);
+  }
+
+  /** A SYN with MP_JOIN for our token (RFC 8684, 3.2). */
+  handleJoin(segment: TcpSegment, pathId: number, nowMs: number): void {
+    this.host.acceptJoin(this, segment, pathId, nowMs);
+  }
+
+  handlePathDown(pathId: number): void {
+    for (const subflow of this.subflows) {
+      if (subflow.pathId !== pathId || subflow.stale) continue;
+      subflow.stale = true;
+      this.sendQueue.reinjectFrom(subflow, this.dataUna);
+    }
+    this.joinDeadlineMs = 0;
+    this.markDirty();
+  }
+
+  handlePathUp(pathId: number, nowMs: number): void {
+    for (const subflow of this.subflows) {
+      if (subflow.pathId !== pathId || !subflow.stale) continue;
+      subflow.stale = false;
+      subflow.recovery.restart(nowMs);
+      if (subflow.state === 'syn-sent' || subflow.state === 'syn-received') subflow.synDeadlineMs = nowMs;
+      subflow.nextSendMs = nowMs;
+    }
+    this.joinDeadlineMs = 0;
+    this.markDirty();
+  }
+
+  /** Resets one subflow whose path will not come back. */
+  dropSubflow(subflow: Subflow, nowMs: number): void {
+    subflow.reset(RST_UNSPECIFIED, nowMs);
+  }
+
+  rejectSubflow(subflow: Subflow, nowMs: number): void {
+    subflow.reset(RST_MPTCP_ERROR, nowMs);
+  }
+
+  get dataFinToSend(): boolean {
+    return this.dataFinOffset >= 0 && !this.dataFinAcked;
+  }
+
+  slowestRttMs(): number {
+    let slowest = 0;
+    for (let i = 0; i < this.subflows.length; i++) {
+      const subflow = this.subflows[i] as Subflow;
+      if (!subflow.stale) slowest = Math.max(slowest, subflow.rttMs);
+    }
+    return slowest;
+  }
+
+  /** Twice what the subflows carry in the slowest one's round trip: enough to keep all of them busy while data waits for order. */
+  sendBufferLimitBytes(): number {
+    let bytesPerMs = 0;
+    let slowestMs = 1;
+    for (let i = 0; i < this.subflows.length; i++) {
+      const { recovery, stale } = this.subflows[i] as Subflow;
+      const srttMs = recovery.rtt.srttMs;
+      if (stale || srttMs <= 0) continue;
+      bytesPerMs += recovery.congestion.cwndBytes / srttMs;
+      slowestMs = Math.max(slowestMs, srttMs);
+    }
+    return Math.min(MAX_SEND_BUFFER_BYTES, Math.max(MIN_SEND_BUFFER_BYTES, 2 * bytesPerMs * slowestMs));
+  }
+
+  /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */
+  notifyFinished(nowMs: number): void {
+    if (this.closeNotified) return;
+    this.closeNotified = true;
+    this.handler?.onClosed('finished', nowMs);
+  }
+
+  private acknowledgeSomewhere(): void {
+    let best: Subflow | undefined;
+    for (const subflow of this.subflows) {
+      if (!subflow.isSynchronized || subflow.stale) continue;
+      if (best === undefined || subflow.rttMs < best.rttMs) best = subflow;
+    }
+    const chosen = best ?? this.subflows[0];
+    if (chosen !== undefined) chosen.ackNow = true;
+    this.markDirty();
+  }
+
+  private deliverEnd(nowMs: number): void {
+    if (this.endDelivered || this.remoteDataFinOffset < 0 || this.reassembly.readOffset < this.remoteDataFinOffset) return;
+    this.endDelivered = true;
+    this.handler?.onEnd(nowMs);
+  }
+
+  /** Both DATA_FINs are exchanged. */
+  get finishedBothWays(): boolean {
+    return this.dataFinAcked && this.endDelivered;
+  }
+}

@@ -1,0 +1,231 @@
+/** What a connection sends, and on which subflow: reinjections, new data, DATA_FIN, acknowledgements (RFC 8684, 3.3). */
+
+import type { Piece } from '../tcp/send-buffer.js';
+import { NEVER_MS } from '../tcp/tcp-connection.js';
+import { sendAck, sendData, sendFin, sendRetransmissions, sendRoomBytes, sendWindowProbe } from '../tcp/tcp-output.js';
+import type { MptcpConnection } from './connection.js';
+import type { Reinjection } from './data-send-queue.js';
+import type { Subflow } from './subflow.js';
+
+/** A mapping's length is 16 bits, and so is that of an IP packet. */
+const MAX_MAPPING_BYTES = 60_000;
+const MAX_PROBE_INTERVAL_MS = 60_000;
+/** DATA_FIN is repeated at least so far apart. */
+const MIN_DATA_FIN_INTERVAL_MS = 200;
+const MAX_DATA_FIN_COUNT = 12;
+
+const piece: Piece = { block: undefined, offset: 0, length: 0 };
+
+/** Absolute time of the next data-level deadline. */
+export function nextDataDeadlineMs(c: MptcpConnection): number {
+  return Math.min(c.dataFinDeadlineMs, c.probeDeadlineMs);
+}
+
+export function outputConnection(c: MptcpConnection, nowMs: number): void {
+  for (let i = 0; i < c.subflows.length; i++) outputSubflow(c, c.subflows[i] as Subflow, nowMs);
+  if (nowMs >= c.joinDeadlineMs && c.peerProved) c.host.startJoins(c, nowMs);
+  outputData(c, nowMs);
+  c.notifyWritable(nowMs);
+  if (c.closed) return;
+  // What the writer added in answer goes out in the same visit.
+  if (c.sendBuffer.queuedBytes > 0) outputData(c, nowMs);
+  if (c.finishing) outputFinish(c, nowMs);
+  outputAcks(c);
+}
+
+function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): void {
+  if (!subflow.isSynchronized) return;
+  if (nowMs >= subflow.thirdAckDeadlineMs) {
+    subflow.recovery.rtt.backOff();
+    subflow.thirdAckDeadlineMs = nowMs + subflow.recovery.rtt.rtoMs;
+    sendAck(subflow, 'third-ack');
+  }
+  noteTimeouts(c, subflow);
+  sendRetransmissions(subflow, nowMs);
+  if (subflow.state === 'close-wait' && subflow.recovery.queue.head === undefined) sendFin(subflow, nowMs);
+}
+
+/** A subflow that timed out keeps trying, but its data no longer waits for it. */
+function noteTimeouts(c: MptcpConnection, subflow: Subflow): void {
+  const count = subflow.recovery.timeoutCount;
+  if (count > 0 && subflow.seenTimeoutCount === 0) c.sendQueue.reinjectFrom(subflow, c.dataUna);
+  subflow.seenTimeoutCount = count;
+}
+
+function refreshRoom(c: MptcpConnection, nowMs: number): void {
+  for (let i = 0; i < c.subflows.length; i++) {
+    const subflow = c.subflows[i] as Subflow;
+    subflow.roomBytes = subflow.usable && subflow.recovery.queue.lostBytes === 0 ? sendRoomBytes(subflow, nowMs) : 0;
+  }
+}
+
+function outputData(c: MptcpConnection, nowMs: number): void {
+  const reinjection = c.sendQueue.nextReinjection(c.dataUna);
+  if (c.sendBuffer.queuedBytes === 0 && reinjection === undefined) {
+    noteIdle(c, nowMs);
+    return;
+  }
+  refreshRoom(c, nowMs);
+  if (reinjection !== undefined) outputReinjections(c, nowMs);
+  while (c.sendBuffer.queuedBytes > 0) {
+    const window = c.peerWindowEdge - c.dataNxt;
+    if (window <= 0) {
+      outputWindowLimited(c, nowMs);
+      return;
+    }
+    const subflow = c.host.scheduler.select(c.subflows);
+    if (subflow === undefined) return;
+    if (c.sendBuffer.take(Math.min(subflow.roomBytes, window, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined) return;
+    c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
+    const mapping = { dsn: c.dataNxt, ssn: subflow.recovery.sndNxt, length: piece.length };
+    c.dataNxt += piece.length;
+    sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
+    subflow.roomBytes = sendRoomBytes(subflow, nowMs);
+  }
+  noteIdle(c, nowMs);
+}
+
+/** RFC 8684 (3.3.6): the same DSN on another subflow, under a new mapping. */
+function outputReinjections(c: MptcpConnection, nowMs: number): void {
+  for (let next = c.sendQueue.nextReinjection(c.dataUna); next !== undefined; next = c.sendQueue.nextReinjection(c.dataUna)) {
+    const subflow = selectOther(c, next.record.subflow);
+    if (subflow === undefined) return;
+    sendAgain(c, next, subflow, nowMs);
+  }
+}
+
+function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowMs: number): void {
+  const { record } = next;
+  const length = Math.min(subflow.roomBytes, record.length - next.done, MAX_MAPPING_BYTES);
+  const mapping = { dsn: record.dsn + next.done, ssn: subflow.recovery.sndNxt, length };
+  record.block.referenceCount++;
+  sendData(subflow, record.block, record.blockOffset + next.done, length, mapping, false, nowMs);
+  next.done += length;
+  if (next.done === record.length) {
+    record.subflow = subflow;
+    record.sentMs = nowMs;
+  }
+  c.host.count('mptcp-reinjections');
+  subflow.roomBytes = sendRoomBytes(subflow, nowMs);
+}
+
+/** The best subflow with room but this one, unless this one is all there is and alive again. */
+function selectOther(c: MptcpConnection, avoid: Subflow): Subflow | undefined {
+  const room = avoid.roomBytes;
+  if (c.subflows.length > 1 || !avoid.usable) avoid.roomBytes = 0;
+  const chosen = c.host.scheduler.select(c.subflows);
+  avoid.roomBytes = room;
+  return chosen;
+}
+
+/** The peer's window is closed: the head of line may sit on a slow subflow, or the reader is slow. */
+function outputWindowLimited(c: MptcpConnection, nowMs: number): void {
+  reinjectHeadOfLine(c, nowMs);
+  if (c.dataUna < c.dataNxt) return;
+  if (c.probeDeadlineMs === NEVER_MS || nowMs >= c.probeDeadlineMs) {
+    const subflow = bestForControl(c);
+    if (subflow === undefined) return;
+    if (nowMs >= c.probeDeadlineMs) {
+      sendWindowProbe(subflow);
+      c.probeCount++;
+    }
+    c.probeDeadlineMs = nowMs + Math.min(MAX_PROBE_INTERVAL_MS, subflow.recovery.rtt.rtoMs * 2 ** Math.min(c.probeCount, 8));
+  }
+}
+
+/** Nothing new to send: what the subflows carry now measures the application, and a slow tail may be overtaken. */
+function noteIdle(c: MptcpConnection, nowMs: number): void {
+  for (let i = 0; i < c.subflows.length; i++) {
+    const { recovery } = c.subflows[i] as Subflow;
+    if (recovery.inflightBytes < recovery.congestion.cwndBytes && recovery.queue.lostBytes === 0)
+      recovery.rate.markAppLimited(recovery.inflightBytes);
+  }
+  reinjectHeadOfLine(c, nowMs);
+}
+
+/**
+ * Opportunistic reinjection (Raiciu et al., NSDI 2012, 4.2): the oldest unacknowledged data on a slower subflow goes again on the fastest, when a
+ * round trip of the fastest from now is sooner than its own acknowledgement is due. Once per record.
+ */
+function reinjectHeadOfLine(c: MptcpConnection, nowMs: number): void {
+  const record = c.sendQueue.first;
+  if (record === undefined || record.reinjected || c.subflows.length < 2) return;
+  const slow = record.subflow;
+  let fast: Subflow | undefined;
+  for (let i = 0; i < c.subflows.length; i++) {
+    const subflow = c.subflows[i] as Subflow;
+    if (subflow === slow || !subflow.usable || subflow.remoteBackup) continue;
+    if (fast === undefined || subflow.rttMs < fast.rttMs) fast = subflow;
+  }
+  if (fast === undefined || nowMs - record.sentMs < 2 * fast.rttMs || record.sentMs + slow.rttMs < nowMs + fast.rttMs) return;
+  fast.roomBytes = fast.recovery.queue.lostBytes === 0 ? sendRoomBytes(fast, nowMs) : 0;
+  if (fast.roomBytes <= 0) return;
+  c.sendQueue.reinject(record);
+  const next = c.sendQueue.nextReinjection(c.dataUna);
+  if (next !== undefined && next.record === record) sendAgain(c, next, fast, nowMs);
+}
+
+/** RFC 8684 (3.3.3): DATA_FIN, repeated until it has its DATA_ACK; then each subflow's FIN. */
+function outputFinish(c: MptcpConnection, nowMs: number): void {
+  if (c.fallback) {
+    const subflow = c.subflows[0];
+    if (subflow !== undefined && c.sendBuffer.queuedBytes === 0 && subflow.canSend && !subflow.finSent) {
+      c.subflowsClosing = true;
+      sendFin(subflow, nowMs);
+    }
+    return;
+  }
+  if (c.dataFinOffset < 0) {
+    if (c.sendBuffer.queuedBytes > 0 || !c.hasRemoteKey) return;
+    c.dataFinOffset = c.dataNxt;
+    c.dataFinDeadlineMs = nowMs;
+  }
+  if (!c.dataFinAcked && nowMs >= c.dataFinDeadlineMs) outputDataFin(c, nowMs);
+  if (c.finishedBothWays) closeSubflows(c, nowMs);
+}
+
+function outputDataFin(c: MptcpConnection, nowMs: number): void {
+  const subflow = bestForControl(c);
+  if (subflow === undefined) {
+    c.dataFinDeadlineMs = nowMs + MIN_DATA_FIN_INTERVAL_MS;
+    return;
+  }
+  if (c.dataFinCount >= MAX_DATA_FIN_COUNT) {
+    c.abort(nowMs);
+    return;
+  }
+  subflow.ackNow = true;
+  c.dataFinCount++;
+  const intervalMs = Math.max(MIN_DATA_FIN_INTERVAL_MS, subflow.recovery.rtt.rtoMs) * 2 ** Math.min(c.dataFinCount - 1, 6);
+  // While data is on its way its acknowledgements come first: the clock of the DATA_FIN is that of the data.
+  c.dataFinDeadlineMs = nowMs + intervalMs;
+  if (c.dataUna < c.dataNxt) c.dataFinCount = Math.min(c.dataFinCount, 3);
+}
+
+function closeSubflows(c: MptcpConnection, nowMs: number): void {
+  c.subflowsClosing = true;
+  for (let i = 0; i < c.subflows.length; i++) {
+    const subflow = c.subflows[i] as Subflow;
+    if (subflow.canSend && !subflow.finSent && subflow.recovery.nextLost() === undefined) sendFin(subflow, nowMs);
+  }
+  c.notifyFinished(nowMs);
+}
+
+function bestForControl(c: MptcpConnection): Subflow | undefined {
+  let best: Subflow | undefined;
+  for (let i = 0; i < c.subflows.length; i++) {
+    const subflow = c.subflows[i] as Subflow;
+    if (!subflow.usable) continue;
+    if (best === undefined || subflow.rttMs < best.rttMs) best = subflow;
+  }
+  if (best !== undefined) return best;
+  const only = c.subflows[0];
+  return only?.isSynchronized ? only : undefined;
+}
+
+function outputAcks(c: MptcpConnection): void {
+  for (let i = 0; i < c.subflows.length; i++) {
+    const subflow = c.subflows[i] as Subflow;
+    if (subflow.ackNow && subflow.isSynchronized) sendAck(subflow);
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Data that was scheduled on a subflow and has no DATA_ACK, in order of DSN, and which of it must travel again on another subflow
+ * (reinjection). Holds one reference of each block until the DATA_ACK.
+ */
+
+import type { BlockPool, PayloadBlock } from '../tcp/payload-block.js';
+import type { Subflow } from './subflow.js';
+
+export class DataRecord {
+  readonly dsn: number;
+  readonly length: number;
+  readonly block: PayloadBlock;
+  readonly blockOffset: number;
+  /** The subflow that carried it last. */
+  subflow: Subflow;
+  sentMs: number;
+  /** Sent on more than one subflow already: not reinjected opportunistically again. */
+  reinjected = false;
+  /** Waits in the reinjection queue. */
+  queued = false;
+
+  constructor(dsn: number, length: number, block: PayloadBlock, blockOffset: number, subflow: Subflow, sentMs: number) {
+    this.dsn = dsn;
+    this.length = length;
+    this.block = block;
+    this.blockOffset = blockOffset;
+    this.subflow = subflow;
+    this.sentMs = sentMs;
+  }
+}
+
+/** A stretch to be sent again. */
+export interface Reinjection {
+  record: DataRecord;
+  /** Sent again up to here, exclusive, relative to the record. */
+  done: number;
+}
+
+export class DataSendQueue {
+  private readonly pool: BlockPool;
+  private records: DataRecord[] = [];
+  private head = 0;
+  private reinjections: Reinjection[] = [];
+
+  constructor(pool: BlockPool) {
+    this.pool = pool;
+  }
+
+  /** Takes its own reference of `block`. */
+  push(dsn: number, length: number, block: PayloadBlock, blockOffset: number, subflow: Subflow, nowMs: number): void {
+    block.referenceCount++;
+    this.records.push(new DataRecord(dsn, length, block, blockOffset, subflow, nowMs));
+  }
+
+  get first(): DataRecord | undefined {
+    return this.records[this.head];
+  }
+
+  acknowledge(dataUna: number): void {
+    while (this.head < this.records.length) {
+      const record = this.records[this.head] as DataRecord;
+      if (record.dsn + record.length > dataUna) break;
+      this.pool.release(record.block);
+      this.head++;
+    }
+    if (this.head === this.records.length) {
+      this.records.length = 0;
+      this.head = 0;
+    } else if (this.head > 256 && this.head * 2 > this.records.length) {
+      this.records.splice(0, this.head);
+      this.head = 0;
+    }
+  }
+
+  /** What this subflow carried last and nobody acknowledged goes to the others. */
+  reinjectFrom(subflow: Subflow, dataUna: number): void {
+    for (let i = this.head; i < this.records.length; i++) {
+      const record = this.records[i] as DataRecord;
+      if (record.subflow === subflow && record.dsn + record.length > dataUna) this.reinject(record);
+    }
+  }
+
+  reinject(record: DataRecord): void {
+    if (record.queued) return;
+    record.queued = true;
+    record.reinjected = true;
+    this.reinjections.push({ record, done: 0 });
+  }
+
+  /** The next stretch to reinject, past what has been acknowledged meanwhile. */
+  nextReinjection(dataUna: number): Reinjection | undefined {
+    for (let next = this.reinjections[0]; next !== undefined; next = this.reinjections[0]) {
+      const { record } = next;
+      if (record.dsn + next.done < dataUna) next.done = Math.min(record.length, dataUna - record.dsn);
+      if (next.done < record.length) return next;
+      record.queued = false;
+      this.reinjections.shift();
+    }
+    return undefined;
+  }
+
+  clear(): void {
+    for (let i = this.head; i < this.records.length; i++) this.pool.release((this.records[i] as DataRecord).block);
+    this.records = [];
+    this.head = 0;
+    this.reinjections = [];
+  }
+}

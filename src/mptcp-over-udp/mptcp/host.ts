@@ -1,0 +1,320 @@
+/**
+ * An MPTCP host without a kernel: packets in, segments out, on a set of paths (one host per peer of the tunnel). It demultiplexes, opens and
+ * accepts connections, adds subflows by MP_JOIN, and drives their clocks. Verbs: `handlePacket`, `poll`, `nextTimeoutMs`.
+ */
+
+import type { ByteStreamHandler } from '../byte-stream.js';
+import type { CongestionControlFactory, PathMemory } from '../congestion/congestion-control.js';
+import { ConnectionTable, tupleOfSegment } from '../connection-table.js';
+import { PollScheduler } from '../poll-scheduler.js';
+import type { Scheduler } from '../scheduler/scheduler.js';
+import type { SegmentSink } from '../segment-sink.js';
+import type { FourTuple } from '../tcp/header-template.js';
+import { BlockPool } from '../tcp/payload-block.js';
+import { sendStatelessReset } from '../tcp/stateless-reset.js';
+import type { CloseReason, TcpHostServices } from '../tcp/tcp-connection.js';
+import { handleSegment } from '../tcp/tcp-input.js';
+import { readU32 } from '../wire/big-endian.js';
+import { MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_VERSION } from '../wire/mp-capable.js';
+import { parseSegment } from '../wire/parse-segment.js';
+import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
+import { MptcpConnection } from './connection.js';
+import { deriveKeyMaterial, type KeyMaterial } from './keys.js';
+import { ReceiveMemory } from './receive-window.js';
+import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
+
+/** 67 MB: a window field of 16 bits in units of 1 KB. */
+const WINDOW_SCALE = 10;
+const INITIAL_WINDOW_SEGMENTS = 10;
+const MAX_SUBFLOWS = 8;
+const FIRST_EPHEMERAL_PORT = 32_768;
+const DEFAULT_RECEIVE_MEMORY_BYTES = 512 << 20;
+
+export interface HostPath {
+  readonly id: number;
+  /** Addresses of joins on this path; 4 or 16 bytes, both of one family. */
+  localAddress: Uint8Array;
+  remoteAddress: Uint8Array;
+  usable: boolean;
+  /** What the path layer measured, 0 unknown. */
+  rttMs: number;
+  mtuBytes: number;
+  memory: PathMemory;
+}
+
+export interface MptcpHostEvents {
+  /** A SYN with MP_CAPABLE: set a handler, then accept or reject, now or later. */
+  onIncoming?(connection: MptcpConnection, nowMs: number): void;
+  onSubflowEstablished?(connection: MptcpConnection, subflow: Subflow, nowMs: number): void;
+  onSubflowClosed?(connection: MptcpConnection, subflow: Subflow, reason: CloseReason, nowMs: number): void;
+}
+
+export interface MptcpHostOptions {
+  sink: SegmentSink;
+  randomBytes: (count: number) => Uint8Array;
+  scheduler: Scheduler;
+  congestionControl: CongestionControlFactory;
+  events?: MptcpHostEvents;
+  pool?: BlockPool;
+  /** Bound on what all receive windows may promise beyond their initial size. */
+  receiveMemoryBytes?: number;
+  /** More pending and open connections than this are refused. */
+  maxConnections?: number;
+}
+
+export class MptcpHost implements TcpHostServices {
+  readonly sink: SegmentSink;
+  readonly pool: BlockPool;
+  readonly scheduler: Scheduler;
+  readonly events: MptcpHostEvents | undefined;
+  readonly memory: ReceiveMemory;
+  readonly counters: Record<string, number> = {};
+  private readonly randomBytes: (count: number) => Uint8Array;
+  private readonly congestionControl: CongestionControlFactory;
+  private readonly table = new ConnectionTable<Subflow>();
+  private readonly tokens = new Map<number, MptcpConnection>();
+  private readonly connections = new Set<MptcpConnection>();
+  private readonly pollScheduler = new PollScheduler();
+  private readonly paths: HostPath[] = [];
+  private readonly segment = createTcpSegment();
+  private readonly maxConnections: number;
+  private viewOf: Uint8Array | undefined;
+  private view: DataView = new DataView(new ArrayBuffer(0));
+  private entropy: Uint8Array = new Uint8Array(0);
+  private entropyAt = 0;
+  private nextPort = FIRST_EPHEMERAL_PORT;
+  /** As given to `poll` or `handlePacket` last. */
+  nowMs = 0;
+
+  constructor(options: MptcpHostOptions) {
+    this.sink = options.sink;
+    this.pool = options.pool ?? new BlockPool();
+    this.scheduler = options.scheduler;
+    this.events = options.events;
+    this.memory = new ReceiveMemory(options.receiveMemoryBytes ?? DEFAULT_RECEIVE_MEMORY_BYTES);
+    this.randomBytes = options.randomBytes;
+    this.congestionControl = options.congestionControl;
+    this.maxConnections = options.maxConnections ?? 65_536;
+  }
+
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
+  // ---- paths ----
+
+  path(pathId: number): HostPath | undefined {
+    return this.paths.find((path) => path.id === pathId);
+  }
+
+  /** Adds or replaces a path; subflows on it go on. */
+  setPath(path: HostPath): void {
+    const i = this.paths.findIndex((known) => known.id === path.id);
+    if (i < 0) this.paths.push(path);
+    else this.paths[i] = path;
+  }
+
+  /** Usable: its subflows carry data, and connections join over it. Not usable: they carry nothing new, and what they carried is reinjected. */
+  setPathUsable(pathId: number, usable: boolean, nowMs: number): void {
+    const path = this.path(pathId);
+    if (path === undefined || path.usable === usable) return;
+    path.usable = usable;
+    for (const connection of this.connections) {
+      if (usable) connection.handlePathUp(pathId, nowMs);
+      else connection.handlePathDown(pathId);
+    }
+  }
+
+  /** The usable path with the lowest round trip, or any. */
+  bestPath(): HostPath | undefined {
+    let best: HostPath | undefined;
+    for (const path of this.paths) {
+      if (!path.usable) continue;
+      if (best === undefined || path.rttMs < best.rttMs) best = path;
+    }
+    return best ?? this.paths[0];
+  }
+
+  // ---- connections ----
+
+  /** Opens a connection under this four-tuple on a path; SYN + MP_CAPABLE leaves at the next poll. */
+  connect(tuple: FourTuple, pathId: number, handler: ByteStreamHandler, nowMs: number): MptcpConnection {
+    const connection = new MptcpConnection(this, 'client', tuple);
+    connection.setHandler(handler);
+    this.connections.add(connection);
+    const subflow = this.addSubflow(connection, 'capable-client', tuple, pathId, 0, nowMs);
+    subflow.connect();
+    connection.lastActivityMs = nowMs;
+    this.markDirty(connection);
+    return connection;
+  }
+
+  /** Aborts everything: FASTCLOSE to all. */
+  abortAll(nowMs: number): void {
+    for (const connection of [...this.connections]) connection.abort(nowMs);
+  }
+
+  // ---- the verbs ----
+
+  /** One IP/TCP packet from a path. '' when it was for us, else a constant fault string. `coalesced`: as in parseSegment. */
+  handlePacket(bytes: Uint8Array, offset: number, length: number, coalesced: boolean, pathId: number, nowMs: number): string {
+    this.nowMs = nowMs;
+    if (this.viewOf !== bytes) {
+      this.viewOf = bytes;
+      this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    }
+    const segment = this.segment;
+    const fault = parseSegment(bytes, this.view, offset, length, coalesced, segment);
+    if (fault !== '') {
+      this.count(fault);
+      return fault;
+    }
+    const subflow = this.table.find(segment);
+    if (subflow !== undefined) {
+      handleSegment(subflow, segment, nowMs);
+      this.markDirty(subflow.connection);
+    } else this.handleUnknown(segment, pathId, nowMs);
+    return '';
+  }
+
+  poll(nowMs: number): void {
+    this.nowMs = nowMs;
+    this.pollScheduler.poll(nowMs);
+  }
+
+  nextTimeoutMs(): number {
+    return this.pollScheduler.nextTimeoutMs();
+  }
+
+  // ---- services for connections ----
+
+  markDirty(connection: MptcpConnection): void {
+    this.pollScheduler.markDirty(connection);
+  }
+
+  count(counter: string): void {
+    this.counters[counter] = (this.counters[counter] ?? 0) + 1;
+  }
+
+  randomUint32(): number {
+    if (this.entropyAt + 4 > this.entropy.length) {
+      this.entropy = this.randomBytes(1024);
+      this.entropyAt = 0;
+    }
+    this.entropyAt += 4;
+    return readU32(this.entropy, this.entropyAt - 4);
+  }
+
+  /** RFC 8684 (3.1): a key whose token is not taken. */
+  allocateKey(): KeyMaterial {
+    for (;;) {
+      const material = deriveKeyMaterial(this.randomBytes(8));
+      if (!this.tokens.has(material.token)) return material;
+    }
+  }
+
+  addSubflow(connection: MptcpConnection, role: SubflowRole, tuple: FourTuple, pathId: number, addressId: number, nowMs: number): Subflow {
+    const path = this.path(pathId);
+    const mtuBytes = path?.mtuBytes ?? 1_400;
+    const mssBytes = mtuBytes - (tuple.ipVersion === 4 ? 40 : 60);
+    const congestion = this.congestionControl({
+      mssBytes,
+      initialWindowBytes: INITIAL_WINDOW_SEGMENTS * mssBytes,
+      nowMs,
+      ...(path === undefined ? {} : { memory: path.memory }),
+    });
+    const subflow = new Subflow(this, connection, role, addressId, {
+      tuple,
+      pathId,
+      mssBytes,
+      receiveWindowScale: WINDOW_SCALE,
+      congestion,
+      paced: true,
+    });
+    subflow.stale = path !== undefined && !path.usable;
+    connection.subflows.push(subflow);
+    this.table.add(subflow);
+    this.tokens.set(connection.local.token, connection);
+    return subflow;
+  }
+
+  forgetSubflow(subflow: Subflow): void {
+    this.table.remove(subflow);
+  }
+
+  forgetConnection(connection: MptcpConnection): void {
+    this.tokens.delete(connection.local.token);
+    this.connections.delete(connection);
+    this.pollScheduler.forget(connection);
+  }
+
+  /** MP_JOIN on every usable path that has no subflow yet; the side that opened the connection does this. */
+  startJoins(connection: MptcpConnection, nowMs: number): void {
+    connection.joinDeadlineMs = Number.POSITIVE_INFINITY;
+    if (connection.role !== 'client' || connection.fallback || connection.subflowsClosing) return;
+    for (const path of this.paths) {
+      if (!path.usable || connection.subflows.length >= MAX_SUBFLOWS) continue;
+      if (connection.subflows.some((subflow) => subflow.pathId === path.id)) continue;
+      const tuple: FourTuple = {
+        ipVersion: path.localAddress.length === 4 ? 4 : 6,
+        localAddress: path.localAddress,
+        remoteAddress: path.remoteAddress,
+        localPort: this.allocatePort(),
+        remotePort: connection.tuple.remotePort,
+      };
+      const subflow = this.addSubflow(connection, 'join-client', tuple, path.id, path.id + 1, nowMs);
+      subflow.connect();
+    }
+    this.markDirty(connection);
+  }
+
+  acceptJoin(connection: MptcpConnection, segment: TcpSegment, pathId: number, nowMs: number): void {
+    if (connection.closed || connection.fallback || !connection.peerProved || connection.subflows.length >= MAX_SUBFLOWS) {
+      this.refuse(segment, pathId, 'mptcp-join-refused');
+      return;
+    }
+    const subflow = this.addSubflow(connection, 'join-server', tupleOfSegment(segment), pathId, segment.mptcp.mpJoin.addressId, nowMs);
+    subflow.noteSyn(segment);
+    subflow.accept();
+    this.markDirty(connection);
+  }
+
+  private handleUnknown(segment: TcpSegment, pathId: number, nowMs: number): void {
+    const isSyn = (segment.flags & (SYN | ACK | RST)) === SYN;
+    if (!isSyn) {
+      if ((segment.flags & RST) === 0) this.refuse(segment, pathId, 'tcp-unknown-connection');
+      return;
+    }
+    const { seen, mpCapable, mpJoin } = segment.mptcp;
+    if ((seen & SEEN_MP_JOIN) !== 0 && mpJoin.length === 12) {
+      const connection = this.tokens.get(mpJoin.token);
+      if (connection === undefined) this.refuse(segment, pathId, 'mptcp-join-unknown-token');
+      else connection.handleJoin(segment, pathId, nowMs);
+      return;
+    }
+    const capable = (seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length === 4 && mpCapable.version === MP_CAPABLE_VERSION;
+    const usable = capable && (mpCapable.flags & MP_CAPABLE_HMAC_SHA256) !== 0 && (mpCapable.flags & MP_CAPABLE_EXTENSIBILITY) === 0;
+    if (this.events?.onIncoming === undefined || this.connections.size >= this.maxConnections) {
+      this.refuse(segment, pathId, 'tcp-no-listener');
+      return;
+    }
+    const connection = new MptcpConnection(this, 'server', tupleOfSegment(segment));
+    this.connections.add(connection);
+    const subflow = this.addSubflow(connection, 'capable-server', connection.tuple, pathId, 0, nowMs);
+    subflow.noteSyn(segment);
+    if (!usable) connection.fallBack(subflow);
+    connection.lastActivityMs = nowMs;
+    this.events.onIncoming(connection, nowMs);
+    this.markDirty(connection);
+  }
+
+  private refuse(segment: TcpSegment, pathId: number, counter: string): void {
+    this.count(counter);
+    sendStatelessReset(this.sink, pathId, segment, RST_MPTCP_ERROR);
+  }
+
+  private allocatePort(): number {
+    this.nextPort = this.nextPort >= 65_535 ? FIRST_EPHEMERAL_PORT : this.nextPort + 1;
+    return this.nextPort;
+  }
+}

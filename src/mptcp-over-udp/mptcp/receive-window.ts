@@ -1,0 +1,67 @@
+/**
+ * The connection's one receive window (RFC 8684, 3.3.4): autotuned to what arrives in a round trip of the slowest path, its right edge never
+ * retreats, and all connections of a host share a bound.
+ */
+
+import type { ReassemblyBuffer } from '../tcp/reassembly.js';
+
+const INITIAL_LIMIT_BYTES = 512 << 10;
+/** Holds 1 Gbit/s x 300 ms with room for data that waits for order. */
+const MAX_LIMIT_BYTES = 64 << 20;
+const MIN_INTERVAL_MS = 5;
+
+/** Shared by the connections of one host: bytes that windows beyond the initial one may promise. */
+export class ReceiveMemory {
+  promisedBytes = 0;
+  readonly boundBytes: number;
+
+  constructor(boundBytes: number) {
+    this.boundBytes = boundBytes;
+  }
+}
+
+export class ReceiveWindow {
+  limitBytes = INITIAL_LIMIT_BYTES;
+  /** Right edge, exclusive, in data offsets. */
+  edge = 1 + INITIAL_LIMIT_BYTES;
+  private readonly memory: ReceiveMemory;
+  private intervalStartMs = -1;
+  private intervalBytes = 0;
+
+  constructor(memory: ReceiveMemory) {
+    this.memory = memory;
+  }
+
+  /** Moves the edge and returns the window from the DATA_ACK on, to be put into a segment now. */
+  advertise(reassembly: ReassemblyBuffer): number {
+    this.edge = Math.max(this.edge, reassembly.readOffset + this.limitBytes);
+    return Math.max(0, this.edge - reassembly.nextOffset);
+  }
+
+  /** Reading made enough room to be worth a segment of its own: from nearly closed, or by a quarter. */
+  shouldUpdate(reassembly: ReassemblyBuffer): boolean {
+    const gain = reassembly.readOffset + this.limitBytes - this.edge;
+    const known = this.edge - reassembly.nextOffset;
+    return gain >= this.limitBytes / 4 || (gain >= 2_800 && known < this.limitBytes / 8);
+  }
+
+  /** Grows to twice what came in order during the slowest round trip, so that the window never is what limits (as Linux's DRS). */
+  noteReceived(bytes: number, rttMs: number, nowMs: number): void {
+    this.intervalBytes += bytes;
+    if (this.intervalStartMs < 0) this.intervalStartMs = nowMs;
+    const elapsedMs = nowMs - this.intervalStartMs;
+    if (elapsedMs < Math.max(rttMs, MIN_INTERVAL_MS)) return;
+    const wanted = Math.min(MAX_LIMIT_BYTES, Math.ceil((3 * this.intervalBytes * Math.max(rttMs, MIN_INTERVAL_MS)) / elapsedMs));
+    this.intervalBytes = 0;
+    this.intervalStartMs = nowMs;
+    const growth = wanted - this.limitBytes;
+    if (growth <= 0 || this.memory.promisedBytes + growth > this.memory.boundBytes) return;
+    this.memory.promisedBytes += growth;
+    this.limitBytes = wanted;
+  }
+
+  release(): void {
+    this.memory.promisedBytes -= this.limitBytes - INITIAL_LIMIT_BYTES;
+    this.limitBytes = INITIAL_LIMIT_BYTES;
+  }
+}

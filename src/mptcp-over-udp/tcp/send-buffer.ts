@@ -1,0 +1,68 @@
+/** Bytes written by the application and not yet handed to a segment: a queue of blocks, appended at the tail and taken from the front. */
+
+import type { BlockPool, PayloadBlock } from './payload-block.js';
+
+/** A stretch of one block. Whoever fills it with `take` owns one reference of `block`. */
+export interface Piece {
+  block: PayloadBlock | undefined;
+  offset: number;
+  length: number;
+}
+
+export class SendBuffer {
+  queuedBytes = 0;
+  private readonly pool: BlockPool;
+  private readonly blocks: PayloadBlock[] = [];
+  /** Taken so far of the first block. */
+  private headOffset = 0;
+
+  constructor(pool: BlockPool) {
+    this.pool = pool;
+  }
+
+  /** Copies `length` bytes in. The caller has checked its limit. */
+  append(bytes: Uint8Array, at: number, length: number): void {
+    let left = length;
+    let from = at;
+    while (left > 0) {
+      let tail = this.blocks[this.blocks.length - 1];
+      if (tail === undefined || tail.freeBytes === 0) {
+        tail = this.pool.allocate(this.queuedBytes === 0 ? left : left + this.queuedBytes);
+        this.blocks.push(tail);
+      }
+      const n = Math.min(left, tail.freeBytes);
+      tail.bytes.set(n === bytes.length && from === 0 ? bytes : bytes.subarray(from, from + n), tail.usedBytes);
+      tail.usedBytes += n;
+      from += n;
+      left -= n;
+      this.queuedBytes += n;
+    }
+  }
+
+  /** The next contiguous stretch, at most `maxBytes`, into `piece`. Returns its length (0: empty). */
+  take(maxBytes: number, piece: Piece): number {
+    const head = this.blocks[0];
+    if (head === undefined || maxBytes <= 0) return 0;
+    const length = Math.min(maxBytes, head.usedBytes - this.headOffset);
+    piece.block = head;
+    piece.offset = this.headOffset;
+    piece.length = length;
+    head.referenceCount++;
+    this.headOffset += length;
+    this.queuedBytes -= length;
+    // A drained block goes, even with room left: an idle connection holds none.
+    if (this.headOffset === head.usedBytes && (head.freeBytes === 0 || this.queuedBytes === 0)) {
+      this.blocks.shift();
+      this.headOffset = 0;
+      this.pool.release(head);
+    }
+    return length;
+  }
+
+  clear(): void {
+    for (const block of this.blocks) this.pool.release(block);
+    this.blocks.length = 0;
+    this.headOffset = 0;
+    this.queuedBytes = 0;
+  }
+}

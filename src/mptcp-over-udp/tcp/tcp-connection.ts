@@ -1,0 +1,150 @@
+/**
+ * The state of one TCP connection: a subflow on a path, or an endpoint at the TUN. This file holds what the phases share; the phases are
+ * `tcp-input.ts` (RFC 9293, 3.10.7), `tcp-output.ts` and `tcp-timers.ts`. What is particular to a subflow or an endpoint comes in through
+ * the abstract methods. Positions are offsets from the initial sequence numbers in plain numbers: the SYN is 0, the first byte is 1.
+ */
+
+import type { CongestionControl } from '../congestion/congestion-control.js';
+import type { SegmentSink } from '../segment-sink.js';
+import type { TcpSegment } from '../wire/segment.js';
+import { seqAdd } from '../wire/sequence.js';
+import { type FourTuple, HeaderTemplate } from './header-template.js';
+import { LossRecovery } from './loss-recovery.js';
+import type { BlockPool } from './payload-block.js';
+import { RangeSet } from './range-set.js';
+import type { SegmentRecord } from './retransmission-queue.js';
+import { TCP_TRANSITIONS, type TcpInput, type TcpState } from './tcp-state.js';
+
+export type CloseReason = 'finished' | 'reset' | 'timeout' | 'aborted' | 'refused' | 'unreachable';
+
+/** What a connection needs of the host that it lives in. */
+export interface TcpHostServices {
+  readonly sink: SegmentSink;
+  readonly pool: BlockPool;
+  randomUint32(): number;
+  count(counter: string): void;
+}
+
+export interface TcpConnectionOptions {
+  tuple: FourTuple;
+  pathId: number;
+  /** Largest segment the path carries: MTU less IP and TCP header without options. */
+  mssBytes: number;
+  receiveWindowScale: number;
+  congestion: CongestionControl;
+  paced: boolean;
+}
+
+export const NEVER_MS = Number.POSITIVE_INFINITY;
+
+export type SegmentKind = 'syn' | 'syn-ack' | 'third-ack' | 'ack' | 'data' | 'rst';
+
+export abstract class TcpConnection {
+  state: TcpState = 'closed';
+  readonly tuple: FourTuple;
+  pathId: number;
+  readonly template: HeaderTemplate;
+  readonly services: TcpHostServices;
+  readonly recovery: LossRecovery;
+  readonly paced: boolean;
+
+  // Send side.
+  readonly iss: number;
+  /** min(what the peer announced, what the path carries), options included. */
+  mssBytes: number;
+  /** Right edge of the peer's window, exclusive, in offsets. Only an endpoint is held by it; MPTCP's window is data-level. */
+  sendWindowEdge = 0;
+  sendWindowScale = 0;
+  sackEnabled = false;
+  finSent = false;
+  finOffset = -1;
+  /** Pacing: nothing leaves before this time. */
+  nextSendMs = 0;
+  pacingBlocked = false;
+  synCount = 0;
+  synDeadlineMs = NEVER_MS;
+  synSentMs = 0;
+  persistDeadlineMs = NEVER_MS;
+  persistCount = 0;
+
+  // Receive side.
+  irs = 0;
+  rcvNxt = 0;
+  readonly received = new RangeSet();
+  readonly receiveWindowScale: number;
+  /** The peer agreed to scale (RFC 7323, 2.2): ours applies only then. */
+  scaling = false;
+  finReceivedOffset = -1;
+  /** Right edge advertised, in offsets; never retreats (endpoint). */
+  advertisedEdge = 0;
+  unacknowledgedBytes = 0;
+  ackNow = false;
+  ackDeadlineMs = NEVER_MS;
+  /** Send an RST at the next output. */
+  closeReason: CloseReason | undefined = undefined;
+  timeWaitDeadlineMs = NEVER_MS;
+  lastReceivedMs = 0;
+  // The host's bookkeeping.
+  dirty = false;
+  timerMs = NEVER_MS;
+
+  constructor(services: TcpHostServices, options: TcpConnectionOptions) {
+    this.services = services;
+    this.tuple = options.tuple;
+    this.pathId = options.pathId;
+    this.template = new HeaderTemplate(options.tuple);
+    this.recovery = new LossRecovery(services.pool, options.congestion);
+    this.paced = options.paced;
+    this.mssBytes = options.mssBytes;
+    this.receiveWindowScale = options.receiveWindowScale;
+    this.iss = services.randomUint32();
+  }
+
+  /** The only place that assigns `state`. False: the table has no such transition, and nothing happened. */
+  setState(input: TcpInput): boolean {
+    const next = TCP_TRANSITIONS[this.state][input];
+    if (next === undefined) {
+      this.services.count(`tcp-ignored-${input}-in-${this.state}`);
+      return false;
+    }
+    this.state = next;
+    return true;
+  }
+
+  get isSynchronized(): boolean {
+    return this.state !== 'closed' && this.state !== 'syn-sent' && this.state !== 'syn-received';
+  }
+
+  /** Data may still be sent: our FIN has not left. */
+  get canSend(): boolean {
+    return this.state === 'established' || this.state === 'close-wait';
+  }
+
+  sequenceNumber(offset: number): number {
+    return seqAdd(this.iss, offset % 0x1_0000_0000);
+  }
+
+  acknowledgmentNumber(): number {
+    return seqAdd(this.irs, this.rcvNxt % 0x1_0000_0000);
+  }
+
+  /** Bytes of window to advertise, from rcvNxt (endpoint) or from the DATA_ACK (subflow). */
+  abstract receiveWindowBytes(): number;
+  /** Offset beyond which nothing is accepted. */
+  abstract acceptanceEdge(): number;
+  /** Writes the options of the upper protocol at `at`; returns bytes written, at most `roomBytes`. */
+  abstract writeOptions(kind: SegmentKind, out: Uint8Array, at: number, roomBytes: number, record: SegmentRecord | undefined): number;
+  /** The same length without writing, for data segments: the payload of a segment is mss less options. */
+  abstract dataOptionBytes(): number;
+  /** Before the payload: the options of an acceptable segment. False: the connection is gone, stop. */
+  abstract processOptions(segment: TcpSegment, nowMs: number): boolean;
+  /** Payload [offset, offset + length) at bytes[at..], in order or not, not seen before at least in part. False: not taken, do not acknowledge it. */
+  abstract onPayload(segment: TcpSegment, offset: number, at: number, length: number, nowMs: number): boolean;
+  abstract onEstablished(nowMs: number): void;
+  /** The peer's FIN is in order. */
+  abstract onFinReceived(nowMs: number): void;
+  /** sndUna or the window moved. */
+  abstract onAcknowledged(nowMs: number): void;
+  /** State is closed now; called once. */
+  abstract onClosed(reason: CloseReason, nowMs: number): void;
+}

@@ -1,0 +1,210 @@
+/** A segment arrives (RFC 9293, 3.10.7), with RFC 5961's answers to blind attacks. Functions are named for the RFC's steps. */
+
+import { ACK, ECE, FIN, RST, SYN, type TcpSegment } from '../wire/segment.js';
+import { unwrapOffset } from '../wire/sequence.js';
+import { ACK_ADVANCED } from './loss-recovery.js';
+import { type CloseReason, NEVER_MS, type TcpConnection } from './tcp-connection.js';
+import { sendAck } from './tcp-output.js';
+
+/** DEVIATION RFC 9293 (3.6.1): 2 MSL is short; what could come late is at most a round trip away inside the tunnel. */
+const TIME_WAIT_MS = 1_000;
+/** RFC 9293 (3.8.6.3) asks for less than 500 ms. */
+const DELAYED_ACK_MS = 25;
+
+/** One parsed segment for this connection. */
+export function handleSegment(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
+  switch (c.state) {
+    case 'closed':
+      return;
+    case 'syn-sent':
+      handleInSynSent(c, segment, nowMs);
+      return;
+    default:
+      handleInOtherStates(c, segment, nowMs);
+  }
+}
+
+export function closeConnection(c: TcpConnection, reason: CloseReason, nowMs: number): void {
+  if (c.state === 'closed') return;
+  c.setState(reason === 'finished' ? (c.state === 'time-wait' ? 'timeout' : 'reset') : 'reset');
+  finishClose(c, reason, nowMs);
+}
+
+function finishClose(c: TcpConnection, reason: CloseReason, nowMs: number): void {
+  c.closeReason = reason;
+  c.recovery.queue.clear();
+  c.received.clear();
+  c.onClosed(reason, nowMs);
+}
+
+/** 3.10.7.3 */
+function handleInSynSent(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
+  const acceptable = (segment.flags & ACK) !== 0 && segment.acknowledgmentNumber === c.sequenceNumber(1);
+  if ((segment.flags & RST) !== 0) {
+    if (!acceptable) return;
+    c.processOptions(segment, nowMs);
+    closeConnection(c, 'refused', nowMs);
+    return;
+  }
+  if (!acceptable || (segment.flags & SYN) === 0) {
+    c.services.count('tcp-unacceptable-in-syn-sent');
+    return;
+  }
+  acceptSynOptions(c, segment);
+  c.recovery.sndUna = 1;
+  if (c.synCount === 1) c.recovery.rtt.addSample(Math.max(0.01, nowMs - c.synSentMs), nowMs);
+  c.synDeadlineMs = NEVER_MS;
+  c.sendWindowEdge = 1 + segment.window;
+  if (!c.processOptions(segment, nowMs)) return;
+  c.setState('syn-acked');
+  c.lastReceivedMs = nowMs;
+  sendAck(c, 'third-ack');
+  c.onEstablished(nowMs);
+}
+
+/** What a SYN or SYN/ACK tells: sequence number, MSS, scaling, SACK. */
+export function acceptSynOptions(c: TcpConnection, segment: TcpSegment): void {
+  c.irs = segment.sequenceNumber;
+  c.rcvNxt = 1;
+  // RFC 9293 (3.7.1): 536 when the peer names none.
+  c.mssBytes = Math.min(c.mssBytes, segment.mss > 0 ? segment.mss : segment.ipVersion === 4 ? 536 : 1_220);
+  c.scaling = segment.windowScale >= 0;
+  c.sendWindowScale = c.scaling ? Math.min(14, segment.windowScale) : 0;
+  c.sackEnabled = segment.sackPermitted;
+  c.advertisedEdge = 1 + Math.min(65_535, c.receiveWindowBytes());
+}
+
+/** 3.10.7.4 */
+function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
+  const offset = unwrapOffset(segment.sequenceNumber, c.irs, c.rcvNxt);
+  if ((segment.flags & SYN) !== 0) {
+    handleSyn(c, offset);
+    return;
+  }
+  if (!checkSequenceNumber(c, segment, offset)) return;
+  if ((segment.flags & RST) !== 0) {
+    handleReset(c, segment, offset, nowMs);
+    return;
+  }
+  if ((segment.flags & ACK) === 0) return;
+  c.lastReceivedMs = nowMs;
+  if (!checkAck(c, segment, nowMs)) return;
+  if (!c.processOptions(segment, nowMs)) return;
+  if (segment.payloadBytes > 0) handlePayload(c, segment, offset, nowMs);
+  if (c.closeReason !== undefined) return;
+  if ((segment.flags & FIN) !== 0) noteFin(c, offset + segment.payloadBytes);
+  handleFinInOrder(c, nowMs);
+}
+
+/** RFC 5961 (4.2): a SYN in a synchronised state gets a challenge ACK; a repeated SYN in syn-received gets the SYN/ACK again. */
+function handleSyn(c: TcpConnection, offset: number): void {
+  if (c.state === 'syn-received' && offset === 0) c.synDeadlineMs = 0;
+  else c.ackNow = true;
+}
+
+/** First: check sequence number. */
+function checkSequenceNumber(c: TcpConnection, segment: TcpSegment, offset: number): boolean {
+  const end = offset + segment.payloadBytes + ((segment.flags & FIN) !== 0 ? 1 : 0);
+  const edge = c.acceptanceEdge();
+  const acceptable = end === offset ? offset >= c.rcvNxt && offset <= Math.max(edge, c.rcvNxt) : end > c.rcvNxt && offset < edge;
+  if (acceptable) return true;
+  if ((segment.flags & RST) !== 0) return false;
+  c.services.count('tcp-out-of-window');
+  // An old segment still carries a valid ACK and, for MPTCP, a DATA_ACK: a keepalive or window probe, or a retransmission that crossed ours.
+  c.ackNow = true;
+  if (c.state === 'time-wait' && (segment.flags & FIN) !== 0) c.timeWaitDeadlineMs = c.lastReceivedMs + TIME_WAIT_MS;
+  return end <= c.rcvNxt && end > c.rcvNxt - 0x4000_0000 && (segment.flags & ACK) !== 0 && c.isSynchronized;
+}
+
+/** Second: check the RST bit (RFC 5961, 3.2). */
+function handleReset(c: TcpConnection, segment: TcpSegment, offset: number, nowMs: number): void {
+  if (offset !== c.rcvNxt) {
+    c.ackNow = true;
+    return;
+  }
+  c.processOptions(segment, nowMs);
+  closeConnection(c, c.state === 'syn-received' ? 'refused' : 'reset', nowMs);
+}
+
+/** Fifth: check the ACK field. */
+function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean {
+  const recovery = c.recovery;
+  const ackOffset = unwrapOffset(segment.acknowledgmentNumber, c.iss, recovery.sndUna);
+  if (c.state === 'syn-received') {
+    if (ackOffset !== 1 || recovery.sndNxt < 1) return false;
+    recovery.sndUna = 1;
+    if (c.synCount === 1) recovery.rtt.addSample(Math.max(0.01, nowMs - c.synSentMs), nowMs);
+    c.synDeadlineMs = NEVER_MS;
+    c.sendWindowEdge = 1 + segment.window * 2 ** c.sendWindowScale;
+    if (!c.processOptions(segment, nowMs)) return false;
+    c.setState('syn-acked');
+    c.onEstablished(nowMs);
+    return (c.state as string) !== 'closed';
+  }
+  // RFC 5961 (5.2)
+  if (ackOffset > recovery.sndNxt) {
+    c.ackNow = true;
+    return false;
+  }
+  if (ackOffset < recovery.sndUna) return true;
+  const edge = ackOffset + segment.window * 2 ** c.sendWindowScale;
+  if (edge > c.sendWindowEdge) {
+    c.sendWindowEdge = edge;
+    c.persistDeadlineMs = NEVER_MS;
+    c.persistCount = 0;
+  }
+  const bits = recovery.handleAck(ackOffset, segment.sack, segment.sackCount, c.iss, (segment.flags & ECE) !== 0, nowMs);
+  if ((bits & ACK_ADVANCED) !== 0 && c.finSent && ackOffset > c.finOffset) handleFinAcknowledged(c, nowMs);
+  if (c.closeReason !== undefined) return false;
+  c.onAcknowledged(nowMs);
+  return c.closeReason === undefined;
+}
+
+function handleFinAcknowledged(c: TcpConnection, nowMs: number): void {
+  const before = c.state;
+  if (before !== 'fin-wait-1' && before !== 'closing' && before !== 'last-ack') return;
+  c.setState('fin-acked');
+  if (c.state === 'time-wait') c.timeWaitDeadlineMs = nowMs + TIME_WAIT_MS;
+  if (c.state === 'closed') finishClose(c, 'finished', nowMs);
+}
+
+/** Seventh: process the segment text. */
+function handlePayload(c: TcpConnection, segment: TcpSegment, offset: number, nowMs: number): void {
+  if (c.state !== 'established' && c.state !== 'fin-wait-1' && c.state !== 'fin-wait-2') return;
+  const edge = c.acceptanceEdge();
+  const start = Math.max(offset, c.rcvNxt);
+  const end = Math.min(offset + segment.payloadBytes, edge);
+  if (start >= end || (start > c.rcvNxt && c.received.contains(start, end))) {
+    c.ackNow = true;
+    return;
+  }
+  if (!c.onPayload(segment, start, segment.payloadOffset + (start - offset), end - start, nowMs)) return;
+  if (start === c.rcvNxt) {
+    const before = c.received.count;
+    c.rcvNxt = before === 0 ? end : c.received.advance(end);
+    // RFC 5681 (4.2): acknowledge at once what fills a gap.
+    if (before > 0) c.ackNow = true;
+  } else {
+    c.received.add(start, end);
+    c.ackNow = true;
+  }
+  c.unacknowledgedBytes += end - start;
+  if (c.unacknowledgedBytes >= 2 * (c.mssBytes - 40)) c.ackNow = true;
+  else if (c.ackDeadlineMs === NEVER_MS) c.ackDeadlineMs = nowMs + DELAYED_ACK_MS;
+}
+
+/** Eighth: check the FIN bit. It may come before the data that precedes it. */
+function noteFin(c: TcpConnection, finOffset: number): void {
+  if (c.finReceivedOffset < 0) c.finReceivedOffset = finOffset;
+  c.ackNow = true;
+}
+
+function handleFinInOrder(c: TcpConnection, nowMs: number): void {
+  if (c.finReceivedOffset < 0 || c.rcvNxt !== c.finReceivedOffset) return;
+  if (c.state !== 'established' && c.state !== 'fin-wait-1' && c.state !== 'fin-wait-2') return;
+  c.rcvNxt = c.finReceivedOffset + 1;
+  c.setState('fin-received');
+  c.ackNow = true;
+  if ((c.state as string) === 'time-wait') c.timeWaitDeadlineMs = nowMs + TIME_WAIT_MS;
+  c.onFinReceived(nowMs);
+}

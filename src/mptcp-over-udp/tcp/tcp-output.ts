@@ -1,0 +1,180 @@
+/** The output phase: segments from state (RFC 9293, 3.8 and 3.10.2-5; pacing; RFC 9293 3.8.6.3 for ACKs). */
+
+import { ACK, FIN, PSH, RST, SYN } from '../wire/segment.js';
+import { seqAdd } from '../wire/sequence.js';
+import { emitMss, emitSack, emitSackPermitted, emitWindowScale } from '../wire/tcp-options.js';
+import { MAX_OPTION_BYTES } from './header-template.js';
+import type { PayloadBlock } from './payload-block.js';
+import type { DssMapping, SegmentRecord } from './retransmission-queue.js';
+import { NEVER_MS, type SegmentKind, type TcpConnection } from './tcp-connection.js';
+
+const EMPTY = new Uint8Array(0);
+/** One super-segment: what an IP packet holds, and what natives cut in one call. */
+export const MAX_SUPER_SEGMENT_BYTES = 60_000;
+/** What one visit may send of paced data: so much time's worth. Timers tick in about a millisecond. */
+const PACING_QUANTUM_MS = 1;
+/** A late timer is made up for by this much. */
+const PACING_CREDIT_MS = 2;
+const PACING_SLACK_MS = 0.05;
+
+const sackEdges = new Float64Array(8);
+const sackWire = new Uint32Array(8);
+
+/** Writes the options of a segment into the template; returns where they end. */
+function writeAllOptions(c: TcpConnection, kind: SegmentKind, record: SegmentRecord | undefined): number {
+  const out = c.template.bytes;
+  const start = c.template.optionsAt;
+  let at = start;
+  if (kind === 'syn' || kind === 'syn-ack') {
+    at += emitMss(out, at, c.mssBytes);
+    if (kind === 'syn' || c.sackEnabled) at += emitSackPermitted(out, at);
+    if (kind === 'syn' || c.scaling) at += emitWindowScale(out, at, c.receiveWindowScale);
+  }
+  at += c.writeOptions(kind, out, at, start + MAX_OPTION_BYTES - at, record);
+  if (kind === 'ack' && c.sackEnabled && c.received.count > 0) at += writeSack(c, out, at, start + MAX_OPTION_BYTES - at);
+  return at;
+}
+
+function writeSack(c: TcpConnection, out: Uint8Array, at: number, roomBytes: number): number {
+  const blocks = Math.min(4, Math.floor((roomBytes - 2) / 8));
+  if (blocks <= 0) return 0;
+  const n = c.received.report(sackEdges, blocks);
+  for (let i = 0; i < 2 * n; i++) sackWire[i] = seqAdd(c.irs, (sackEdges[i] as number) % 0x1_0000_0000);
+  return n === 0 ? 0 : emitSack(out, at, sackWire, n);
+}
+
+function windowField(c: TcpConnection, kind: SegmentKind): number {
+  const bytes = c.receiveWindowBytes();
+  if (kind === 'syn' || kind === 'syn-ack' || !c.scaling) return Math.min(65_535, bytes);
+  return Math.min(65_535, Math.floor(bytes / 2 ** c.receiveWindowScale));
+}
+
+function emit(
+  c: TcpConnection,
+  kind: SegmentKind,
+  flags: number,
+  offset: number,
+  record: SegmentRecord | undefined,
+  payload: Uint8Array,
+  payloadOffset: number,
+  payloadBytes: number,
+): void {
+  const optionsEnd = writeAllOptions(c, kind, record);
+  const ack = (flags & ACK) !== 0 ? c.acknowledgmentNumber() : 0;
+  const headerBytes = c.template.finish(c.sequenceNumber(offset), ack, flags, windowField(c, kind), optionsEnd);
+  const segmentBytes = c.mssBytes - (headerBytes - c.template.optionsAt);
+  c.services.sink.sendSegments(c.pathId, c.template.bytes, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
+  if ((flags & ACK) !== 0) {
+    c.ackNow = false;
+    c.ackDeadlineMs = NEVER_MS;
+    c.unacknowledgedBytes = 0;
+  }
+}
+
+export function sendSyn(c: TcpConnection, nowMs: number): void {
+  c.synCount++;
+  c.synSentMs = nowMs;
+  c.synDeadlineMs = nowMs + c.recovery.rtt.rtoMs;
+  emit(c, c.state === 'syn-sent' ? 'syn' : 'syn-ack', c.state === 'syn-sent' ? SYN : SYN | ACK, 0, undefined, EMPTY, 0, 0);
+  if (c.recovery.sndNxt < 1) c.recovery.sndNxt = 1;
+}
+
+/** Pure ACKs: one, and more while SACK blocks wait to be reported. */
+export function sendAck(c: TcpConnection, kind: SegmentKind = 'ack'): void {
+  emit(c, kind, ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
+  for (let i = 0; i < 3 && c.sackEnabled && c.received.hasUnreported; i++) emit(c, 'ack', ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
+}
+
+/** A segment below the window: the peer answers it with an ACK that tells its window (keepalive, zero-window probe). */
+export function sendWindowProbe(c: TcpConnection): void {
+  emit(c, 'ack', ACK, c.recovery.sndNxt - 1, undefined, EMPTY, 0, 0);
+}
+
+export function sendReset(c: TcpConnection): void {
+  emit(c, 'rst', RST | ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
+}
+
+/** Bytes that congestion control and pacing let go now, in whole segments (at least one when nothing is in flight). */
+export function sendRoomBytes(c: TcpConnection, nowMs: number): number {
+  const recovery = c.recovery;
+  const segmentBytes = c.mssBytes - c.dataOptionBytes();
+  if (c.paced && c.nextSendMs > nowMs + PACING_SLACK_MS) {
+    c.pacingBlocked = true;
+    return 0;
+  }
+  const window = recovery.congestion.cwndBytes - recovery.inflightBytes;
+  if (window < segmentBytes) {
+    recovery.cwndLimited = true;
+    return recovery.inflightBytes === 0 ? segmentBytes : 0;
+  }
+  const quantum = c.paced ? Math.max(2 * segmentBytes, (pacingRate(c) * PACING_QUANTUM_MS) / 1000) : MAX_SUPER_SEGMENT_BYTES;
+  const room = Math.min(window, quantum, MAX_SUPER_SEGMENT_BYTES);
+  return room - (room % segmentBytes);
+}
+
+function pacingRate(c: TcpConnection): number {
+  const congestion = c.recovery.congestion;
+  const rate = congestion.pacingRateBytesPerSec;
+  if (rate !== Number.POSITIVE_INFINITY) return Math.max(rate, 1);
+  const srttMs = c.recovery.rtt.srttMs;
+  if (srttMs <= 0) return Number.POSITIVE_INFINITY;
+  const gain = congestion.cwndBytes < congestion.ssthreshBytes / 2 ? 2 : 1.2;
+  return (gain * congestion.cwndBytes * 1000) / srttMs;
+}
+
+function spendPacing(c: TcpConnection, bytes: number, nowMs: number): void {
+  if (!c.paced) return;
+  const base = Math.max(c.nextSendMs, nowMs - PACING_CREDIT_MS);
+  c.nextSendMs = base + (bytes * 1000) / pacingRate(c);
+}
+
+/** New data at sndNxt; takes over the reference of `block`. */
+export function sendData(
+  c: TcpConnection,
+  block: PayloadBlock,
+  blockOffset: number,
+  payloadBytes: number,
+  mapping: DssMapping | undefined,
+  push: boolean,
+  nowMs: number,
+): SegmentRecord {
+  const record = c.recovery.queue.push(c.recovery.sndNxt, payloadBytes, false, block, blockOffset, mapping);
+  transmit(c, record, push, nowMs);
+  return record;
+}
+
+export function sendFin(c: TcpConnection, nowMs: number): void {
+  c.finSent = true;
+  c.finOffset = c.recovery.sndNxt;
+  const record = c.recovery.queue.push(c.finOffset, 0, true, undefined, 0, undefined);
+  c.setState('fin-sent');
+  transmit(c, record, false, nowMs);
+}
+
+function transmit(c: TcpConnection, record: SegmentRecord, push: boolean, nowMs: number): void {
+  const flags = ACK | (push ? PSH : 0) | (record.isFin ? FIN : 0);
+  emit(c, 'data', flags, record.start, record, record.block?.bytes ?? EMPTY, record.blockOffset, record.payloadBytes);
+  c.recovery.onSent(record, nowMs);
+  spendPacing(c, record.payloadBytes, nowMs);
+}
+
+/** What is deemed lost goes first, under the same limits as new data. True: all of it has left. */
+export function sendRetransmissions(c: TcpConnection, nowMs: number): boolean {
+  for (;;) {
+    const record = c.recovery.nextLost();
+    if (record === undefined) return true;
+    if (record.payloadBytes > 0) {
+      const room = sendRoomBytes(c, nowMs);
+      if (room <= 0) return false;
+      if (record.payloadBytes > room) c.recovery.queue.split(record, record.start + room);
+    }
+    transmit(c, record, false, nowMs);
+  }
+}
+
+/** RFC 8985 (7.3): new data would do as well; the owner tries that first. */
+export function sendProbe(c: TcpConnection, nowMs: number): void {
+  const record = c.recovery.probeRecord(c.mssBytes - c.dataOptionBytes());
+  if (record !== undefined) transmit(c, record, true, nowMs);
+  c.recovery.noteProbeSent(nowMs);
+}
