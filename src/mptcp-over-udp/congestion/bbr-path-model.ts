@@ -4,9 +4,16 @@
  */
 import type { AckSample } from './congestion-control.js';
 
-/** A base RTT older than this must be measured anew. */
-const BASE_RTT_LIFETIME_MS = 10_000;
-/** A round this near to the base RTT confirms it. */
+/**
+ * ProbeRTT comes at multiples of this, not so long after the last one: flows of one host share the clock, so they drain their common queue
+ * together and none takes the others' part of it for the path's RTT. A long path's measurement costs more and is repeated less often.
+ */
+const PROBE_RTT_INTERVAL_MS = 5_000;
+const PROBE_RTT_INTERVAL_RTTS = 50;
+/** The same when a queue stands that we cannot drain. */
+const URGENT_PROBE_RTT_INTERVAL_MS = 1_000;
+/** A round this near to the smallest RTT ever confirms the base; so many turns may then be left out. */
+const MAX_SKIPPED_PROBES = 4;
 const BASE_RTT_CONFIRM_RATIO = 1.05;
 const BASE_RTT_CONFIRM_MS = 0.5;
 /** Rounds shorter than this are joined: on a path of 0.1 ms the host's scheduling, not the path, makes the round. */
@@ -24,6 +31,9 @@ const LEAP_BURST_MS = 2;
 const LEAP_BURST_SEGMENTS = 4;
 /** In-order delivery under jitter delays a full pipe by the maximum of many deviates, on both ways: this many times the leap. */
 const JITTER_LEAPS = +(process.env.JL ?? 4);
+
+/** The same when the base was measured under load. */
+const LOADED_JITTER_LEAPS = +(process.env.LL ?? 1.5);
 
 const SAMPLE_LEAPS = +(process.env.SL ?? 0.5);
 
@@ -45,14 +55,19 @@ export class BbrPathModel {
   roundAppLimited = false;
   /** RTT without our queue: the smallest mean of a round in the last ten seconds, -1 unknown. */
   baseRttMs: number;
-  baseRttStampMs: number;
   extraAckedBytes = 0;
   /** Loss, smoothed over rounds, and the part of it that is there whatever we send: falls with the loss, rises slowly. */
   lossRatio = 0;
   randomLossRatio = 0;
 
-  /** The base came with the path: the first round, perhaps behind others' queue, does not replace it. */
-  readonly #remembered: boolean;
+  /** The base is from ProbeRTT or came with the path; until then the first round, perhaps behind others' queue, is all there is. */
+  #measured: boolean;
+  /** The base was taken at a good part of the path's rate, so jitter's delay of a full pipe is in it. */
+  #underLoad = false;
+  /** Smallest base ever, -1 unknown, and when a round was last near it. */
+  #floorRttMs: number;
+  #confirmedMs: number;
+  #probedMs: number;
   // Bandwidth filter: the current probing cycle's maximum and the last one's.
   #maxBwCurrent = 0;
   #maxBwPrevious = 0;
@@ -77,8 +92,11 @@ export class BbrPathModel {
   constructor(nowMs: number, mssBytes: number, memoryRttMs: number, memoryBandwidthBytesPerSec: number) {
     this.mssBytes = mssBytes;
     this.baseRttMs = memoryRttMs > 0 ? memoryRttMs : -1;
-    this.#remembered = memoryRttMs > 0;
-    this.baseRttStampMs = nowMs;
+    this.#measured = memoryRttMs > 0;
+    this.#floorRttMs = memoryRttMs;
+    this.#confirmedMs = Number.NEGATIVE_INFINITY;
+    this.#probedMs = nowMs;
+    this.#probedMs = nowMs;
     this.#maxBwCurrent = memoryBandwidthBytesPerSec;
     this.#roundStartMs = nowMs;
     this.#epochStartMs = nowMs;
@@ -90,7 +108,9 @@ export class BbrPathModel {
 
   /** RTT of a full pipe without our queue: the base, and so much of what lies above it as jitter accounts for. */
   get modelRttMs(): number {
-    return this.baseRttMs + Math.min(Math.max(0, this.roundQueueMs), JITTER_LEAPS * this.jitterMs);
+    return (
+      this.baseRttMs + Math.min(Math.max(0, this.roundQueueMs), (this.#underLoad ? LOADED_JITTER_LEAPS : JITTER_LEAPS) * this.jitterMs)
+    );
   }
 
   /** Delay of the last round above the base, as far as it is known. */
@@ -121,13 +141,23 @@ export class BbrPathModel {
     this.#maxBwCurrent = 0;
   }
 
-  baseRttExpired(nowMs: number): boolean {
-    return nowMs - this.baseRttStampMs > BASE_RTT_LIFETIME_MS;
+  /** Whether it is time to measure the base RTT anew. */
+  probeRttDue(nowMs: number, urgent: boolean): boolean {
+    let intervalMs = urgent ? URGENT_PROBE_RTT_INTERVAL_MS : PROBE_RTT_INTERVAL_MS;
+    while (intervalMs < PROBE_RTT_INTERVAL_RTTS * this.baseRttMs) intervalMs *= 2;
+    const turns = Math.floor(nowMs / intervalMs) - Math.floor(this.#probedMs / intervalMs);
+    if (turns === 0) return false;
+    return urgent || turns > MAX_SKIPPED_PROBES || nowMs - this.#confirmedMs > intervalMs;
   }
 
-  setBaseRtt(rttMs: number, nowMs: number): void {
+  /** ProbeRTT's result replaces the base, up or down. */
+  setMeasuredBaseRtt(rttMs: number, nowMs: number): void {
+    this.#measured = true;
+    this.#probedMs = nowMs;
+    this.#underLoad = true;
+    this.#confirmedMs = nowMs;
+    if (this.#floorRttMs < 0 || rttMs < this.#floorRttMs) this.#floorRttMs = rttMs;
     this.baseRttMs = rttMs;
-    this.baseRttStampMs = nowMs;
   }
 
   /** The next round starts with what is sent from now on. */
@@ -198,8 +228,12 @@ export class BbrPathModel {
     const burstMs = LEAP_BURST_MS + (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec);
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
     this.jitterMs += (leapMs - this.jitterMs) / (leapMs > this.jitterMs ? 2 : 8);
-    if (this.roundRttMeanMs <= this.baseRttMs || (first && !this.#remembered)) this.setBaseRtt(this.roundRttMeanMs, nowMs);
-    else if (this.roundRttMeanMs <= this.baseRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.baseRttStampMs = nowMs;
+    if (this.roundRttMeanMs <= this.baseRttMs || (first && !this.#measured)) {
+      this.baseRttMs = this.roundRttMeanMs;
+      if (this.roundAppLimited) this.#underLoad = false;
+      if (this.#floorRttMs < 0 || this.roundRttMeanMs < this.#floorRttMs) this.#floorRttMs = this.roundRttMeanMs;
+    }
+    if (this.roundRttMeanMs <= this.#floorRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.#confirmedMs = nowMs;
   }
 
   #startRound(nowMs: number, totalDeliveredBytes: number): void {

@@ -50,6 +50,7 @@ const FAST_BYTES_PER_SEC = 50e6;
 const QUEUE_PART = 1.35;
 const QUEUED_PACING_GAIN = 1.15;
 const MIN_CWND_SEGMENTS = 4;
+const PROBE_RTT_MIN_SEGMENTS = 2;
 /** A new flow begins at this part of what the path is known to give. */
 const MEMORY_RATIO = 0.5;
 
@@ -76,7 +77,6 @@ class Bbr implements CongestionControl {
   #bandwidthBeforeUp = 0;
   #queuedRounds = 0;
   #bandwidthBeforeQueue = 0;
-  #probeRttMinMs = Number.POSITIVE_INFINITY;
   #afterTimeout = false;
   #priorCwndBytes = 0;
   #random: number;
@@ -238,15 +238,7 @@ class Bbr implements CongestionControl {
         this.#updateProbeRtt(nowMs, rounds);
         return;
     }
-    if (
-      this.#fullPipe &&
-      this.state !== 'ProbeBW_UP' &&
-      this.state !== 'Drain' &&
-      model.roundEnded &&
-      (model.baseRttExpired(nowMs) || this.#queuedRounds >= STANDING_QUEUE_ROUNDS)
-    ) {
-      this.#enterProbeRtt(nowMs);
-    }
+    if (this.#fullPipe && this.state !== 'Drain' && model.probeRttDue(nowMs, this.#queueIsNotOurs())) this.#enterProbeRtt(sample);
   }
 
   #queueIsNotOurs(): boolean {
@@ -269,7 +261,9 @@ class Bbr implements CongestionControl {
   }
 
   #enterRefill(sample: AckSample): void {
-    this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
+    // In a shared queue the probe starts from what we hold; with the path to ourselves, from the most that it has given.
+    this.bandwidthLoBytesPerSec *= UP_PACING_GAIN;
+    if (this.bandwidthLoBytesPerSec >= this.model.maxBandwidthBytesPerSec) this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
     this.model.restartRound(sample.nowMs, sample.totalDeliveredBytes);
     this.#setState('ProbeBW_REFILL', sample.nowMs, 1, CWND_GAIN);
   }
@@ -293,20 +287,19 @@ class Bbr implements CongestionControl {
     else this.#enterCruise(nowMs);
   }
 
-  #enterProbeRtt(nowMs: number): void {
+  #enterProbeRtt(sample: AckSample): void {
+    this.model.restartRound(sample.nowMs, sample.totalDeliveredBytes);
     this.#priorCwndBytes = this.cwndBytes;
     this.#queuedRounds = 0;
-    this.#probeRttMinMs = Number.POSITIVE_INFINITY;
-    this.#setState('ProbeRTT', nowMs, 1, PROBE_RTT_BDP_RATIO);
+    this.#setState('ProbeRTT', sample.nowMs, 1, PROBE_RTT_BDP_RATIO);
   }
 
   #updateProbeRtt(nowMs: number, rounds: number): void {
     const model = this.model;
     if (!model.roundEnded) return;
     // The first round still drains what was in flight.
-    if (rounds >= 2 && model.roundRttMeanMs < this.#probeRttMinMs) this.#probeRttMinMs = model.roundRttMeanMs;
-    if (rounds < 3) return;
-    model.setBaseRtt(this.#probeRttMinMs, nowMs);
+    if (rounds < 2) return;
+    model.setMeasuredBaseRtt(model.roundRttMeanMs, nowMs);
     this.#leaveProbeRtt(nowMs);
   }
 
@@ -334,9 +327,8 @@ class Bbr implements CongestionControl {
     const bandwidth = this.bandwidthBytesPerSec;
     const slackMs = bandwidth >= FAST_BYTES_PER_SEC ? FAST_SLACK_MS : SLACK_MS;
     const allowanceBytes = (bandwidth * slackMs) / 1000 + model.extraAckedBytes;
-    const shared = this.bandwidthLoBytesPerSec !== Number.POSITIVE_INFINITY && this.#cwndGain === CWND_GAIN;
-    const windowBytes = shared ? this.#bdpBytes(1) + this.#queuePartBytes() : this.#bdpBytes(this.#cwndGain);
-    const targetBytes = windowBytes + allowanceBytes;
+    const windowBytes = this.#cwndGain === CWND_GAIN ? this.#bdpBytes(1) + this.#queuePartBytes() : this.#bdpBytes(this.#cwndGain);
+    const targetBytes = windowBytes + (this.state === 'ProbeRTT' ? 0 : allowanceBytes);
     if (this.#afterTimeout && sample.deliveredBytes > 0) {
       this.#afterTimeout = false;
       this.#priorCwndBytes = 0;
@@ -345,7 +337,8 @@ class Bbr implements CongestionControl {
     const grownBytes = this.cwndBytes + sample.deliveredBytes;
     if (this.#fullPipe) this.cwndBytes = Math.min(grownBytes, targetBytes);
     else if (this.cwndBytes < targetBytes || sample.totalDeliveredBytes < this.#initialWindowBytes) this.cwndBytes = grownBytes;
-    this.cwndBytes = Math.max(this.cwndBytes, MIN_CWND_SEGMENTS * this.#mssBytes);
+    const minSegments = this.state === 'ProbeRTT' ? PROBE_RTT_MIN_SEGMENTS : MIN_CWND_SEGMENTS;
+    this.cwndBytes = Math.max(this.cwndBytes, minSegments * this.#mssBytes);
   }
 
   /** In [0, 1): a small generator whose only task is that flows differ. */
