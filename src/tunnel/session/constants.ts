@@ -43,6 +43,8 @@ export interface SessionConstants {
   maxTransmitQueue: number;
   /** Routes raced for one peer, and on which one initiation is answered. */
   maxRoutes: number;
+  /** Answers to one initiation that go to one source address, whatever the caller's routes for it are. */
+  maxAnswersPerSource: number;
 }
 
 export const SESSION_DEFAULTS: SessionConstants = {
@@ -70,4 +72,5 @@ export const SESSION_DEFAULTS: SessionConstants = {
   maxResponseFailures: 16,
   maxTransmitQueue: 512,
   maxRoutes: 64,
+  maxAnswersPerSource: 4,
 };

@@ -133,8 +133,8 @@ class Endpoint implements SessionEndpoint {
     if (first) peer.unansweredSinceMs = nowMs;
     if (!first && !worn) return;
     if (epoch.datagramsSent >= this.#core.constants.rejectAfterDatagrams) epoch.expiresAtMs = nowMs;
+    // Only marks what is due: the caller is amid sending, and its timer brings it to handleTimeout.
     if (worn && epoch === peer.current) startAttempt(this.#core, peer, nowMs);
-    if (worn) this.#service(peer, nowMs);
     this.#schedule(peer);
   }
 

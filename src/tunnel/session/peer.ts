@@ -50,6 +50,8 @@ export interface Answer {
   readonly localIndex: number;
   readonly createdMs: number;
   readonly routes: Set<number>;
+  /** Answers by source address (as latin1): a caller may number one address in many ways. */
+  readonly sources: Map<string, number>;
 }
 
 export interface Cookie {

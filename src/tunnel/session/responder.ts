@@ -55,13 +55,17 @@ export function handleInitiation(core: SessionCore, arrival: Arrival): Peer | un
 }
 
 /** A copy on another route, while fresh and not yet confirmed, gets the same response there: the first one may be lost. */
-function repeatAnswer(core: SessionCore, peer: Peer, { route, nowMs }: Arrival): void {
+function repeatAnswer(core: SessionCore, peer: Peer, { route, sourceAddress, nowMs }: Arrival): void {
   core.counters.initiationRepeated++;
   const answer = peer.answer;
   if (answer === undefined || nowMs - answer.createdMs > core.constants.initiationFreshMs) return;
   if (peer.next?.localIndex !== answer.localIndex) return;
   if (answer.routes.has(route) || answer.routes.size >= core.constants.maxRoutes) return;
+  const source = tableKey(sourceAddress);
+  const count = answer.sources.get(source) ?? 0;
+  if (count >= core.constants.maxAnswersPerSource) return;
   answer.routes.add(route);
+  answer.sources.set(source, count + 1);
   core.counters.responsesSent++;
   core.transmit(route, Uint8Array.from(answer.response), peer);
 }
@@ -158,7 +162,8 @@ function respond(core: SessionCore, peer: Peer, accepted: Accepted): Peer | unde
 
   peer.newestTimestamp = hello.timestamp;
   forgetAnswer(core, peer);
-  peer.answer = { initiationKey, response, localIndex, createdMs: nowMs, routes: new Set([route]) };
+  const sources = new Map([[tableKey(arrival.sourceAddress), 1]]);
+  peer.answer = { initiationKey, response, localIndex, createdMs: nowMs, routes: new Set([route]), sources };
   core.peersByAnswer.set(initiationKey, peer);
   yieldAttempt(core, peer, nowMs);
   core.counters.handshakesResponded++;

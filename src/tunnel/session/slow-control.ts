@@ -1,0 +1,68 @@
+/**
+ * Slow control: what peers tell each other rarely, as a MessagePack map with a `kind`. It is decoded after the AEAD only, at most 1200 bytes, and
+ * believed after its schema fits. An unknown kind is skipped; unknown fields are dropped, so both can be added later.
+ */
+
+import { Packr, Unpackr } from 'msgpackr';
+import { z } from 'zod';
+
+export const MAX_SLOW_BYTES = 1200;
+
+const pathId = z.int().min(0).max(31);
+const text = z
+  .string()
+  .max(64)
+  .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u);
+/** "10.77.0.2/24", "fd77::2/64": told to people and to the route code, which parses them itself. */
+const prefix = z
+  .string()
+  .max(64)
+  .regex(/^[0-9a-fA-F:.]+\/[0-9]{1,3}$/);
+
+const SCHEMAS = {
+  hello: z.object({ kind: z.literal('hello'), version: z.int().min(1), software: text }),
+  addresses: z.object({ kind: z.literal('addresses'), addresses: z.array(prefix).max(16) }),
+  routes: z.object({ kind: z.literal('routes'), prefixes: z.array(prefix).max(32) }),
+  'path-state': z.object({
+    kind: z.literal('path-state'),
+    pathId,
+    state: z.enum(['probing', 'up', 'suspect', 'down']),
+    priority: z.int().min(0).max(255),
+    backup: z.boolean(),
+  }),
+} as const;
+
+type SlowKind = keyof typeof SCHEMAS;
+export type SlowControl = z.infer<(typeof SCHEMAS)[SlowKind]>;
+
+const packr = new Packr({ useRecords: false });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
+
+function isSlowKind(kind: unknown): kind is SlowKind {
+  return typeof kind === 'string' && Object.hasOwn(SCHEMAS, kind);
+}
+
+/** The encoded map in a new array. */
+export function emitSlowControl(message: SlowControl): Uint8Array {
+  const checked = SCHEMAS[message.kind].safeParse(message);
+  if (!checked.success) throw new TypeError(`${message.kind} is not well formed: ${z.prettifyError(checked.error)}`);
+  const bytes = packr.pack(checked.data);
+  if (bytes.length > MAX_SLOW_BYTES) throw new RangeError(`${message.kind} is longer than ${MAX_SLOW_BYTES} bytes`);
+  return new Uint8Array(bytes);
+}
+
+/** The message, undefined for a kind that we do not know, or a fault string. */
+export function parseSlowControl(bytes: Uint8Array): SlowControl | undefined | string {
+  if (bytes.length > MAX_SLOW_BYTES) return 'slow control is too long';
+  let value: unknown;
+  try {
+    value = unpackr.unpack(bytes);
+  } catch {
+    // Only a peer that holds the session's keys gets here.
+    return 'slow control is not MessagePack';
+  }
+  if (typeof value !== 'object' || value === null || !('kind' in value)) return 'slow control has no kind';
+  if (!isSlowKind(value.kind)) return typeof value.kind === 'string' ? undefined : 'slow control has no kind';
+  const checked = SCHEMAS[value.kind].safeParse(value);
+  return checked.success ? checked.data : 'slow control does not fit its kind';
+}
