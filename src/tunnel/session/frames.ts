@@ -7,7 +7,7 @@
  *    +------+--------+-------------------+
  *
  *    0x00 PADDING           any bytes
- *    0x01 PATH_CHALLENGE    token 8 | flags u8 (bit 0: backup) | name length u8 | name, UTF-8, at most 32 bytes
+ *    0x01 PATH_CHALLENGE    token 8 | flags u8 (bit 0: backup) | inner MTU u16 | name length u8 | name, UTF-8, at most 32 bytes
  *    0x02 PATH_RESPONSE     token 8
  *    0x03 PATH_PROBE        sequence u32 | sender's time in ms u32
  *    0x04 PATH_PROBE_REPLY  both as they came
@@ -33,7 +33,8 @@ export const FRAME_SLOW = 0x20;
 export const PATH_TOKEN_BYTES = 8;
 export const MAX_PATH_NAME_BYTES = 32;
 const FLAG_BACKUP = 0x01;
-const CHALLENGE_MIN_BYTES = PATH_TOKEN_BYTES + 2;
+const CHALLENGE_MIN_BYTES = PATH_TOKEN_BYTES + 4;
+const CHALLENGE_NAME_LENGTH_AT = PATH_TOKEN_BYTES + 3;
 const PROBE_BYTES = 8;
 const ACK_BYTES = 20;
 const MAX_U16 = 0xffff;
@@ -49,6 +50,8 @@ export interface PathChallengeFrame {
   /** The path's name for people: printable, at most 32 bytes of UTF-8. */
   name: string;
   backup: boolean;
+  /** The largest inner packet that the sender can put on this path; 0: not told. */
+  innerMtuBytes: number;
 }
 export interface PathResponseFrame {
   type: 'path-response';
@@ -122,14 +125,24 @@ export function encodePathName(name: string): Uint8Array {
   return bytes.subarray(0, written);
 }
 
-export function emitPathChallenge(out: Uint8Array, offset: number, token: Uint8Array, name: string, backup: boolean): number {
+/** `innerMtuBytes`: the largest inner packet that we can put on this path, 0 to tell nothing. */
+export function emitPathChallenge(
+  out: Uint8Array,
+  offset: number,
+  token: Uint8Array,
+  name: string,
+  backup: boolean,
+  innerMtuBytes: number,
+): number {
   if (token.length !== PATH_TOKEN_BYTES) throw new RangeError('token is not 8 bytes');
+  if (!(innerMtuBytes >= 0 && innerMtuBytes <= MAX_U16)) throw new RangeError('innerMtuBytes is not of 16 bits');
   const encoded = encodePathName(name);
   const view = begin(out, offset, FRAME_PATH_CHALLENGE, CHALLENGE_MIN_BYTES + encoded.length);
   const body = offset + FRAME_HEADER_BYTES;
   out.set(token, body);
   view.setUint8(FRAME_HEADER_BYTES + PATH_TOKEN_BYTES, backup ? FLAG_BACKUP : 0);
-  view.setUint8(FRAME_HEADER_BYTES + PATH_TOKEN_BYTES + 1, encoded.length);
+  view.setUint16(FRAME_HEADER_BYTES + PATH_TOKEN_BYTES + 1, innerMtuBytes);
+  view.setUint8(FRAME_HEADER_BYTES + CHALLENGE_NAME_LENGTH_AT, encoded.length);
   out.set(encoded, body + CHALLENGE_MIN_BYTES);
   return body + CHALLENGE_MIN_BYTES + encoded.length;
 }
@@ -192,9 +205,9 @@ function getU48(view: DataView, at: number): number {
   return view.getUint16(at) * 2 ** 32 + view.getUint32(at + 2);
 }
 
-function parseChallenge(bytes: Uint8Array, at: number, length: number): PathChallengeFrame | string {
+function parseChallenge(view: DataView, bytes: Uint8Array, at: number, length: number): PathChallengeFrame | string {
   if (length < CHALLENGE_MIN_BYTES) return 'PATH_CHALLENGE too short';
-  const nameBytes = bytes[at + PATH_TOKEN_BYTES + 1]!;
+  const nameBytes = view.getUint8(at + CHALLENGE_NAME_LENGTH_AT);
   if (nameBytes > MAX_PATH_NAME_BYTES) return 'PATH_CHALLENGE name too long';
   if (length !== CHALLENGE_MIN_BYTES + nameBytes) return 'PATH_CHALLENGE length does not fit its name';
   const nameAt = at + CHALLENGE_MIN_BYTES;
@@ -206,8 +219,9 @@ function parseChallenge(bytes: Uint8Array, at: number, length: number): PathChal
     return 'PATH_CHALLENGE name is not UTF-8';
   }
   if (UNPRINTABLE.test(name)) return 'PATH_CHALLENGE name is not printable';
-  const backup = (bytes[at + PATH_TOKEN_BYTES]! & FLAG_BACKUP) !== 0;
-  return { type: 'path-challenge', token: bytes.slice(at, at + PATH_TOKEN_BYTES), name, backup };
+  const backup = (view.getUint8(at + PATH_TOKEN_BYTES) & FLAG_BACKUP) !== 0;
+  const innerMtuBytes = view.getUint16(at + PATH_TOKEN_BYTES + 1);
+  return { type: 'path-challenge', token: bytes.slice(at, at + PATH_TOKEN_BYTES), name, backup, innerMtuBytes };
 }
 
 function parseAck(view: DataView, at: number): PathAckFrame {
@@ -224,7 +238,7 @@ function parseAck(view: DataView, at: number): PathAckFrame {
 function parseBody(view: DataView, bytes: Uint8Array, type: number, at: number, length: number): ControlFrame | string | undefined {
   switch (type) {
     case FRAME_PATH_CHALLENGE:
-      return parseChallenge(bytes, at, length);
+      return parseChallenge(view, bytes, at, length);
     case FRAME_PATH_RESPONSE:
       if (length !== PATH_TOKEN_BYTES) return 'PATH_RESPONSE has a wrong length';
       return { type: 'path-response', token: bytes.slice(at, at + PATH_TOKEN_BYTES) };

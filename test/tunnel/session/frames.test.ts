@@ -56,7 +56,7 @@ t.test('the bytes of each fixed frame', async (t) => {
 
 t.test('a sequence of frames comes back in order', async (t) => {
   const out = dirty();
-  let end = frames.emitPathChallenge(out, 0, TOKEN, 'LTE – ü', true);
+  let end = frames.emitPathChallenge(out, 0, TOKEN, 'LTE – ü', true, 1280);
   end = frames.emitPathResponse(out, end, TOKEN);
   end = frames.emitPathProbe(out, end, 2 ** 32 + 5, 4_000_000_000);
   end = frames.emitPadding(out, end, 100);
@@ -64,7 +64,7 @@ t.test('a sequence of frames comes back in order', async (t) => {
   end = frames.emitClose(out, end, frames.CLOSE_REMOVED);
   const token = { ...TOKEN };
   t.same(plain(frames.parseFrames(out, 0, end)), [
-    { type: 'path-challenge', token, name: 'LTE – ü', backup: true },
+    { type: 'path-challenge', token, name: 'LTE – ü', backup: true, innerMtuBytes: 1280 },
     { type: 'path-response', token },
     { type: 'path-probe', sequence: 5, timeMs: 4_000_000_000 },
     { type: 'path-ack', highestPacketNumber: 2 ** 48 - 1, ackDelayMs: 1.2, datagrams: 2 ** 40, bytes: 2 ** 47 },
@@ -131,10 +131,10 @@ t.test('slow control of more than 1200 bytes is refused before it is decoded', a
 });
 
 t.test('cut-off frames and wrong body lengths are faults', async (t) => {
-  const whole = emitted((out, at) => frames.emitPathChallenge(out, at, TOKEN, 'dsl', false));
+  const whole = emitted((out, at) => frames.emitPathChallenge(out, at, TOKEN, 'dsl', false, 0));
   for (let length = 1; length < whole.length; length++) t.type(frames.parseFrames(whole, 0, length), 'string', `${length} bytes`);
   for (const [type, length] of [
-    [1, 9],
+    [1, 11],
     [2, 7],
     [2, 9],
     [3, 7],
@@ -151,7 +151,7 @@ t.test('cut-off frames and wrong body lengths are faults', async (t) => {
 });
 
 t.test('a path name that is too long, no UTF-8, or would act on a terminal is a fault', async (t) => {
-  const challenge = (name: Uint8Array) => Uint8Array.of(1, 0, 10 + name.length, ...TOKEN, 0, name.length, ...name);
+  const challenge = (name: Uint8Array) => Uint8Array.of(1, 0, 12 + name.length, ...TOKEN, 0, 0, 0, name.length, ...name);
   t.type(frames.parseFrames(challenge(new Uint8Array(33).fill(0x61))), 'string');
   t.type(frames.parseFrames(challenge(Uint8Array.of(0xff))), 'string');
   t.type(frames.parseFrames(challenge(Uint8Array.of(0x1b, 0x5b))), 'string');
@@ -167,7 +167,7 @@ t.test('a name is cut at a whole character and freed of control characters when 
 t.test('any name that is sent is accepted', async () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 40 }), (name) => {
-      const parsed = frames.parseFrames(emitted((out, at) => frames.emitPathChallenge(out, at, TOKEN, name, false)));
+      const parsed = frames.parseFrames(emitted((out, at) => frames.emitPathChallenge(out, at, TOKEN, name, false, 0)));
       return typeof parsed !== 'string' && parsed.length === 1;
     }),
   );
@@ -180,6 +180,7 @@ t.test('what does not fit is the caller’s bug', async (t) => {
   t.throws(() => frames.emitPathAck(new Uint8Array(40), 0, -1, 0, 0, 0), RangeError);
   t.throws(() => frames.emitPathAck(new Uint8Array(40), 0, 0, 0, 2 ** 48, 0), RangeError);
   t.throws(() => frames.emitSlow(dirty(), 0, { kind: 'hello', version: 0, software: '' }), TypeError);
+  t.throws(() => frames.emitPathChallenge(dirty(), 0, TOKEN, '', false, 65536), RangeError);
   t.throws(() => frames.emitPadding(dirty(), 0, 2), RangeError);
 });
 
