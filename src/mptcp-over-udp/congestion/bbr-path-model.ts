@@ -10,6 +10,8 @@ import type { AckSample } from './congestion-control.js';
  */
 const PROBE_RTT_INTERVAL_MS = 5_000;
 const PROBE_RTT_INTERVAL_RTTS = 50;
+const MAX_PROBE_RTT_INTERVAL_MS = 20_000;
+const FALLING_RATIO = 0.8;
 /** The same when a queue stands that we cannot drain. */
 const URGENT_PROBE_RTT_INTERVAL_MS = 1_000;
 /** A round this near to the smallest RTT ever confirms the base; so many turns may then be left out. */
@@ -68,6 +70,7 @@ export class BbrPathModel {
   #floorRttMs: number;
   #confirmedMs: number;
   #probedMs: number;
+  #falling = false;
   // Bandwidth filter: the current probing cycle's maximum and the last one's.
   #maxBwCurrent = 0;
   #maxBwPrevious = 0;
@@ -79,6 +82,7 @@ export class BbrPathModel {
   #rttSumMs = 0;
   #rttCount = 0;
   #lastRttMs = -1;
+  #lastAckMs = 0;
   #greatestLeapMs = 0;
   #runningMaxSample = 0;
   #runningAppLimited = false;
@@ -124,7 +128,10 @@ export class BbrPathModel {
       this.#rttSumMs += sample.rttMs;
       this.#rttCount++;
       const leapMs = this.#lastRttMs < 0 ? 0 : sample.rttMs - this.#lastRttMs;
-      if (leapMs > this.#greatestLeapMs) this.#greatestLeapMs = leapMs;
+      const sendGapMs = sample.nowMs - this.#lastAckMs - leapMs;
+      this.#lastAckMs = sample.nowMs;
+      // Between segments sent far apart a queue may have grown as much.
+      if (leapMs > sendGapMs && leapMs > this.#greatestLeapMs) this.#greatestLeapMs = leapMs;
       this.#lastRttMs = sample.rttMs;
       if (this.baseRttMs < 0) this.baseRttMs = sample.rttMs;
     }
@@ -143,15 +150,18 @@ export class BbrPathModel {
 
   /** Whether it is time to measure the base RTT anew. */
   probeRttDue(nowMs: number, urgent: boolean): boolean {
-    let intervalMs = urgent ? URGENT_PROBE_RTT_INTERVAL_MS : PROBE_RTT_INTERVAL_MS;
-    while (intervalMs < PROBE_RTT_INTERVAL_RTTS * this.baseRttMs) intervalMs *= 2;
+    const hurry = urgent || this.#falling;
+    let intervalMs = hurry ? URGENT_PROBE_RTT_INTERVAL_MS : PROBE_RTT_INTERVAL_MS;
+    while (!hurry && intervalMs < MAX_PROBE_RTT_INTERVAL_MS && intervalMs < PROBE_RTT_INTERVAL_RTTS * this.#floorRttMs) intervalMs *= 2;
     const turns = Math.floor(nowMs / intervalMs) - Math.floor(this.#probedMs / intervalMs);
     if (turns === 0) return false;
-    return urgent || turns > MAX_SKIPPED_PROBES || nowMs - this.#confirmedMs > intervalMs;
+    return hurry || turns > MAX_SKIPPED_PROBES || nowMs - this.#confirmedMs > intervalMs;
   }
 
   /** ProbeRTT's result replaces the base, up or down. */
   setMeasuredBaseRtt(rttMs: number, nowMs: number): void {
+    // Half of a window that held a queue may still hold one: until the result stands, go on.
+    this.#falling = rttMs < FALLING_RATIO * this.baseRttMs;
     this.#measured = true;
     this.#probedMs = nowMs;
     this.#underLoad = true;
@@ -227,7 +237,7 @@ export class BbrPathModel {
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
     const burstMs = LEAP_BURST_MS + (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec);
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
-    this.jitterMs += (leapMs - this.jitterMs) / (leapMs > this.jitterMs ? 2 : 8);
+    this.jitterMs += (leapMs - this.jitterMs) / (leapMs > this.jitterMs ? 4 : 8);
     if (this.roundRttMeanMs <= this.baseRttMs || (first && !this.#measured)) {
       this.baseRttMs = this.roundRttMeanMs;
       if (this.roundAppLimited) this.#underLoad = false;
