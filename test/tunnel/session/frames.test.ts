@@ -21,12 +21,12 @@ function emitted(emit: (out: Uint8Array, offset: number) => number): Uint8Array 
 t.test('the bytes of each fixed frame', async (t) => {
   const bytesOf = (emit: (out: Uint8Array, offset: number) => number) => hex(emitted(emit));
   t.equal(
-    bytesOf((out, at) => frames.emitPathChallenge(out, at, TOKEN, 'dsl', true)),
-    '01000d0102030405060708010364736c',
+    bytesOf((out, at) => frames.emitPathChallenge(out, at, TOKEN, 'dsl', true, 1400)),
+    '01000f01020304050607080105780364736c',
   );
   t.equal(
-    bytesOf((out, at) => frames.emitPathChallenge(out, at, TOKEN, '', false)),
-    '01000a01020304050607080000',
+    bytesOf((out, at) => frames.emitPathChallenge(out, at, TOKEN, '', false, 0)),
+    '01000c010203040506070800000000',
   );
   t.equal(
     bytesOf((out, at) => frames.emitPathResponse(out, at, TOKEN)),
