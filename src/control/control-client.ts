@@ -1,0 +1,133 @@
+/** The command line's end of the control socket. */
+
+import { connect, type Socket } from 'node:net';
+import type { TunnelStatus } from '../tunnel/status.js';
+import { encodeFrame, FrameDecoder } from './control-frames.js';
+import { type CaptureSummary, ControlError, requireSocketPath } from './control-protocol.js';
+
+interface Waiting {
+  onChunk: ((chunk: Uint8Array) => void) | undefined;
+  resolve: (reply: Record<string, unknown>) => void;
+  reject: (error: ControlError) => void;
+}
+
+const ANSWER_TIMEOUT_MS = 5000;
+
+export interface RunningCapture {
+  /** Ends it early; `done` then resolves. */
+  cancel(): void;
+  readonly done: Promise<CaptureSummary>;
+}
+
+export class ControlClient {
+  readonly #socket: Socket;
+  readonly #decoder = new FrameDecoder();
+  readonly #waiting = new Map<number, Waiting>();
+  #nextId = 1;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on('data', (chunk) => this.#receive(chunk));
+    socket.on('error', () => {});
+    socket.on('close', () => this.#failAll(new ControlError('gone', 'the tunnel stopped before it answered')));
+  }
+
+  /** Rejects with ControlError `not-running` when nobody listens there. */
+  static connect(path: string): Promise<ControlClient> {
+    return new Promise((resolve, reject) => {
+      requireSocketPath(path);
+      const socket = connect(path);
+      socket.once('connect', () => resolve(new ControlClient(socket)));
+      socket.once('error', (cause: NodeJS.ErrnoException) => {
+        if (cause.code === 'EACCES' || cause.code === 'EPERM')
+          return reject(new ControlError('not-permitted', `${path}: permission denied: run as root`, { cause }));
+        reject(new ControlError('not-running', `${path}: nobody answers (${cause.code})`, { cause }));
+      });
+    });
+  }
+
+  async status(): Promise<TunnelStatus> {
+    return (await this.#request('status', {})).status as TunnelStatus;
+  }
+
+  /** Resolves when the daemon has agreed; it is gone some time later. */
+  async stop(): Promise<void> {
+    await this.#request('stop', {});
+  }
+
+  /** `count` 0: until cancelled. `onChunk` owns its chunks. */
+  capture(count: number, onChunk: (chunk: Uint8Array) => void): RunningCapture {
+    const id = this.#nextId;
+    const done = this.#request('capture', { count }, onChunk).then(({ packets, droppedPackets }) => ({
+      packets: Number(packets),
+      droppedPackets: Number(droppedPackets),
+    }));
+    return { done, cancel: () => void this.#request('cancel', { target: id }).catch(() => {}) };
+  }
+
+  /** While paused, what the daemon sends stays in its own bounded queue. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #request(command: string, parameters: object, onChunk?: (chunk: Uint8Array) => void): Promise<Record<string, unknown>> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      // A capture takes as long as it takes.
+      const timer =
+        onChunk === undefined
+          ? setTimeout(
+              () => reject(new ControlError('no-answer', `the daemon does not answer within ${ANSWER_TIMEOUT_MS / 1000} s`)),
+              ANSWER_TIMEOUT_MS,
+            )
+          : undefined;
+      const settle = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(id);
+      };
+      this.#waiting.set(id, {
+        onChunk,
+        resolve: (reply) => {
+          settle();
+          resolve(reply);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+      });
+      if (this.#socket.destroyed) return this.#failAll(new ControlError('gone', 'the tunnel has stopped'));
+      this.#socket.write(encodeFrame({ id, command, ...parameters }));
+    });
+  }
+
+  #receive(bytes: Uint8Array): void {
+    const messages = this.#decoder.push(bytes);
+    if (typeof messages === 'string') {
+      this.#failAll(new ControlError('bad-answer', `the daemon speaks another protocol (${messages}): restart it with this version`));
+      this.#socket.destroy();
+      return;
+    }
+    for (const message of messages) this.#handle(message);
+  }
+
+  #handle(message: Record<string, unknown>): void {
+    const waiting = this.#waiting.get(Number(message.id));
+    if (waiting === undefined) return;
+    if (message.chunk instanceof Uint8Array) waiting.onChunk?.(message.chunk);
+    else if (message.ok === true) waiting.resolve(message);
+    else waiting.reject(new ControlError(String(message.code), String(message.message)));
+  }
+
+  #failAll(error: ControlError): void {
+    for (const waiting of [...this.#waiting.values()]) waiting.reject(error);
+  }
+}

@@ -1,0 +1,47 @@
+/** What is said on the control socket: a request {id, command, ...}; for each any number of {id, chunk}, then one reply {id, ok, ...}. */
+
+export type ControlRequest =
+  | { id: number; command: 'status' }
+  | { id: number; command: 'stop' }
+  /** Streams pcapng until `count` packets (0: no end), `cancel`, or the end of the tunnel. */
+  | { id: number; command: 'capture'; count: number }
+  /** Ends the capture whose id is `target`: that request then gets its reply. */
+  | { id: number; command: 'cancel'; target: number };
+
+export interface CaptureSummary {
+  packets: number;
+  /** Not written because the reader was too slow. */
+  droppedPackets: number;
+}
+
+/** A command failed; the message tells the user what to do. */
+export class ControlError extends Error {
+  readonly code: string;
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ControlError';
+    this.code = code;
+  }
+}
+
+/** The request in a decoded frame, or a fault string. */
+export function parseRequest(message: Record<string, unknown>): ControlRequest | string {
+  const { id, command, count, target } = message;
+  if (!isCount(id)) return 'id is no number';
+  if (command === 'status' || command === 'stop') return { id, command };
+  if (command === 'capture') return isCount(count) ? { id, command, count } : 'count is no number';
+  if (command === 'cancel') return isCount(target) ? { id, command, target } : 'target is no number';
+  return 'unknown command';
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** sizeof(sockaddr_un.sun_path) less the NUL. */
+const SOCKET_PATH_MAX_BYTES = 107;
+
+export function requireSocketPath(path: string): void {
+  if (Buffer.byteLength(path) > SOCKET_PATH_MAX_BYTES)
+    throw new ControlError('bad-run-directory', `${path} is too long for a socket: set MPTUNNEL_RUN_DIR to a shorter path`);
+}

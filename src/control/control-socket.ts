@@ -1,0 +1,160 @@
+/** The daemon's end of the control socket: a unix stream socket for its owner only. */
+
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { PacketTap } from '../tunnel/link.js';
+import type { TunnelStatus } from '../tunnel/status.js';
+import { CaptureStream } from './capture-stream.js';
+import { encodeFrame, FrameDecoder } from './control-frames.js';
+import { ControlError, type ControlRequest, parseRequest, requireSocketPath } from './control-protocol.js';
+
+/** What the commands act upon. */
+export interface ControlTarget {
+  status(): TunnelStatus;
+  /** Begins to stop; the reply does not wait for the end. */
+  stop(): void;
+  addTap(tap: PacketTap): void;
+  removeTap(tap: PacketTap): void;
+}
+
+export interface ControlServer {
+  /** Ends captures with their replies, closes connections, removes the socket file. */
+  close(): Promise<void>;
+}
+
+const CONNECTIONS_MAX_COUNT = 64;
+/** Answers that nobody reads are no reason to hold memory. */
+const UNREAD_MAX_BYTES = 16 << 20;
+const CLOSE_PATIENCE_MS = 500;
+
+/** Throws ControlError when the path cannot serve. A socket file that a dead process left there is replaced. */
+export async function listenControl(path: string, target: ControlTarget): Promise<ControlServer> {
+  requireSocketPath(path);
+  rmSync(path, { force: true });
+  const connections = new Set<ControlConnection>();
+  const server = createServer({ allowHalfOpen: false }, (socket) => {
+    const connection = new ControlConnection(socket, target);
+    connections.add(connection);
+    socket.on('close', () => connections.delete(connection));
+  });
+  server.maxConnections = CONNECTIONS_MAX_COUNT;
+  await listenPrivately(server, path);
+  return {
+    async close(): Promise<void> {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const connection of connections) connection.finish();
+      await closed;
+      rmSync(path, { force: true });
+    },
+  };
+}
+
+/** The umask, not chmod alone: there must be no moment in which others could connect. */
+function listenPrivately(server: Server, path: string): Promise<void> {
+  const umask = process.umask(0o177);
+  return new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) =>
+      reject(
+        new ControlError('no-control-socket', `${path} cannot be made (${cause.code}): run as root, or set MPTUNNEL_RUN_DIR`, { cause }),
+      ),
+    );
+    server.listen(path, () => {
+      chmodSync(path, 0o600);
+      resolve();
+    });
+  }).finally(() => process.umask(umask));
+}
+
+class ControlConnection {
+  readonly #socket: Socket;
+  readonly #target: ControlTarget;
+  readonly #decoder = new FrameDecoder();
+  readonly #captures = new Map<number, CaptureStream>();
+
+  constructor(socket: Socket, target: ControlTarget) {
+    this.#socket = socket;
+    this.#target = target;
+    socket.on('data', (chunk) => this.#receive(chunk));
+    // The other end vanished: "close" follows.
+    socket.on('error', () => {});
+    socket.on('close', () => this.#endCaptures());
+  }
+
+  finish(): void {
+    this.#endCaptures();
+    this.#socket.end();
+    // A reader that has stopped reading does not hold up the daemon.
+    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_PATIENCE_MS);
+    this.#socket.on('close', () => clearTimeout(timer));
+  }
+
+  #receive(chunk: Uint8Array): void {
+    const messages = this.#decoder.push(chunk);
+    const fault = typeof messages === 'string' ? messages : this.#handleAll(messages);
+    // Somebody who speaks another language gets one answer, and the end.
+    if (fault !== undefined) {
+      this.#send({ id: 0, ok: false, code: 'bad-request', message: fault });
+      this.#socket.destroySoon();
+    } else if (this.#socket.writableLength > UNREAD_MAX_BYTES) this.#socket.destroy();
+  }
+
+  #handleAll(messages: readonly Record<string, unknown>[]): string | undefined {
+    for (const message of messages) {
+      const request = parseRequest(message);
+      if (typeof request === 'string') return request;
+      this.#handle(request);
+    }
+    return undefined;
+  }
+
+  #handle(request: ControlRequest): void {
+    const { id } = request;
+    switch (request.command) {
+      case 'status':
+        this.#send({ id, ok: true, status: this.#target.status() });
+        break;
+      case 'stop':
+        this.#send({ id, ok: true });
+        this.#target.stop();
+        break;
+      case 'capture':
+        this.#startCapture(id, request.count);
+        break;
+      case 'cancel':
+        this.#endCapture(request.target);
+        this.#send({ id, ok: true });
+        break;
+    }
+  }
+
+  #startCapture(id: number, count: number): void {
+    if (this.#captures.size > 0) {
+      this.#send({ id, ok: false, code: 'busy', message: 'one capture a connection' });
+      return;
+    }
+    const capture = new CaptureStream({
+      count,
+      send: (chunk) => this.#send({ id, chunk }),
+      queuedBytes: () => this.#socket.writableLength,
+      onFull: () => this.#endCapture(id),
+    });
+    this.#captures.set(id, capture);
+    this.#target.addTap(capture.tap);
+  }
+
+  #endCapture(id: number): void {
+    const capture = this.#captures.get(id);
+    if (capture === undefined) return;
+    this.#captures.delete(id);
+    this.#target.removeTap(capture.tap);
+    this.#send({ id, ok: true, ...capture.end() });
+  }
+
+  #endCaptures(): void {
+    for (const id of [...this.#captures.keys()]) this.#endCapture(id);
+  }
+
+  #send(message: object): void {
+    if (this.#socket.writable) this.#socket.write(encodeFrame(message));
+  }
+}

@@ -1,0 +1,145 @@
+/** The life of a running tunnel: takes its name, starts it, serves the control socket, and takes everything back at the end. */
+
+import { undoJournal } from '../tun/network-journal.js';
+import { runFiles } from '../tun/run-directory.js';
+import type { TunnelConfig } from '../tunnel/config.js';
+import type { TunnelStatus } from '../tunnel/status.js';
+import type { StartTunnel, Tunnel, TunnelLog } from '../tunnel/tunnel-api.js';
+import { TapFan } from './capture-stream.js';
+import { type ControlServer, listenControl } from './control-socket.js';
+import { claimInstance, cleanLeftovers } from './instance.js';
+
+export interface DaemonOptions {
+  config: TunnelConfig;
+  /** Absolute. */
+  configFile: string;
+  /** How long a client may take to get through; 0: for ever. */
+  readyTimeoutMs: number;
+  startTunnel: StartTunnel;
+  log: TunnelLog;
+  onReady: () => void;
+}
+
+/** What ends a daemon from outside. */
+export interface StopRequests {
+  /** Resolves at the first request. */
+  readonly first: Promise<string>;
+  /** Resolves at the second: whoever asks twice does not want to wait. */
+  readonly second: Promise<string>;
+  request(reason: string): void;
+  /** Gives the signals back. */
+  release(): void;
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** A goodbye to peers and a few `ip` calls take a fraction of it. */
+const CLOSE_TIMEOUT_MS = 10_000;
+/** The longest that a timer can hold. */
+const FOREVER_MS = 0x7fff_ffff;
+
+/** From now on signals ask, and do not kill. */
+export function listenForStop(): StopRequests {
+  const waiting: ((reason: string) => void)[] = [];
+  const first = new Promise<string>((resolve) => waiting.push(resolve));
+  const second = new Promise<string>((resolve) => waiting.push(resolve));
+  const request = (reason: string): void => waiting.shift()?.(reason);
+  for (const signal of SIGNALS) process.on(signal, request);
+  const release = (): void => {
+    for (const signal of SIGNALS) process.off(signal, request);
+  };
+  return { first, second, request, release };
+}
+
+/**
+ * Resolves when the tunnel was stopped and nothing of it is left; rejects when it could not be started, with nothing left either. The process should
+ * end then, whatever else may still run in it.
+ */
+export async function runDaemon(options: DaemonOptions, stop: StopRequests = listenForStop()): Promise<void> {
+  const { name } = options.config.interface;
+  await claimInstance(name, options.configFile, (message) => options.log.warn(message));
+  const life = new TunnelLife(options, stop);
+  try {
+    await life.live();
+  } finally {
+    await life.end();
+    stop.release();
+  }
+}
+
+class TunnelLife {
+  readonly #options: DaemonOptions;
+  readonly #stop: StopRequests;
+  readonly #startedMs = performance.now();
+  readonly #fan: TapFan;
+  #control: ControlServer | undefined;
+  #starting: Promise<Tunnel> | undefined;
+  #tunnel: Tunnel | undefined;
+  #stopping = false;
+
+  constructor(options: DaemonOptions, stop: StopRequests) {
+    this.#options = options;
+    this.#stop = stop;
+    this.#fan = new TapFan((tap) => this.#tunnel?.setTap(tap));
+  }
+
+  async live(): Promise<void> {
+    const { config, log, readyTimeoutMs } = this.#options;
+    const files = runFiles(config.interface.name);
+    this.#control = await listenControl(files.socket, {
+      status: () => this.#status(),
+      stop: () => this.#stop.request('`mptunnel down`'),
+      addTap: (tap) => this.#fan.add(tap),
+      removeTap: (tap) => this.#fan.remove(tap),
+    });
+    this.#starting = this.#options.startTunnel({ config, log });
+    this.#tunnel = await this.#unlessStopped(this.#starting);
+    if (this.#tunnel === undefined) return;
+    this.#fan.attach();
+    const ready = this.#tunnel.ready(readyTimeoutMs === 0 ? FOREVER_MS : readyTimeoutMs).then(() => true);
+    if ((await this.#unlessStopped(ready)) === undefined) return;
+    log.info(`${config.interface.name} is up`);
+    this.#options.onReady();
+    log.info(`stopping: ${await this.#stop.first}`);
+  }
+
+  /** Also after a failure, and while something hangs: nothing may be left behind. */
+  async end(): Promise<void> {
+    this.#stopping = true;
+    const { name } = this.#options.config.interface;
+    const overdue = new Promise<string>((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS, 'took too long').unref());
+    const closed = this.#close().then(
+      () => undefined,
+      (error: unknown) => `failed: ${(error as Error).message}`,
+    );
+    const fault = await Promise.race([closed, overdue, this.#stop.second]);
+    if (fault !== undefined) this.#options.log.warn(`closing ${name} was cut short (${fault})`);
+    for (const failure of await undoJournal(runFiles(name).journal)) this.#options.log.warn(`not undone: ${failure}`);
+    await this.#control?.close();
+    await cleanLeftovers(name);
+  }
+
+  async #close(): Promise<void> {
+    // A start that was overtaken by the wish to stop still has to be waited for, or its device would stay.
+    const tunnel = this.#tunnel ?? (await this.#starting?.catch(() => undefined));
+    await tunnel?.close();
+  }
+
+  #unlessStopped<T>(work: Promise<T>): Promise<T | undefined> {
+    work.catch(() => {});
+    return Promise.race([work, this.#stop.first.then(() => undefined)]);
+  }
+
+  #status(): TunnelStatus {
+    const starting: TunnelStatus = {
+      name: this.#options.config.interface.name,
+      state: 'starting',
+      pid: process.pid,
+      uptimeMs: performance.now() - this.#startedMs,
+      peers: [],
+      connections: 0,
+      counters: {},
+    };
+    const status = this.#tunnel?.status() ?? starting;
+    return this.#stopping ? { ...status, state: 'stopping' } : status;
+  }
+}

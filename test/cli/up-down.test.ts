@@ -1,0 +1,94 @@
+import { once } from 'node:events';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { processStartTicks } from '../../src/tun/process-identity.js';
+import { CliRunner, finish } from './cli-runner.js';
+
+t.test('up leaves a daemon that status finds, refuses a second, and down ends it', async (t) => {
+  const cli = new CliRunner(t);
+  t.same(await cli.run(['up', cli.config]), { code: 0, stdout: '', stderr: '' });
+  const pid = cli.daemonPid()!;
+  t.equal(statSync(cli.runDirectory).mode & 0o777, 0o700);
+  t.equal(statSync(join(cli.runDirectory, 'mpt0.sock')).mode & 0o777, 0o600);
+  t.notMatch(readFileSync(`/proc/${pid}/environ`, 'latin1'), /NODE_OPTIONS/, 'hooks of a test runner are not passed on');
+  t.match(readFileSync(join(cli.runDirectory, 'mpt0.log'), 'utf8'), /Z info mpt0 is up/);
+
+  const [json, text, byFile, second] = await Promise.all([
+    cli.run(['status', '--json']),
+    cli.run(['status', 'mpt0']),
+    cli.run(['status', cli.config]),
+    cli.run(['up', cli.config]),
+  ]);
+  t.match(JSON.parse(json.stdout), { name: 'mpt0', state: 'up', pid, peers: [{ name: 'vps', paths: [{ id: 0, rttMs: 20.4 }, {}] }] });
+  t.equal(
+    text.stdout,
+    `mpt0: up for 1 min 5 s, 3 connections, process ${pid}
+  peer vps: up, 3 connections, key xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+    PATH  STATE    LOCAL            REMOTE              RTT   LOSS       RATE  RECEIVED   SENT
+    dsl   up       10.90.0.1:40000  203.0.113.1:5180  20 ms  1.2 %  50 Mbit/s    1.2 GB  999 B
+    lte   probing  -                203.0.113.1:5180      -      -    0 bit/s       0 B    0 B
+  counted: badTag 2
+`,
+  );
+  t.equal(byFile.stdout, text.stdout, 'the configuration names the tunnel too');
+  t.match(second, { code: 1, stderr: `mptunnel: mpt0 is running already (process ${pid}): see \`mptunnel status mpt0\`` });
+  t.equal(cli.daemonPid(), pid, 'the first goes on');
+
+  t.same(await cli.run(['down', 'mpt0']), { code: 0, stdout: '', stderr: '' });
+  t.same(cli.leftovers(), []);
+  t.equal(processStartTicks(pid), undefined, 'the process has ended');
+  const [again, none] = await Promise.all([cli.run(['down', 'mpt0']), cli.run(['status'])]);
+  t.match(again, { code: 1, stderr: 'mptunnel: no tunnel named mpt0 is running; none is running here\n' });
+  t.match(none, { code: 0, stdout: 'No tunnel is running here.\n' });
+});
+
+t.test('a client that cannot get through: the reason in one line, exit 1, nothing left behind', async (t) => {
+  const cli = new CliRunner(t);
+  t.same(await cli.run(['up', cli.config, '--timeout', '0.1'], { mode: 'unreachable' }), {
+    code: 1,
+    stdout: '',
+    stderr: 'mptunnel: mpt0 is not up: peer vps (203.0.113.1:5180) does not answer: check its endpoint, its firewall and the keys\n',
+  });
+  t.same(cli.leftovers(), []);
+});
+
+t.test('failures before that: a tunnel that does not start, a daemon that dies, a wrong configuration', async (t) => {
+  const [first, second, third] = [new CliRunner(t), new CliRunner(t), new CliRunner(t)];
+  const [noStart, dies, typo, noFile] = await Promise.all([
+    first.run(['up', first.config], { mode: 'no-start' }),
+    second.run(['up', second.config], { mode: 'dies' }),
+    third.run(['up', '/etc/hostname']),
+    third.run(['up', 'no-such-tunnel']),
+  ]);
+  t.match(noStart, { code: 1, stderr: 'mptunnel: mpt0 is not up: there is no /dev/net/tun here: load the module tun\n' });
+  t.same(first.leftovers(), []);
+  t.match(dies, { code: 1, stderr: /^mptunnel: mpt0 is not up: the daemon ended \(SIGKILL\): .*mpt0\.log\)\n$/ });
+  t.same(second.leftovers(), ['device'], 'what only the tunnel itself could have taken back');
+  t.match(typo, { code: 1, stderr: /^mptunnel: \/etc\/hostname:1: is not valid TOML: [^\n]+\n$/ });
+  t.match(noFile, { code: 1, stderr: /^mptunnel: \/etc\/mptunnel\/no-such-tunnel\.toml: there is no such file/ });
+});
+
+t.test('Ctrl-C during up stops the daemon that was being started', async (t) => {
+  const cli = new CliRunner(t);
+  const child = cli.spawn(['up', cli.config], 'unreachable');
+  while (!existsSync(join(cli.runDirectory, 'device'))) await sleep(5);
+  child.kill('SIGINT');
+  t.match(await finish(child), { code: 1, stderr: 'mptunnel: mpt0 is not up: interrupted by SIGINT\n' });
+  t.same(cli.leftovers(), []);
+});
+
+t.test('down after a crash cleans up; status says that it crashed', async (t) => {
+  const cli = new CliRunner(t);
+  await cli.run(['up', cli.config]);
+  const pid = cli.daemonPid()!;
+  process.kill(pid, 'SIGKILL');
+  while (processStartTicks(pid) !== undefined) await sleep(5);
+  const status = await cli.run(['status', 'mpt0']);
+  t.match(status, { code: 1, stderr: /^mptunnel: mpt0 has crashed: `mptunnel down mpt0` cleans up/ });
+  t.match(await cli.run(['down', 'mpt0']), { code: 0, stderr: 'mptunnel: mpt0 had crashed; what it left is cleaned up\n' });
+  t.same(cli.leftovers(), ['device']);
+  t.match(await cli.run(['up', cli.config]), { code: 0 });
+  await once(cli.spawn(['down', 'mpt0']), 'close');
+});
