@@ -17,6 +17,11 @@ export class DeliveryEstimator {
   #lossRatio = 0;
   #rateBytesPerSec = 0;
 
+  /** -1 before the first acknowledgement of the epoch. */
+  get largestAcked(): number {
+    return this.#largestAcked;
+  }
+
   get lossRatio(): number {
     return this.#lossRatio;
   }

@@ -10,6 +10,11 @@ export class SendStamps {
   readonly #sentMs = new Float64Array(STAMPS);
   #count = 0;
 
+  /** The highest packet number that was stamped, -1 before the first. */
+  get lastNumber(): number {
+    return this.#count === 0 ? -1 : this.#lastNumber[(this.#count - 1) % STAMPS]!;
+  }
+
   startEpoch(): void {
     this.#count = 0;
   }

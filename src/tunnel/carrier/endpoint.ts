@@ -1,0 +1,46 @@
+/** Where a peer listens, as written in the configuration: an IP literal or a name, and a port. */
+
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { TunnelError } from '../tunnel-api.js';
+
+export interface ResolvedAddress {
+  address: string;
+  family: 4 | 6;
+}
+
+export interface ResolvedEndpoint {
+  addresses: readonly ResolvedAddress[];
+  port: number;
+}
+
+export interface EndpointText {
+  host: string;
+  port: number;
+}
+
+/** "203.0.113.1:5180", "[2001:db8::1]:5180", "host:5180". Throws TunnelError `endpoint`. */
+export function parseEndpoint(text: string): EndpointText {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text.trim());
+  const port = Number(match?.[3]);
+  const host = match?.[1] ?? match?.[2];
+  if (host === undefined || !(port >= 1 && port <= 65_535)) {
+    throw new TunnelError('endpoint', `endpoint "${text}" is not "address:port", "[IPv6]:port" or "name:port"`);
+  }
+  return { host, port };
+}
+
+/** Rejects with TunnelError `endpoint-unresolved`, saying what to do. */
+export async function resolveEndpoint(text: string): Promise<ResolvedEndpoint> {
+  const { host, port } = parseEndpoint(text);
+  const literal = isIP(host);
+  if (literal === 4 || literal === 6) return { addresses: [{ address: host, family: literal }], port };
+  try {
+    const found = await lookup(host, { all: true });
+    return { addresses: found.map(({ address, family }) => ({ address, family: family === 6 ? 6 : 4 })), port };
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    const message = `The name "${host}" of endpoint "${text}" cannot be resolved (${code}): check it and the DNS, or give the IP address.`;
+    throw new TunnelError('endpoint-unresolved', message, { cause });
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * One way out of this host, a `[[path]]` of the configuration: its sockets (one per address family in use) and the interface that it stands on.
+ * An uplink may come and go; why it cannot be used now is `problem`, in words for people.
+ */
+
+import type { NativeAddon } from '../../tun/native.js';
+import type { PathConfig } from '../config.js';
+import type { InterfaceInfo } from './interface-info.js';
+import { UdpCarrier } from './udp-carrier.js';
+
+const DEFAULT_MTU_BYTES = 1500;
+
+export class Uplink {
+  readonly index: number;
+  readonly config: PathConfig;
+  readonly #native: NativeAddon;
+  readonly #mark: number | undefined;
+  readonly #onReadable: (carrier: UdpCarrier) => void;
+  readonly #carriers = new Map<4 | 6, UdpCarrier>();
+  #info: InterfaceInfo | undefined;
+  #openedOnIndex = -1;
+  /** "" when it can be used. */
+  problem = '';
+
+  constructor(native: NativeAddon, index: number, config: PathConfig, mark: number | undefined, onReadable: (carrier: UdpCarrier) => void) {
+    this.#native = native;
+    this.index = index;
+    this.config = config;
+    this.#mark = mark;
+    this.#onReadable = onReadable;
+  }
+
+  get mtuBytes(): number {
+    return Math.min(this.#info?.mtuBytes ?? DEFAULT_MTU_BYTES, 65_535);
+  }
+
+  /** The one family that its own address allows, undefined for both. */
+  get onlyFamily(): 4 | 6 | undefined {
+    if (this.config.address === undefined) return undefined;
+    return this.config.address.includes(':') ? 6 : 4;
+  }
+
+  /** The address that its packets are likely to carry, "" when unknown. */
+  localAddress(family: 4 | 6): string {
+    if (this.config.address !== undefined) return this.config.address;
+    return this.#info?.addresses.find((address) => address.includes(':') === (family === 6)) ?? '';
+  }
+
+  standsOn(interfaceName: string): boolean {
+    return this.config.interface === interfaceName || this.#info?.name === interfaceName;
+  }
+
+  /** The socket of a family; it may be closed. */
+  carrier(family: 4 | 6): UdpCarrier {
+    let carrier = this.#carriers.get(family);
+    if (carrier === undefined) {
+      const { address, interface: device } = this.config;
+      carrier = new UdpCarrier(this.#native, { family, port: 0, address, device, mark: this.#mark }, this.#onReadable);
+      this.#carriers.set(family, carrier);
+    }
+    return carrier;
+  }
+
+  /**
+   * Looks at the interfaces that there are (an empty list: unknown), and opens what is missing or stands on a device that was replaced. The sockets
+   * that changed; `problem` says why there is none.
+   */
+  refresh(interfaces: readonly InterfaceInfo[]): UdpCarrier[] {
+    this.#info = this.#find(interfaces);
+    this.problem = interfaces.length === 0 ? '' : this.#interfaceProblem();
+    if (this.problem !== '') return [];
+    const replaced = this.#info !== undefined && this.#openedOnIndex >= 0 && this.#info.index !== this.#openedOnIndex;
+    const opened: UdpCarrier[] = [];
+    for (const carrier of this.#carriers.values()) {
+      if (!replaced && !carrier.needsReopen) continue;
+      try {
+        carrier.open();
+        opened.push(carrier);
+      } catch (error) {
+        this.problem = this.#openProblem(error as NodeJS.ErrnoException);
+      }
+    }
+    if (this.problem === '') this.#openedOnIndex = this.#info?.index ?? -1;
+    return opened;
+  }
+
+  close(): void {
+    for (const carrier of this.#carriers.values()) carrier.close();
+  }
+
+  #find(interfaces: readonly InterfaceInfo[]): InterfaceInfo | undefined {
+    const { interface: name, address } = this.config;
+    if (name !== undefined) return interfaces.find((one) => one.name === name);
+    if (address === undefined) return undefined;
+    // 127.0.0.2 is ours without being configured.
+    const loopback = address.startsWith('127.');
+    return interfaces.find((one) => one.addresses.includes(address) || (loopback && one.addresses.includes('127.0.0.1')));
+  }
+
+  #interfaceProblem(): string {
+    const { interface: name, address } = this.config;
+    const info = this.#info;
+    if (name !== undefined && info === undefined) return `interface "${name}" does not exist: "ip link" lists those that do`;
+    if (address !== undefined && (info === undefined || (!info.addresses.includes(address) && !address.startsWith('127.')))) {
+      return `address ${address} is not configured${name === undefined ? ' on this host' : ` on "${name}"`}: "ip addr" lists those that are`;
+    }
+    if (info === undefined) return '';
+    if (!info.usable) return `interface "${info.name}" is down or has no carrier`;
+    for (const family of this.#carriers.keys()) {
+      if (this.localAddress(family) === '') return `interface "${info.name}" has no IPv${family} address`;
+    }
+    return '';
+  }
+
+  #openProblem(error: NodeJS.ErrnoException): string {
+    switch (error.code) {
+      case 'ENODEV':
+        return `interface "${this.config.interface}" does not exist: "ip link" lists those that do`;
+      case 'EADDRNOTAVAIL':
+        return `address ${this.config.address} is not configured on this host`;
+      case 'EPERM':
+      case 'EACCES':
+        return 'binding to an interface needs root or CAP_NET_RAW and CAP_NET_ADMIN';
+      default:
+        return `its UDP socket cannot be opened: ${error.message}`;
+    }
+  }
+}

@@ -1,0 +1,345 @@
+/** The link layer (link.ts) over UDP: sockets, sessions and paths put together, driven by readiness and one timer. */
+
+import { randomBytes } from 'node:crypto';
+import type { NativeAddon, OpenTableHandle } from '../tun/native.js';
+import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
+import { type InterfaceInfo, readInterfaces } from './carrier/interface-info.js';
+import { UdpCarrier } from './carrier/udp-carrier.js';
+import { Uplink } from './carrier/uplink.js';
+import type { PathConfig, TunnelConfig } from './config.js';
+import type { LinkLayer, LinkObserver, PacketTap, PeerLink } from './link.js';
+import { emitAddressRecord } from './path/address-record.js';
+import { LinkContext } from './path/link-context.js';
+import { Path } from './path/path.js';
+import { PathControl } from './path/path-control.js';
+import { Peer } from './path/peer.js';
+import { ReceiveLoop } from './path/receive-loop.js';
+import { SessionDriver, sessionPeer } from './path/session-driver.js';
+import { createSessionEndpoint } from './session/endpoint.js';
+import { TunnelError, type TunnelLog } from './tunnel-api.js';
+
+export interface LinkLayerOptions {
+  config: TunnelConfig;
+  native: NativeAddon;
+  log: TunnelLog;
+  /** SO_MARK of all outer packets. */
+  mark?: number;
+}
+
+export interface CountingLinkLayer extends LinkLayer {
+  /** Drops, refusals and what else is worth counting, of the link layer, the session and the addon. */
+  counters(): Record<string, number>;
+}
+
+const RETRY_MS = 3000;
+/** What a client without [[path]] has: whatever way the routing table says. */
+const ANY_PATH: PathConfig = { name: 'default', interface: undefined, address: undefined };
+/** The kernel has no IPv6. */
+const NO_IPV6_CODES: ReadonlySet<string> = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EPROTONOSUPPORT']);
+
+export function createLinkLayer(options: LinkLayerOptions): CountingLinkLayer {
+  return new UdpLinkLayer(options);
+}
+
+class UdpLinkLayer implements CountingLinkLayer {
+  readonly #config: TunnelConfig;
+  readonly #native: NativeAddon;
+  readonly #log: TunnelLog;
+  readonly #mark: number | undefined;
+  readonly #context: LinkContext;
+  readonly #table: OpenTableHandle;
+  readonly #driver: SessionDriver;
+  readonly #control: PathControl;
+  readonly #receiveLoop: ReceiveLoop;
+  readonly #uplinks: Uplink[];
+  /** Initiators whose endpoint is not resolved yet. */
+  #unresolved: Peer[];
+  #retryAtMs = Infinity;
+  /** Raised by every interface event: what was read before it is stale. */
+  #generation = 0;
+
+  constructor({ config, native, log, mark }: LinkLayerOptions) {
+    this.#config = config;
+    this.#native = native;
+    this.#log = log;
+    this.#mark = mark;
+    this.#context = new LinkContext(native, log);
+    for (const [peerId, peer] of config.peers.entries()) this.#context.peers.push(new Peer(peerId, peer));
+    this.#table = native.createOpenTable();
+    this.#driver = new SessionDriver(this.#context, this.#table, this.#createSession(), randomBytes);
+    this.#control = new PathControl(this.#context, this.#driver);
+    this.#receiveLoop = new ReceiveLoop(this.#context, this.#driver, this.#control, this.#table);
+    this.#unresolved = this.#context.peers.filter((peer) => peer.initiator);
+    const pathConfigs = this.#unresolved.length === 0 ? [] : config.paths.length === 0 ? [ANY_PATH] : config.paths;
+    this.#uplinks = pathConfigs.map((path, index) => new Uplink(native, index, path, mark, this.#receiveLoop.receive));
+    this.#context.onTimer = (nowMs) => this.#handleTimer(nowMs);
+    this.#context.onPeerPathsChanged = (peer, nowMs) => this.#driver.updateRoutes(peer, nowMs);
+  }
+
+  get peers(): readonly PeerLink[] {
+    return this.#context.peers;
+  }
+
+  async start(observer: LinkObserver): Promise<void> {
+    this.#context.observer = observer;
+    try {
+      this.#openListener();
+      const failure = await this.#resolveEndpoints();
+      if (failure !== undefined && this.#unresolved.length === this.#context.peers.filter((peer) => peer.initiator).length) throw failure;
+      this.#refreshUplinks(await readInterfaces(), performance.now());
+      this.#requireUplink();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    for (const uplink of this.#uplinks) if (uplink.problem !== '') this.#log.warn(`path ${uplink.config.name}: ${uplink.problem}`);
+    this.#scheduleRetry(performance.now());
+  }
+
+  flush(): void {
+    if (!this.#context.closed) this.#context.flush();
+  }
+
+  setTap(tap: PacketTap | undefined): void {
+    this.#context.tap = tap;
+  }
+
+  onInterfaceChange(interfaceName: string, up: boolean): void {
+    const context = this.#context;
+    if (context.closed) return;
+    this.#generation++;
+    const nowMs = performance.now();
+    if (!up) {
+      for (const uplink of this.#uplinks) {
+        if (uplink.standsOn(interfaceName)) this.#loseUplink(uplink, `interface "${interfaceName}" is down`, nowMs);
+      }
+      this.#scheduleRetry(nowMs);
+      return;
+    }
+    void this.#reread((uplink) => uplink.standsOn(interfaceName));
+  }
+
+  counters(): Record<string, number> {
+    return { ...this.#context.counters, ...this.#driver.counters, ...this.#native.receiveCounters(this.#table) };
+  }
+
+  async close(): Promise<void> {
+    const context = this.#context;
+    if (context.closed) return;
+    this.#control.sendClose();
+    context.flush();
+    context.closed = true;
+    context.disarm();
+    this.#driver.close();
+    context.listener?.close();
+    for (const uplink of this.#uplinks) uplink.close();
+    this.#native.closeOpenTable(this.#table);
+  }
+
+  #createSession() {
+    const { aes256gcmNs, chacha20Poly1305Ns } = this.#native.measureAead();
+    const aeads = [
+      { name: 'aes-256-gcm', sealNs: aes256gcmNs } as const,
+      { name: 'chacha20-poly1305', sealNs: chacha20Poly1305Ns } as const,
+    ].sort((a, b) => a.sealNs - b.sealNs);
+    return createSessionEndpoint({
+      privateKey: this.#config.interface.privateKey,
+      peers: this.#context.peers.map(sessionPeer),
+      aeads,
+      randomBytes: (count) => randomBytes(count),
+      wallClockMs: Date.now(),
+      nowMs: performance.now(),
+    });
+  }
+
+  /** One dual-stack socket; IPv4 alone where the kernel has no IPv6. */
+  #openListener(): void {
+    const port = this.#config.interface.listenPort;
+    if (port === undefined) return;
+    const open = (family: 4 | 6): void => {
+      const options = { family, port, address: undefined, device: undefined, mark: this.#mark };
+      const carrier = new UdpCarrier(this.#native, options, this.#receiveLoop.receive);
+      carrier.open();
+      this.#context.listener = carrier;
+    };
+    try {
+      try {
+        open(6);
+      } catch (error) {
+        if (!NO_IPV6_CODES.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+        open(4);
+      }
+    } catch (cause) {
+      throw listenError(port, cause as NodeJS.ErrnoException);
+    }
+  }
+
+  /** Makes the paths of peers whose endpoint is known now. The last failure, if any. */
+  async #resolveEndpoints(): Promise<TunnelError | undefined> {
+    let failure: TunnelError | undefined;
+    for (const peer of [...this.#unresolved]) {
+      try {
+        const endpoint = await resolveEndpoint(peer.config.endpoint!);
+        if (this.#context.closed) return undefined;
+        this.#createPaths(peer, endpoint);
+        this.#unresolved = this.#unresolved.filter((one) => one !== peer);
+      } catch (error) {
+        if (!(error instanceof TunnelError)) throw error;
+        failure = error;
+        peer.lastError = error.message;
+      }
+    }
+    return failure;
+  }
+
+  #createPaths(peer: Peer, endpoint: ResolvedEndpoint): void {
+    const nowMs = performance.now();
+    for (const uplink of this.#uplinks) {
+      const place = endpoint.addresses.find(({ family }) => uplink.onlyFamily === undefined || uplink.onlyFamily === family);
+      if (place === undefined) {
+        this.#log.warn(
+          `path ${uplink.config.name}: ${uplink.config.address} and endpoint ${peer.config.endpoint} are of different IP versions`,
+        );
+        continue;
+      }
+      const path = new Path(this.#context, {
+        id: uplink.index,
+        name: uplink.config.name,
+        peer,
+        carrier: uplink.carrier(place.family),
+        target: emitAddressRecord(place.address, endpoint.port),
+        validation: this.#driver.newValidation(nowMs),
+        guarded: false,
+        localAddress: '',
+        outerMtuBytes: uplink.mtuBytes,
+        nowMs,
+      });
+      peer.addPath(path);
+      // Until the sockets are open there is no link.
+      path.machine.handleLinkLost(nowMs);
+    }
+    if (peer.paths.length > 0) return;
+    throw new TunnelError('address-family', `No path has an address of the IP version of endpoint ${peer.config.endpoint}.`);
+  }
+
+  #requireUplink(): void {
+    if (this.#uplinks.length === 0 || this.#uplinks.some((uplink) => uplink.problem === '')) return;
+    const reasons = this.#uplinks.map((uplink) => `${uplink.config.name}: ${uplink.problem}`).join('; ');
+    throw new TunnelError('no-path', `No path can be used. ${reasons}.`);
+  }
+
+  #refreshUplinks(interfaces: readonly InterfaceInfo[], nowMs: number): void {
+    for (const uplink of this.#uplinks) this.#refreshUplink(uplink, interfaces, nowMs);
+    for (const peer of this.#context.peers) this.#driver.updateRoutes(peer, nowMs);
+  }
+
+  #refreshUplink(uplink: Uplink, interfaces: readonly InterfaceInfo[], nowMs: number): void {
+    const opened = uplink.refresh(interfaces);
+    if (uplink.problem !== '') {
+      this.#loseUplink(uplink, uplink.problem, nowMs);
+      return;
+    }
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path !== undefined) this.#restorePath(uplink, path, opened, nowMs);
+    }
+  }
+
+  #restorePath(uplink: Uplink, path: Path, opened: readonly UdpCarrier[], nowMs: number): void {
+    let changed = path.setOuterMtu(uplink.mtuBytes);
+    // The peer learns the new size from the next challenge.
+    if (changed) path.helloPending = true;
+    const localAddress = uplink.localAddress(path.target[0] === 4 ? 4 : 6);
+    changed ||= path.localAddress !== localAddress;
+    path.localAddress = localAddress;
+    if (path.carrier !== undefined && opened.includes(path.carrier)) {
+      path.retarget(this.#context.epochs.values());
+      changed = true;
+    }
+    if (path.machine.linkLost) {
+      path.machine.handleLinkBack(nowMs);
+      changed = true;
+    }
+    if (path.state !== 'up' || changed) path.machine.probeSoon();
+    if (changed) this.#context.pathChanged(path, nowMs);
+    this.#context.arm(path.nextTimeoutMs(nowMs));
+  }
+
+  #loseUplink(uplink: Uplink, problem: string, nowMs: number): void {
+    uplink.problem = problem;
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path === undefined || path.machine.linkLost) continue;
+      path.machine.handleLinkLost(nowMs);
+      this.#context.pathChanged(path, nowMs);
+    }
+  }
+
+  /** Reads the interfaces and looks at the uplinks that `concerns` picks, or that wait for something. */
+  async #reread(concerns: (uplink: Uplink) => boolean): Promise<void> {
+    const generation = this.#generation;
+    const interfaces = await readInterfaces();
+    if (this.#context.closed || generation !== this.#generation) return;
+    const nowMs = performance.now();
+    for (const uplink of this.#uplinks) {
+      if (!concerns(uplink) && !this.#waits(uplink)) continue;
+      this.#refreshUplink(uplink, interfaces, nowMs);
+      if (!concerns(uplink)) continue;
+      for (const peer of this.#context.peers) peer.path(uplink.index)?.machine.probeSoon();
+    }
+    for (const peer of this.#context.peers) this.#driver.updateRoutes(peer, nowMs);
+    this.#scheduleRetry(nowMs);
+    this.#handleTimer(nowMs);
+  }
+
+  #waits(uplink: Uplink): boolean {
+    if (uplink.problem !== '') return true;
+    return this.#context.peers.some((peer) => {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      return path?.carrier?.needsReopen === true || path?.state === 'down';
+    });
+  }
+
+  #scheduleRetry(nowMs: number): void {
+    const wanted = this.#unresolved.length > 0 || this.#uplinks.some((uplink) => this.#waits(uplink));
+    if (!wanted) this.#retryAtMs = Infinity;
+    else if (this.#retryAtMs === Infinity) this.#retryAtMs = nowMs + RETRY_MS;
+    this.#context.arm(this.#retryAtMs);
+  }
+
+  async #retry(): Promise<void> {
+    if (this.#unresolved.length > 0) await this.#resolveEndpoints();
+    if (!this.#context.closed) await this.#reread(() => false);
+    // An interface event may have made that void: it has its own.
+    if (!this.#context.closed) this.#scheduleRetry(performance.now());
+  }
+
+  #handleTimer(nowMs: number): void {
+    const context = this.#context;
+    if (context.closed) return;
+    this.#driver.handleTimeout(nowMs);
+    for (const peer of context.peers) {
+      for (const path of peer.paths) this.#control.handleTimeout(path, nowMs);
+    }
+    context.flush();
+    for (const peer of context.peers) {
+      for (const path of peer.paths) context.arm(path.nextTimeoutMs(nowMs));
+    }
+    if (nowMs >= this.#retryAtMs) {
+      this.#retryAtMs = Infinity;
+      void this.#retry();
+    } else {
+      this.#scheduleRetry(nowMs);
+    }
+  }
+}
+
+function listenError(port: number, cause: NodeJS.ErrnoException): TunnelError {
+  const message =
+    cause.code === 'EADDRINUSE'
+      ? `UDP port ${port} is taken: choose another listen_port, or stop the program that holds it ("ss -lunp" shows it).`
+      : cause.code === 'EACCES'
+        ? `UDP port ${port} needs root or CAP_NET_BIND_SERVICE: choose a listen_port above 1023.`
+        : `UDP port ${port} cannot be opened: ${cause.message}`;
+  return new TunnelError('listen', message, { cause });
+}

@@ -1,0 +1,177 @@
+/** What the parts of the link layer share: the addon, who is there, what waits to be flushed, one timer, and the counters. */
+
+import type { NativeAddon } from '../../tun/native.js';
+import { errnoName, LINK_LOST_CODES } from '../carrier/errno-names.js';
+import type { UdpCarrier } from '../carrier/udp-carrier.js';
+import type { LinkObserver, PacketTap } from '../link.js';
+import type { TunnelLog } from '../tunnel-api.js';
+import type { Epoch } from './epoch.js';
+import type { Path } from './path.js';
+import type { Peer } from './peer.js';
+
+export function createLinkCounters() {
+  return {
+    /** Dropped before sealing: no keys, no socket, or an address that is not proven yet. */
+    txDroppedPackets: 0,
+    /** Datagrams that the kernel refused. */
+    txRefusedDatagrams: 0,
+    receiveErrors: 0,
+    /** Datagrams of no session type that we know, handed to the handshake. */
+    rxRawDatagrams: 0,
+    /** Opened, but of an epoch that has just ended, of a path that the peer does not have, or over the wrong socket. */
+    rxUnknownEpoch: 0,
+    rxUnknownPath: 0,
+    rxWrongSocket: 0,
+    /** Control datagrams with a malformed frame. */
+    rxBadFrames: 0,
+    /** Slow control messages of a kind that this layer has no use for. */
+    rxSlowIgnored: 0,
+    /** Path responses or probe replies that answer nothing of ours. */
+    rxStaleAnswers: 0,
+    /** New remote addresses challenged, and proven. */
+    roamingChallenges: 0,
+    roamingMoves: 0,
+    amplificationDrops: 0,
+    mtuReductions: 0,
+  };
+}
+
+export type LinkCounters = ReturnType<typeof createLinkCounters>;
+
+const CONTROL_BYTES = 1280;
+const MIN_TIMER_MS = 1;
+const NO_EPOCHS: readonly Epoch[] = [];
+
+function ignore(): void {}
+
+const NO_OBSERVER: LinkObserver = {
+  onStreamPacket: ignore,
+  onDatagramPacket: ignore,
+  onPathChange: ignore,
+  onPeerChange: ignore,
+  onBatchEnd: ignore,
+};
+
+export class LinkContext {
+  readonly native: NativeAddon;
+  readonly log: TunnelLog;
+  readonly counters: LinkCounters = createLinkCounters();
+  readonly peers: Peer[] = [];
+  /** By our receiver index. */
+  readonly epochs = new Map<number, Epoch>();
+  /** Scratch for outgoing control frames: used and done with within one call. */
+  readonly control = new Uint8Array(CONTROL_BYTES);
+  observer: LinkObserver = NO_OBSERVER;
+  tap: PacketTap | undefined;
+  /** The server's socket: many paths share it, so its errors say nothing about one of them. */
+  listener: UdpCarrier | undefined;
+  closed = false;
+  /** After a flush: the session hears what was sent. */
+  onFlushed: (nowMs: number) => void = ignore;
+  /** The timer ran out. Set once by the owner. */
+  onTimer: (nowMs: number) => void = ignore;
+  /** Paths or peers changed state: the owner looks after handshakes. */
+  onPeerPathsChanged: (peer: Peer, nowMs: number) => void = ignore;
+  #dirtyPaths: Path[] = [];
+  #dirtyCarriers: UdpCarrier[] = [];
+  #dirtyEpochs: Epoch[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #armedMs = Infinity;
+
+  constructor(native: NativeAddon, log: TunnelLog) {
+    this.native = native;
+    this.log = log;
+  }
+
+  markDirty(path: Path, carrier: UdpCarrier): void {
+    if (!path.dirty) {
+      path.dirty = true;
+      this.#dirtyPaths.push(path);
+    }
+    if (!carrier.dirty) {
+      carrier.dirty = true;
+      this.#dirtyCarriers.push(carrier);
+    }
+  }
+
+  markEpoch(epoch: Epoch): void {
+    if (epoch.reportDue) return;
+    epoch.reportDue = true;
+    this.#dirtyEpochs.push(epoch);
+  }
+
+  /** Epochs that sent since the last call. */
+  takeDirtyEpochs(): readonly Epoch[] {
+    if (this.#dirtyEpochs.length === 0) return NO_EPOCHS;
+    const epochs = this.#dirtyEpochs;
+    this.#dirtyEpochs = [];
+    return epochs;
+  }
+
+  flush(): void {
+    const carriers = this.#dirtyCarriers;
+    if (carriers.length === 0) return;
+    // Callbacks may send and flush again: they fill fresh lists.
+    const paths = this.#dirtyPaths;
+    this.#dirtyCarriers = [];
+    this.#dirtyPaths = [];
+    const nowMs = performance.now();
+    for (const path of paths) path.noteFlushed(nowMs);
+    for (const carrier of carriers) {
+      carrier.dirty = false;
+      if (carrier.handle === undefined) continue;
+      const refused = this.native.udpFlush(carrier.handle);
+      if (refused > 0) this.handleRefused(carrier, refused, paths, nowMs);
+    }
+    this.onFlushed(nowMs);
+  }
+
+  /** The kernel refused datagrams of `carrier`. */
+  handleRefused(carrier: UdpCarrier, refused: number, paths: readonly Path[], nowMs: number): void {
+    this.counters.txRefusedDatagrams += refused;
+    carrier.refusedDatagrams += refused;
+    const code = carrier.handle === undefined ? '' : errnoName(this.native.udpLastError(carrier.handle));
+    this.handleSendError(carrier, code, paths, nowMs);
+  }
+
+  handleSendError(carrier: UdpCarrier, code: string, paths: readonly Path[], nowMs: number): void {
+    carrier.lastErrorCode = code;
+    if (code === 'EMSGSIZE') {
+      for (const path of paths) if (path.carrier === carrier && path.reduceMtu()) this.pathChanged(path, nowMs);
+      return;
+    }
+    if (carrier === this.listener || !LINK_LOST_CODES.has(code)) return;
+    for (const peer of this.peers) {
+      for (const path of peer.paths) {
+        if (path.carrier === carrier && path.machine.handleSendRefused(nowMs)) this.pathChanged(path, nowMs);
+      }
+    }
+  }
+
+  /** State, name or address of `path` changed. */
+  pathChanged(path: Path, nowMs: number): void {
+    this.arm(path.nextTimeoutMs(nowMs));
+    this.observer.onPathChange(path.peer, path, nowMs);
+    if (path.peer.updateState()) this.observer.onPeerChange(path.peer, nowMs);
+    this.onPeerPathsChanged(path.peer, nowMs);
+  }
+
+  /** The timer shall run out at `deadlineMs` or before. */
+  arm(deadlineMs: number): void {
+    if (deadlineMs >= this.#armedMs || this.closed) return;
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#armedMs = deadlineMs;
+    const delayMs = Math.max(MIN_TIMER_MS, Math.ceil(deadlineMs - performance.now()));
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#armedMs = Infinity;
+      this.onTimer(performance.now());
+    }, delayMs);
+  }
+
+  disarm(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#armedMs = Infinity;
+  }
+}

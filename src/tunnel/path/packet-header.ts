@@ -1,0 +1,17 @@
+/** IP and transport header bytes of a super-packet, so that a tap can cut it. Pure. */
+
+const TCP = 6;
+const UDP = 17;
+const UDP_HEADER_BYTES = 8;
+const IPV6_HEADER_BYTES = 40;
+
+/** At most `length`; all of it when the packet is not what it should be. */
+export function tapPacketHeaderBytes(packet: Uint8Array, offset: number, length: number): number {
+  if (length < IPV6_HEADER_BYTES) return length;
+  const isV4 = packet[offset]! >>> 4 === 4;
+  const ipBytes = isV4 ? (packet[offset]! & 0x0f) * 4 : IPV6_HEADER_BYTES;
+  const protocol = isV4 ? packet[offset + 9]! : packet[offset + 6]!;
+  if (protocol === UDP) return Math.min(length, ipBytes + UDP_HEADER_BYTES);
+  if (protocol !== TCP || length < ipBytes + 20) return length;
+  return Math.min(length, ipBytes + (packet[offset + ipBytes + 12]! >>> 4) * 4);
+}

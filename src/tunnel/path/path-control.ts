@@ -1,0 +1,238 @@
+/**
+ * Control frames of the paths: challenges and responses prove addresses, probes and replies prove liveness, acknowledgements measure. What is a proof for the
+ * state of a path is decided here: only an answer to something of ours.
+ */
+
+import {
+  CLOSE_SHUTDOWN,
+  type ControlFrame,
+  emitClose,
+  emitPathAck,
+  emitPathChallenge,
+  emitPathProbe,
+  emitPathProbeReply,
+  emitPathResponse,
+  type PathAckFrame,
+  type PathChallengeFrame,
+  parseFrames,
+} from '../session/frames.js';
+import type { AddressValidation } from './address-validation.js';
+import type { Epoch } from './epoch.js';
+import type { LinkContext } from './link-context.js';
+import type { Candidate, Path } from './path.js';
+import type { SessionDriver } from './session-driver.js';
+
+/** An address that does not answer its challenges for so long was none. */
+const CANDIDATE_MS = 5000;
+
+/** Where frames came from. */
+interface Origin {
+  path: Path;
+  epoch: Epoch;
+  candidate: Candidate | undefined;
+  nowMs: number;
+}
+
+export class PathControl {
+  readonly #context: LinkContext;
+  readonly #driver: SessionDriver;
+
+  constructor(context: LinkContext, driver: SessionDriver) {
+    this.#context = context;
+    this.#driver = driver;
+  }
+
+  /** What is due on `path` by now; staged, the caller flushes. */
+  handleTimeout(path: Path, nowMs: number): void {
+    if (path.machine.handleTimeout(nowMs)) this.#context.pathChanged(path, nowMs);
+    path.delivery.update(nowMs);
+    if (path.machine.pollProbe(nowMs)) this.#sendProbe(path, nowMs);
+    if (path.acks !== undefined && path.acks.dueMs() <= nowMs) this.sendAck(path, nowMs);
+    this.#pursueCandidate(path, nowMs);
+  }
+
+  /** The frames of one control datagram. `candidate`: it came from an address that is not the path's. */
+  handleFrames(
+    path: Path,
+    epoch: Epoch,
+    candidate: Candidate | undefined,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    nowMs: number,
+  ): void {
+    const frames = parseFrames(bytes, offset, length);
+    if (typeof frames === 'string') {
+      this.#context.counters.rxBadFrames++;
+      return;
+    }
+    const from: Origin = { path, epoch, candidate, nowMs };
+    for (const frame of frames) this.#handleFrame(from, frame);
+  }
+
+  /** The acknowledgement that is owed, under the epoch in which the data came. */
+  sendAck(path: Path, nowMs: number): void {
+    const { acks, receiveEpoch: epoch } = path;
+    if (acks === undefined || epoch === undefined) return;
+    const out = this.#context.control;
+    const length = emitPathAck(out, 0, acks.largest, nowMs - acks.largestReceivedMs, acks.receivedDatagrams, acks.receivedBytes);
+    path.sendControl(epoch, out, length, false);
+    acks.handleAckSent(nowMs);
+  }
+
+  /** Goodbye, on every path that may still carry it; staged. */
+  sendClose(): void {
+    const out = this.#context.control;
+    for (const peer of this.#context.peers) {
+      if (peer.sendEpoch === undefined) continue;
+      for (const path of peer.paths) {
+        if (path.state === 'up' || path.state === 'suspect')
+          path.sendControl(peer.sendEpoch, out, emitClose(out, 0, CLOSE_SHUTDOWN), false);
+      }
+    }
+  }
+
+  #handleFrame(from: Origin, frame: ControlFrame): void {
+    switch (frame.type) {
+      case 'path-challenge':
+        this.#handleChallenge(from, frame);
+        return;
+      case 'path-response':
+        this.#handleResponse(from, frame.token);
+        return;
+      case 'path-probe': {
+        const out = this.#context.control;
+        const length = emitPathProbeReply(out, 0, frame.sequence, frame.timeMs);
+        from.path.sendControl(from.epoch, out, length, false, from.candidate);
+        return;
+      }
+      case 'path-probe-reply':
+        this.#handleProbeReply(from, frame.sequence);
+        return;
+      case 'path-ack':
+        this.#handleAck(from, frame);
+        return;
+      case 'close':
+        this.#handleClose(from);
+        return;
+      case 'slow':
+        this.#context.counters.rxSlowIgnored++;
+        return;
+    }
+  }
+
+  #handleChallenge({ path, epoch, candidate, nowMs }: Origin, frame: PathChallengeFrame): void {
+    const out = this.#context.control;
+    path.sendControl(epoch, out, emitPathResponse(out, 0, frame.token), false, candidate);
+    let changed = path.setPeerInnerMtu(frame.innerMtuBytes);
+    // The client names its paths.
+    if (!path.peer.initiator && frame.name !== '' && frame.name !== path.name) {
+      path.name = frame.name;
+      changed = true;
+    }
+    if (changed) this.#context.pathChanged(path, nowMs);
+  }
+
+  #handleResponse({ path, nowMs }: Origin, token: Uint8Array): void {
+    const { candidate } = path;
+    const moved = candidate?.validation.matches(token) === true;
+    if (moved) this.#move(path, candidate);
+    const { validation } = path;
+    if (validation.challengeCount === 0 || !validation.matches(token)) {
+      this.#context.counters.rxStaleAnswers++;
+      return;
+    }
+    path.validated = true;
+    path.helloPending = false;
+    if (validation.challengeCount === 1) this.#sampleRtt(path, nowMs - validation.lastChallengeMs, 0, nowMs);
+    if (!this.#prove(path, validation.lastChallengeMs, nowMs) && moved) this.#context.pathChanged(path, nowMs);
+  }
+
+  #handleProbeReply({ path, nowMs }: Origin, sequence: number): void {
+    const sentMs = path.probes.redeem(sequence);
+    if (sentMs < 0) {
+      this.#context.counters.rxStaleAnswers++;
+      return;
+    }
+    this.#sampleRtt(path, nowMs - sentMs, 0, nowMs);
+    this.#prove(path, sentMs, nowMs);
+  }
+
+  #handleAck({ path, epoch, nowMs }: Origin, frame: PathAckFrame): void {
+    // Packet numbers are of the epoch that the acknowledgement came under; stamps exist for the current one.
+    if (epoch !== path.peer.sendEpoch) return;
+    const highest = frame.highestPacketNumber;
+    const isNews = highest > path.delivery.largestAcked;
+    const sentMs = path.stamps.find(highest);
+    // A number that was never sent, or a total above it, is a broken peer's.
+    if (highest > path.stamps.lastNumber || frame.datagrams > highest + 1) return;
+    if (!path.delivery.handleAck(highest, frame.datagrams, frame.bytes, nowMs) || !isNews || sentMs < 0) return;
+    this.#sampleRtt(path, nowMs - sentMs, frame.ackDelayMs, nowMs);
+    this.#prove(path, sentMs, nowMs);
+  }
+
+  #handleClose({ path, epoch, nowMs }: Origin): void {
+    const { peer } = path;
+    // One that was overtaken by a new session is about the old one.
+    if (peer.sendEpoch !== undefined && peer.sendEpoch !== epoch) return;
+    this.#context.log.info(`${peer.name} said goodbye`);
+    this.#driver.forget(peer, nowMs);
+  }
+
+  #sampleRtt(path: Path, rttMs: number, ackDelayMs: number, nowMs: number): void {
+    path.rtt.handleSample(rttMs, ackDelayMs, nowMs);
+    path.machine.setRoundTrip(path.rtt.srttMs, path.rtt.rttvarMs);
+  }
+
+  /** True when the path's state changed, and all were told. */
+  #prove(path: Path, sentMs: number, nowMs: number): boolean {
+    // A server's path carries nothing before its address is proven.
+    if (!path.validated || !path.machine.handleProof(sentMs, nowMs)) return false;
+    this.#context.pathChanged(path, nowMs);
+    return true;
+  }
+
+  /** The peer proved that it is at the new address: send there from now on. */
+  #move(path: Path, candidate: Candidate): void {
+    path.carrier = candidate.carrier;
+    path.target = candidate.address;
+    path.validation = candidate.validation;
+    path.candidate = undefined;
+    path.retarget(this.#context.epochs.values());
+    this.#context.counters.roamingMoves++;
+  }
+
+  /** A path that is not proven, or that the peer may not know under these keys, is challenged; others are probed. */
+  #sendProbe(path: Path, nowMs: number): void {
+    const epoch = path.peer.sendEpoch;
+    if (epoch === undefined) return;
+    if (!path.validated || path.helloPending) {
+      this.#sendChallenge(path, epoch, path.validation, undefined, nowMs);
+      return;
+    }
+    const out = this.#context.control;
+    path.sendControl(epoch, out, emitPathProbe(out, 0, path.probes.issue(nowMs), Math.floor(nowMs)), true);
+  }
+
+  #sendChallenge(path: Path, epoch: Epoch, validation: AddressValidation, to: Candidate | undefined, nowMs: number): void {
+    const out = this.#context.control;
+    const name = path.peer.initiator ? path.name : '';
+    const length = emitPathChallenge(out, 0, validation.token, name, false, path.ownInnerMtuBytes);
+    if (path.sendControl(epoch, out, length, to === undefined, to)) validation.handleChallengeSent(nowMs);
+  }
+
+  #pursueCandidate(path: Path, nowMs: number): void {
+    const { candidate } = path;
+    const epoch = path.peer.sendEpoch;
+    if (candidate === undefined || epoch === undefined) return;
+    const { validation } = candidate;
+    if (nowMs - validation.startedMs > CANDIDATE_MS) {
+      path.candidate = undefined;
+      return;
+    }
+    if (validation.nextChallengeMs() > nowMs) return;
+    this.#sendChallenge(path, epoch, validation, candidate, nowMs);
+    // Out of allowance: wait as if it had been sent.
+    if (validation.lastChallengeMs < nowMs) validation.handleChallengeSent(nowMs);
+  }
+}

@@ -1,0 +1,293 @@
+/**
+ * One path to one peer: a socket and a remote address, the sender of the current epoch, and what is known of the way. The hot path (`sendSegments`,
+ * `sendPacket`) seals and stages; liveness and estimates are fed by `path-control.ts` and the receive loop.
+ */
+
+import { AEAD_TAG_BYTES, DATA_HEADER_BYTES, type SenderHandle, TYPE_CONTROL, TYPE_DATAGRAM, TYPE_STREAM } from '../../tun/native.js';
+import type { UdpCarrier } from '../carrier/udp-carrier.js';
+import type { PathLink, PathState } from '../link.js';
+import type { AckSchedule } from './ack-schedule.js';
+import { formatEndpoint, formatLocalAddress, formatRemote } from './address-record.js';
+import type { AddressValidation } from './address-validation.js';
+import { DeliveryEstimator } from './delivery-estimator.js';
+import type { Epoch } from './epoch.js';
+import type { LinkContext } from './link-context.js';
+import { tapPacketHeaderBytes } from './packet-header.js';
+import { PathStateMachine } from './path-state.js';
+import type { Peer } from './peer.js';
+import { ProbeLedger } from './probe-ledger.js';
+import { RttEstimator } from './rtt-estimator.js';
+import { SendStamps } from './send-stamps.js';
+
+export const DEFAULT_OUTER_MTU_BYTES = 1500;
+export const SEAL_OVERHEAD_BYTES = DATA_HEADER_BYTES + AEAD_TAG_BYTES;
+const UDP_HEADER_BYTES = 8;
+const IPV4_HEADER_BYTES = 20;
+const IPV6_HEADER_BYTES = 40;
+/** Steps of the fallback when the kernel says that a datagram is too long. */
+const MTU_STEPS = [1400, 1280] as const;
+
+/** An address that the peer may have moved to, on its way to being proven. */
+export interface Candidate {
+  carrier: UdpCarrier;
+  address: Uint8Array;
+  validation: AddressValidation;
+}
+
+export interface PathOptions {
+  id: number;
+  name: string;
+  peer: Peer;
+  carrier: UdpCarrier | undefined;
+  /** Address record, owned by the path from now on. */
+  target: Uint8Array;
+  validation: AddressValidation;
+  /** The peer chose the address: until it is proven, at most three times what came from it is sent there. */
+  guarded: boolean;
+  localAddress: string;
+  outerMtuBytes: number;
+  nowMs: number;
+}
+
+export class Path implements PathLink {
+  readonly id: number;
+  readonly peer: Peer;
+  readonly machine: PathStateMachine;
+  readonly rtt = new RttEstimator();
+  readonly delivery = new DeliveryEstimator();
+  readonly stamps = new SendStamps();
+  readonly probes = new ProbeLedger();
+  name: string;
+  carrier: UdpCarrier | undefined;
+  target: Uint8Array;
+  /** Of the current target; its token is renewed with every epoch on the client. */
+  validation: AddressValidation;
+  validated = false;
+  /** The next probe shall be a challenge: it tells the peer our name and MTU under new keys. */
+  helloPending = true;
+  candidate: Candidate | undefined;
+  /** Of a bound socket, when known. */
+  localAddress: string;
+  /** What arrived under which epoch, for the acknowledgement that is owed. */
+  receiveEpoch: Epoch | undefined;
+  acks: AckSchedule | undefined;
+  rxBytes = 0;
+  txBytes = 0;
+  /** Staged since the last flush; kept by LinkContext. */
+  dirty = false;
+  /** Received from in this batch; kept by the receive loop. */
+  touched = false;
+  readonly #context: LinkContext;
+  readonly #guarded: boolean;
+  #outerMtuBytes: number;
+  #peerInnerMtuBytes = Infinity;
+  #sender: SenderHandle | undefined;
+  #eliciting = false;
+
+  constructor(context: LinkContext, options: PathOptions) {
+    this.#context = context;
+    this.id = options.id;
+    this.name = options.name;
+    this.peer = options.peer;
+    this.carrier = options.carrier;
+    this.target = options.target;
+    this.validation = options.validation;
+    this.#guarded = options.guarded;
+    this.localAddress = options.localAddress;
+    this.#outerMtuBytes = options.outerMtuBytes;
+    this.machine = new PathStateMachine(options.nowMs);
+  }
+
+  get state(): PathState {
+    return this.machine.state;
+  }
+
+  get rttMs(): number {
+    return this.rtt.srttMs;
+  }
+
+  get minRttMs(): number {
+    return this.rtt.minRttMs;
+  }
+
+  get lossRatio(): number {
+    return this.delivery.lossRatio;
+  }
+
+  get deliveryRateBytesPerSec(): number {
+    return this.delivery.rateBytesPerSec;
+  }
+
+  get innerMtuBytes(): number {
+    return Math.min(this.ownInnerMtuBytes, this.#peerInnerMtuBytes);
+  }
+
+  /** What our side of the path allows. */
+  get ownInnerMtuBytes(): number {
+    const ipHeaderBytes = this.target[0] === 4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
+    return this.#outerMtuBytes - ipHeaderBytes - UDP_HEADER_BYTES - SEAL_OVERHEAD_BYTES;
+  }
+
+  get local(): string {
+    if (this.carrier === undefined || this.carrier.port === 0) return '';
+    const address = formatLocalAddress(this.target) || this.localAddress;
+    return address === '' ? '' : formatEndpoint(address, this.carrier.port);
+  }
+
+  get remote(): string {
+    return formatRemote(this.target);
+  }
+
+  sendSegments(
+    header: Uint8Array,
+    headerBytes: number,
+    payload: Uint8Array,
+    payloadOffset: number,
+    payloadBytes: number,
+    segmentBytes: number,
+  ): void {
+    const sender = this.#sender;
+    if (sender === undefined || !this.#maySend(headerBytes + payloadBytes + SEAL_OVERHEAD_BYTES)) {
+      this.#context.counters.txDroppedPackets++;
+      return;
+    }
+    const context = this.#context;
+    if (context.tap !== undefined) {
+      context.tap.onPacket('out', this, 'stream', header, 0, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
+    }
+    const datagrams = context.native.sealSegments(
+      sender,
+      TYPE_STREAM,
+      header,
+      headerBytes,
+      payload,
+      payloadOffset,
+      payloadBytes,
+      segmentBytes,
+    );
+    this.#noteStaged(this.peer.sendEpoch!, datagrams, payloadBytes + datagrams * (headerBytes + SEAL_OVERHEAD_BYTES), true);
+  }
+
+  sendPacket(
+    packet: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+  ): boolean {
+    const sender = this.#sender;
+    if (sender === undefined || !this.#maySend(length + SEAL_OVERHEAD_BYTES)) {
+      this.#context.counters.txDroppedPackets++;
+      return false;
+    }
+    const context = this.#context;
+    const tap = context.tap;
+    if (tap !== undefined) {
+      const headerBytes = gsoType === 0 ? length : tapPacketHeaderBytes(packet, offset, length);
+      const segmentBytes = gsoType === 0 ? 0 : gsoSize;
+      tap.onPacket('out', this, 'datagram', packet, offset, headerBytes, packet, offset + headerBytes, length - headerBytes, segmentBytes);
+    }
+    const datagrams = context.native.sealPacket(sender, TYPE_DATAGRAM, packet, offset, length, gsoType, gsoSize, csumStart, csumOffset);
+    if (datagrams <= 0) return false;
+    this.#noteStaged(this.peer.sendEpoch!, datagrams, length + datagrams * SEAL_OVERHEAD_BYTES, true);
+    return true;
+  }
+
+  /**
+   * Seals `bytes[0 .. length)` as a control datagram under `epoch` and stages it. `to`: an address other than the path's own, for validation.
+   * False when there are no keys or no socket, or the address may not be sent so much yet.
+   */
+  sendControl(epoch: Epoch, bytes: Uint8Array, length: number, eliciting: boolean, to?: Candidate): boolean {
+    const sender = epoch.confirmed && !epoch.retired ? epoch.senderFor(this) : undefined;
+    if (sender === undefined || this.carrier?.handle === undefined) return false;
+    const native = this.#context.native;
+    const wireBytes = length + SEAL_OVERHEAD_BYTES;
+    if (to === undefined) {
+      if (!this.#maySend(wireBytes)) return false;
+      native.sealPacket(sender, TYPE_CONTROL, bytes, 0, length, 0, 0, 0, 0);
+    } else {
+      if (to.carrier.handle === undefined || !to.validation.trySpend(wireBytes)) {
+        this.#context.counters.amplificationDrops++;
+        return false;
+      }
+      native.senderSetTarget(sender, to.carrier.handle, to.address);
+      native.sealPacket(sender, TYPE_CONTROL, bytes, 0, length, 0, 0, 0, 0);
+      native.senderSetTarget(sender, this.carrier.handle, this.target);
+      this.#context.markDirty(this, to.carrier);
+    }
+    this.#noteStaged(epoch, 1, wireBytes, eliciting);
+    return true;
+  }
+
+  /** The session sends under another epoch now, or under none. */
+  useEpoch(epoch: Epoch | undefined): void {
+    this.#sender = epoch?.senderFor(this);
+    this.stamps.startEpoch();
+    this.delivery.startEpoch();
+  }
+
+  /** The path's socket or target changed. `epochs`: all that are alive for the peer. */
+  retarget(epochs: Iterable<Epoch>): void {
+    for (const epoch of epochs) if (epoch.peer === this.peer) epoch.retarget(this);
+    this.#sender = this.carrier?.handle === undefined ? undefined : this.peer.sendEpoch?.senderFor(this);
+  }
+
+  /** The batch leaves now. */
+  noteFlushed(nowMs: number): void {
+    this.dirty = false;
+    if (this.#sender !== undefined) this.stamps.push(this.#context.native.senderPacketNumber(this.#sender) - 1, nowMs);
+    if (this.#eliciting) {
+      this.#eliciting = false;
+      this.machine.noteElicitingSent(nowMs);
+      this.#context.arm(this.machine.nextTimeoutMs(nowMs));
+    }
+  }
+
+  setOuterMtu(bytes: number): boolean {
+    if (bytes === this.#outerMtuBytes || bytes < MTU_STEPS[1]) return false;
+    this.#outerMtuBytes = bytes;
+    return true;
+  }
+
+  /** The peer says what fits on its side; nonsense is ignored. */
+  setPeerInnerMtu(bytes: number): boolean {
+    if (bytes < 576 || bytes === this.#peerInnerMtuBytes) return false;
+    this.#peerInnerMtuBytes = bytes;
+    return true;
+  }
+
+  /** A datagram was too long for the interface: the next smaller step. False when there is none. */
+  reduceMtu(): boolean {
+    const next = MTU_STEPS.find((step) => step < this.#outerMtuBytes);
+    if (next === undefined) return false;
+    this.#outerMtuBytes = next;
+    this.helloPending = true;
+    this.#context.counters.mtuReductions++;
+    return true;
+  }
+
+  nextTimeoutMs(nowMs: number): number {
+    let nextMs = this.machine.nextTimeoutMs(nowMs);
+    if (this.acks !== undefined) nextMs = Math.min(nextMs, this.acks.dueMs());
+    if (this.candidate !== undefined) nextMs = Math.min(nextMs, this.candidate.validation.nextChallengeMs());
+    return nextMs;
+  }
+
+  #maySend(bytes: number): boolean {
+    if (this.carrier?.handle === undefined) return false;
+    if (this.validated || !this.#guarded) return true;
+    if (this.validation.trySpend(bytes)) return true;
+    this.#context.counters.amplificationDrops++;
+    return false;
+  }
+
+  #noteStaged(epoch: Epoch, datagrams: number, wireBytes: number, eliciting: boolean): void {
+    this.txBytes += wireBytes;
+    epoch.unreportedDatagrams += datagrams;
+    if (eliciting) this.#eliciting = true;
+    this.#context.markDirty(this, this.carrier!);
+    this.#context.markEpoch(epoch);
+  }
+}
