@@ -58,10 +58,28 @@ export interface CongestionControl {
   setMss(mssBytes: number): void;
 }
 
-/** What a path already knows, so that a new subflow need not learn it again (RFC 9040). Zero or -1: unknown. */
+/**
+ * What a path already knows, so that a new subflow need not learn it again (RFC 9040). Zero or -1: unknown. One live object per path:
+ * congestion controls keep it and write into it what they learn.
+ */
 export interface PathMemory {
   minRttMs: number;
+  /** What one flow lately got here. */
   bandwidthBytesPerSec: number;
+  /** Made by the first congestion control that needs it. */
+  shared?: SharedPathModel;
+}
+
+/** What all flows of a path must believe alike to share it fairly. */
+export interface SharedPathModel {
+  /** RTT of the path carrying load but no queue, -1 unknown, and when it was measured. */
+  baseRttMs: number;
+  baseRttStampMs: number;
+  /** The base was taken at a good part of the path's rate, so jitter's delay of a full pipe is in it. */
+  baseUnderLoad: boolean;
+  /** Leaps of the RTT that no queue explains, and when they were last brought up to date. */
+  jitterMs: number;
+  jitterStampMs: number;
 }
 
 export interface CongestionControlOptions {
