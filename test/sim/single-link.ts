@@ -15,7 +15,7 @@ export interface SingleLinkProfile {
   /** As in the lab: the queue's limit counts what is in flight too. Default true. */
   queueCountsInFlight?: boolean;
   aggregationMs?: number;
-  /** What the congestion control may believe of the path beforehand. */
+  /** What is known of the path beforehand. All flows share the path's memory in any case. */
   memory?: PathMemory;
 }
 
@@ -70,6 +70,7 @@ export function createSingleLink(profile: SingleLinkProfile, options: SingleLink
   const forward = new SimLink<FlowPacket>(clock, createPrng(seed), shared, FlowModel.handleData);
   const backward = new SimLink<FlowPacket>(clock, createPrng(seed + 1000), shared, FlowModel.handleAck);
   const flows: FlowModel[] = [];
+  const memory: PathMemory = profile.memory === undefined ? { minRttMs: -1, bandwidthBytesPerSec: 0 } : { ...profile.memory };
   for (let index = 0; index < (options.flowCount ?? 1); index++) {
     const startMs = index * (options.startEveryMs ?? 0);
     clock.schedule(startMs, () => {
@@ -80,7 +81,7 @@ export function createSingleLink(profile: SingleLinkProfile, options: SingleLink
         congestion: options.congestion,
         mssBytes: options.mssBytes ?? 1400,
         timerGranularityMs: options.timerGranularityMs ?? 0,
-        ...(profile.memory === undefined ? {} : { memory: profile.memory }),
+        memory,
       });
       flows.push(flow);
       flow.start();

@@ -2,7 +2,7 @@
  * What BBR believes about its path: bandwidth, the round-trip time without a queue of our making, ACK aggregation, loss; and what each
  * round trip measured. Pure, fed by every ACK; no decision is taken here.
  */
-import type { AckSample } from './congestion-control.js';
+import type { AckSample, PathMemory, SharedPathModel } from './congestion-control.js';
 
 /**
  * ProbeRTT comes at multiples of this, not so long after the last one: flows of one host share the clock, so they drain their common queue
@@ -39,24 +39,40 @@ const LOADED_JITTER_LEAPS = +(process.env.LL ?? 1.5);
 
 const SAMPLE_LEAPS = +(process.env.SL ?? 0.5);
 
+/** A new flow begins at this part of what another lately got on the path. */
+const MEMORY_RATIO = 0.5;
+/** What is remembered of a path that has carried nothing for so long is forgotten, but for what the memory's owner wrote. */
+const SHARED_LIFETIME_MS = 60_000;
+const JITTER_LIFETIME_MS = 2_000;
+/** Results of ProbeRTT within so much and two RTTs come from one common probe. */
+const TOGETHER_MS = 500;
+
+function sharedModel(memory: PathMemory | undefined, nowMs: number): SharedPathModel {
+  const known = memory?.shared;
+  if (known !== undefined && nowMs - known.jitterStampMs < SHARED_LIFETIME_MS) return known;
+  const minRttMs = memory?.minRttMs ?? -1;
+  const shared: SharedPathModel = {
+    baseRttMs: minRttMs > 0 ? minRttMs : -1,
+    baseRttStampMs: Number.NEGATIVE_INFINITY,
+    baseUnderLoad: false,
+    jitterMs: 0,
+    jitterStampMs: nowMs,
+  };
+  if (memory !== undefined) memory.shared = shared;
+  return shared;
+}
+
 export class BbrPathModel {
   mssBytes: number;
   roundCount = 0;
   /** True during the ACK that ended a round: the `round*` fields are that round's. */
   roundEnded = false;
   roundRttMeanMs = -1;
-  /**
-   * How far the RTT leaps from one ACK to the next, a round's greatest, smoothed, beyond what bursts of sending explain. A queue grows
-   * smoothly, so this is jitter and the bunching of ACKs: delay that the path has whatever we send.
-   */
-  jitterMs = 0;
   /** Delivered over the round's duration, and the largest rate sample seen in it. */
   roundRateBytesPerSec = 0;
   roundMaxSampleBytesPerSec = 0;
   roundLossRatio = 0;
   roundAppLimited = false;
-  /** RTT without our queue: the smallest mean of a round in the last ten seconds, -1 unknown. */
-  baseRttMs: number;
   extraAckedBytes = 0;
   /** Loss, smoothed over rounds, and the part of it that is there whatever we send: falls with the loss, rises slowly. */
   lossRatio = 0;
@@ -64,13 +80,14 @@ export class BbrPathModel {
 
   /** The base is from ProbeRTT or came with the path; until then the first round, perhaps behind others' queue, is all there is. */
   #measured: boolean;
-  /** The base was taken at a good part of the path's rate, so jitter's delay of a full pipe is in it. */
-  #underLoad = false;
   /** Smallest base ever, -1 unknown, and when a round was last near it. */
   #floorRttMs: number;
   #confirmedMs: number;
   #probedMs: number;
   #falling = false;
+  readonly #shared: SharedPathModel;
+  readonly #memory: PathMemory | undefined;
+  #ownJitterMs = 0;
   // Bandwidth filter: the current probing cycle's maximum and the last one's.
   #maxBwCurrent = 0;
   #maxBwPrevious = 0;
@@ -93,17 +110,30 @@ export class BbrPathModel {
   #extraPrevious = 0;
   #extraRounds = 0;
 
-  constructor(nowMs: number, mssBytes: number, memoryRttMs: number, memoryBandwidthBytesPerSec: number) {
+  constructor(nowMs: number, mssBytes: number, memory: PathMemory | undefined) {
+    this.#memory = memory;
+    this.#shared = sharedModel(memory, nowMs);
     this.mssBytes = mssBytes;
-    this.baseRttMs = memoryRttMs > 0 ? memoryRttMs : -1;
-    this.#measured = memoryRttMs > 0;
-    this.#floorRttMs = memoryRttMs;
+    this.#measured = this.#shared.baseRttMs > 0;
+    this.#floorRttMs = this.#shared.baseRttMs;
     this.#confirmedMs = Number.NEGATIVE_INFINITY;
     this.#probedMs = nowMs;
-    this.#probedMs = nowMs;
-    this.#maxBwCurrent = memoryBandwidthBytesPerSec;
+    if (this.#measured && memory !== undefined) this.#maxBwCurrent = MEMORY_RATIO * Math.max(0, memory.bandwidthBytesPerSec);
     this.#roundStartMs = nowMs;
     this.#epochStartMs = nowMs;
+  }
+
+  /** RTT without our queue: the smallest mean of a round, until ProbeRTT measures anew; -1 unknown. */
+  get baseRttMs(): number {
+    return this.#shared.baseRttMs;
+  }
+
+  /**
+   * How far the RTT leaps from one ACK to the next, a round's greatest, smoothed, beyond what bursts of sending explain. A queue grows
+   * smoothly, so this is jitter and the bunching of ACKs: delay that the path has whatever we send.
+   */
+  get jitterMs(): number {
+    return this.#shared.jitterMs;
   }
 
   get maxBandwidthBytesPerSec(): number {
@@ -113,7 +143,8 @@ export class BbrPathModel {
   /** RTT of a full pipe without our queue: the base, and so much of what lies above it as jitter accounts for. */
   get modelRttMs(): number {
     return (
-      this.baseRttMs + Math.min(Math.max(0, this.roundQueueMs), (this.#underLoad ? LOADED_JITTER_LEAPS : JITTER_LEAPS) * this.jitterMs)
+      this.baseRttMs +
+      Math.min(Math.max(0, this.roundQueueMs), (this.#shared.baseUnderLoad ? LOADED_JITTER_LEAPS : JITTER_LEAPS) * this.jitterMs)
     );
   }
 
@@ -133,7 +164,7 @@ export class BbrPathModel {
       // Between segments sent far apart a queue may have grown as much.
       if (leapMs > sendGapMs && leapMs > this.#greatestLeapMs) this.#greatestLeapMs = leapMs;
       this.#lastRttMs = sample.rttMs;
-      if (this.baseRttMs < 0) this.baseRttMs = sample.rttMs;
+      if (this.#shared.baseRttMs < 0) this.#shared.baseRttMs = sample.rttMs;
     }
     this.#roundLostBytes += sample.lostBytes;
     if (sample.sampleIntervalMs > 0) this.#updateBandwidth(sample);
@@ -164,10 +195,24 @@ export class BbrPathModel {
     this.#falling = rttMs < FALLING_RATIO * this.baseRttMs;
     this.#measured = true;
     this.#probedMs = nowMs;
-    this.#underLoad = true;
     this.#confirmedMs = nowMs;
     if (this.#floorRttMs < 0 || rttMs < this.#floorRttMs) this.#floorRttMs = rttMs;
-    this.baseRttMs = rttMs;
+    const shared = this.#shared;
+    shared.baseUnderLoad = true;
+    // Flows that probed together: the smallest of their results holds.
+    const together = nowMs - shared.baseRttStampMs < TOGETHER_MS + 2 * rttMs;
+    if (!together || rttMs < shared.baseRttMs) shared.baseRttMs = rttMs;
+    if (!together) shared.baseRttStampMs = nowMs;
+  }
+
+  /** What a new flow may begin with (RFC 9040). */
+  remember(bandwidthBytesPerSec: number): void {
+    const memory = this.#memory;
+    if (memory === undefined) return;
+    const knownBytesPerSec = memory.bandwidthBytesPerSec;
+    memory.bandwidthBytesPerSec =
+      knownBytesPerSec > 0 ? knownBytesPerSec + (bandwidthBytesPerSec - knownBytesPerSec) / 8 : bandwidthBytesPerSec;
+    if (memory.minRttMs <= 0 || this.baseRttMs < memory.minRttMs) memory.minRttMs = this.baseRttMs;
   }
 
   /** The next round starts with what is sent from now on. */
@@ -237,10 +282,15 @@ export class BbrPathModel {
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
     const burstMs = LEAP_BURST_MS + (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec);
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
-    this.jitterMs += (leapMs - this.jitterMs) / (leapMs > this.jitterMs ? 4 : 8);
+    this.#ownJitterMs += (leapMs - this.#ownJitterMs) / (leapMs > this.#ownJitterMs ? 4 : 8);
+    const shared = this.#shared;
+    // A slow flow sees few leaps: what the others saw holds for a while.
+    const keptMs = shared.jitterMs * Math.max(0, 1 - (nowMs - shared.jitterStampMs) / JITTER_LIFETIME_MS);
+    shared.jitterMs = Math.max(this.#ownJitterMs, keptMs);
+    shared.jitterStampMs = nowMs;
     if (this.roundRttMeanMs <= this.baseRttMs || (first && !this.#measured)) {
-      this.baseRttMs = this.roundRttMeanMs;
-      if (this.roundAppLimited) this.#underLoad = false;
+      shared.baseRttMs = this.roundRttMeanMs;
+      if (this.roundAppLimited) shared.baseUnderLoad = false;
       if (this.#floorRttMs < 0 || this.roundRttMeanMs < this.#floorRttMs) this.#floorRttMs = this.roundRttMeanMs;
     }
     if (this.roundRttMeanMs <= this.#floorRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.#confirmedMs = nowMs;

@@ -46,13 +46,12 @@ const STANDING_QUEUE_ROUNDS = 6;
 const SLACK_MS = 4;
 const FAST_SLACK_MS = 8;
 const FAST_BYTES_PER_SEC = 50e6;
+const JITTER_GRANT = +(process.env.JG ?? 0.5);
 /** Packets in a common queue, per square root of the packets in flight. */
 const QUEUE_PART = 1.35;
 const QUEUED_PACING_GAIN = 1.15;
 const MIN_CWND_SEGMENTS = 4;
 const PROBE_RTT_MIN_SEGMENTS = 2;
-/** A new flow begins at this part of what the path is known to give. */
-const MEMORY_RATIO = 0.5;
 
 class Bbr implements CongestionControl {
   readonly name = 'bbr';
@@ -86,15 +85,13 @@ class Bbr implements CongestionControl {
     this.#initialWindowBytes = Math.max(options.initialWindowBytes, options.mssBytes);
     this.#stateStartMs = options.nowMs;
     this.#random = Math.floor(options.nowMs * 1000) | 1;
-    const memoryRttMs = options.memory?.minRttMs ?? -1;
-    const memoryBandwidth = MEMORY_RATIO * Math.max(0, options.memory?.bandwidthBytesPerSec ?? 0);
-    const known = memoryRttMs > 0 && memoryBandwidth > 0;
-    this.model = new BbrPathModel(options.nowMs, options.mssBytes, known ? memoryRttMs : -1, known ? memoryBandwidth : 0);
+    this.model = new BbrPathModel(options.nowMs, options.mssBytes, options.memory);
     this.cwndBytes = this.#initialWindowBytes;
     this.pacingRateBytesPerSec = STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000;
-    if (known) {
-      this.cwndBytes = Math.max(this.cwndBytes, (STARTUP_CWND_GAIN * memoryBandwidth * memoryRttMs) / 1000);
-      this.pacingRateBytesPerSec = Math.max((this.#initialWindowBytes * 1000) / memoryRttMs, STARTUP_PACING_GAIN * memoryBandwidth);
+    const { maxBandwidthBytesPerSec, baseRttMs } = this.model;
+    if (maxBandwidthBytesPerSec > 0) {
+      this.cwndBytes = Math.max(this.cwndBytes, (STARTUP_CWND_GAIN * maxBandwidthBytesPerSec * baseRttMs) / 1000);
+      this.pacingRateBytesPerSec = Math.max((this.#initialWindowBytes * 1000) / baseRttMs, STARTUP_PACING_GAIN * maxBandwidthBytesPerSec);
     }
   }
 
@@ -149,7 +146,16 @@ class Bbr implements CongestionControl {
   /** Bytes in flight that fill the path at `gain` without the allowances. */
   #bdpBytes(gain: number): number {
     if (this.model.baseRttMs <= 0) return this.#initialWindowBytes;
-    return (gain * this.bandwidthBytesPerSec * this.model.modelRttMs) / 1000;
+    return (gain * this.bandwidthBytesPerSec * this.#windowRttMs()) / 1000;
+  }
+
+  /**
+   * RTT that the window is made for. Of the delay that jitter may explain only a part is granted, once the pipe is full: were it all, flows that
+   * share a path under jitter would keep whatever shares they have.
+   */
+  #windowRttMs(): number {
+    const model = this.model;
+    return this.#fullPipe ? model.baseRttMs + JITTER_GRANT * (model.modelRttMs - model.baseRttMs) : model.modelRttMs;
   }
 
   #queueThresholdMs(): number {
@@ -168,8 +174,12 @@ class Bbr implements CongestionControl {
   #onRoundEnd(): void {
     const queued = this.#queued();
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
-    if (!this.#fullPipe) this.#checkFullPipe(queued);
-    else this.#adaptShortTermBandwidth(queued);
+    if (!this.#fullPipe) {
+      this.#checkFullPipe(queued);
+      return;
+    }
+    this.#adaptShortTermBandwidth(queued);
+    if (!this.model.roundAppLimited) this.model.remember(this.bandwidthBytesPerSec);
   }
 
   #checkFullPipe(queued: boolean): void {
