@@ -428,10 +428,11 @@ export class MptcpConnection implements ByteStream {
       const { recovery, stale } = this.subflows[i] as Subflow;
       const srttMs = recovery.rtt.srttMs;
       if (stale || srttMs <= 0) continue;
-      bytesPerMs += recovery.congestion.cwndBytes / srttMs;
+      // What is in flight, not only what might be: an estimate gone wild must not become a queue.
+      bytesPerMs += Math.min(recovery.congestion.cwndBytes, 2 * recovery.inflightBytes) / srttMs;
       slowestMs = Math.max(slowestMs, srttMs);
     }
-    return Math.min(MAX_SEND_BUFFER_BYTES, Math.max(MIN_SEND_BUFFER_BYTES, 2 * bytesPerMs * slowestMs));
+    return Math.floor(Math.min(MAX_SEND_BUFFER_BYTES, Math.max(MIN_SEND_BUFFER_BYTES, 2 * bytesPerMs * slowestMs)));
   }
 
   /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */

@@ -26,6 +26,8 @@ import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
 /** 67 MB: a window field of 16 bits in units of 1 KB. */
 const WINDOW_SCALE = 10;
 const INITIAL_WINDOW_SEGMENTS = 10;
+/** SYN/ACK waits for the far side's answer: a first repeat sooner than this would often be for nothing. */
+const MIN_INITIAL_RTO_MS = 300;
 const MAX_SUBFLOWS = 8;
 const FIRST_EPHEMERAL_PORT = 32_768;
 const DEFAULT_RECEIVE_MEMORY_BYTES = 512 << 20;
@@ -231,6 +233,8 @@ export class MptcpHost implements TcpHostServices {
       congestion,
       paced: true,
     });
+    // DEVIATION RFC 6298 (2.1): the path's round trip is known from its own acknowledgements.
+    if (path !== undefined && path.rttMs > 0) subflow.recovery.rtt.initialRtoMs = Math.min(1_000, Math.max(MIN_INITIAL_RTO_MS, 3 * path.rttMs));
     subflow.stale = path !== undefined && !path.usable;
     connection.subflows.push(subflow);
     this.table.add(subflow);

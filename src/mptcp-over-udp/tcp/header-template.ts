@@ -14,7 +14,6 @@ export interface FourTuple {
   readonly remotePort: number;
 }
 
-const PROTOCOL_TCP = 6;
 const HOP_LIMIT = 64;
 
 export class HeaderTemplate {
@@ -28,7 +27,7 @@ export class HeaderTemplate {
     const ipHeaderBytes = tuple.ipVersion === 4 ? 20 : 40;
     this.bytes = new Uint8Array(ipHeaderBytes + 20 + MAX_OPTION_BYTES);
     this.view = new DataView(this.bytes.buffer);
-    emitIpHeader(this.bytes, 0, tuple.ipVersion, tuple.localAddress, tuple.remoteAddress, PROTOCOL_TCP, HOP_LIMIT, 0);
+    emitIpHeader(this.bytes, 0, tuple.ipVersion, tuple.localAddress, tuple.remoteAddress, HOP_LIMIT, 0);
     this.tcpAt = ipHeaderBytes;
     this.optionsAt = ipHeaderBytes + 20;
     this.view.setUint16(this.tcpAt, tuple.localPort);

@@ -16,6 +16,8 @@ export class RttEstimator {
   /** Minimum over the last 10-20 s, -1 before the first sample. */
   minRttMs = -1;
   latestMs = -1;
+  /** RTO before the first sample; whoever knows the path's round trip may lower it. */
+  initialRtoMs = INITIAL_RTO_MS;
   private backoffCount = 0;
   private windowStartMs = 0;
   private windowMinMs = Number.POSITIVE_INFINITY;
@@ -41,7 +43,7 @@ export class RttEstimator {
   }
 
   get rtoMs(): number {
-    const base = this.srttMs < 0 ? INITIAL_RTO_MS : Math.max(MIN_RTO_MS, this.srttMs + Math.max(GRANULARITY_MS, 4 * this.rttvarMs));
+    const base = this.srttMs < 0 ? this.initialRtoMs : Math.max(MIN_RTO_MS, this.srttMs + Math.max(GRANULARITY_MS, 4 * this.rttvarMs));
     return Math.min(MAX_RTO_MS, base * 2 ** this.backoffCount);
   }
 

@@ -109,7 +109,7 @@ export function sendRoomBytes(c: TcpConnection, nowMs: number): number {
   }
   const quantum = c.paced ? Math.max(2 * segmentBytes, (pacingRate(c) * PACING_QUANTUM_MS) / 1000) : MAX_SUPER_SEGMENT_BYTES;
   const room = Math.min(window, quantum, MAX_SUPER_SEGMENT_BYTES);
-  return room - (room % segmentBytes);
+  return Math.floor(room / segmentBytes) * segmentBytes;
 }
 
 function pacingRate(c: TcpConnection): number {
