@@ -78,7 +78,8 @@ export class Host {
   receivedAtMs: number[] = [];
   /** Data under an index that we do not have (any longer), or with a tag that does not verify. */
   undeliverable = 0;
-  /** Send one datagram by itself when an epoch becomes usable, as the link layer's probes do. */
+  #lastLink = 0;
+  /** Send one datagram when an epoch becomes usable, as path challenges and their answers do. */
   greets = true;
 
   constructor(name: string, network: Network, options: HostOptions) {
@@ -114,16 +115,16 @@ export class Host {
       this.epochs.set(event.keys.localIndex, event.keys);
       if (event.confirmed) this.#sendUnder(event.keys, event.route);
     } else if (event.type === 'epoch-confirmed') {
-      this.#sendUnder(this.epochs.get(event.localIndex)!, undefined);
+      this.#sendUnder(this.epochs.get(event.localIndex)!, this.#lastLink);
     } else if (event.type === 'epoch-retired') {
       this.epochs.delete(event.localIndex);
       if (this.sending?.localIndex === event.localIndex) this.sending = undefined;
     }
   }
 
-  #sendUnder(keys: EpochKeys, greetRoute: number | undefined): void {
+  #sendUnder(keys: EpochKeys, greetRoute: number): void {
     this.sending = keys;
-    if (greetRoute !== undefined && this.greets) this.sendData(greetRoute);
+    if (this.greets) this.sendData(greetRoute);
   }
 
   /** False when there is no epoch to send under. */
@@ -138,12 +139,12 @@ export class Host {
   }
 
   receive(bytes: Uint8Array, link: number): void {
-    if (bytes[0] === DATA_TYPE) this.#receiveData(bytes);
+    if (bytes[0] === DATA_TYPE) this.#receiveData(bytes, link);
     else this.endpoint.handleDatagram(bytes, link, Uint8Array.of(10, link, this.name.length), this.network.nowMs);
     this.drain();
   }
 
-  #receiveData(bytes: Uint8Array): void {
+  #receiveData(bytes: Uint8Array, link: number): void {
     const header = parseDataHeader(bytes);
     const keys = typeof header === 'string' ? undefined : this.epochs.get(header.receiverIndex);
     if (keys === undefined || typeof openDatagram(keys.aead, keys.receiveKey, bytes) === 'string') {
@@ -152,6 +153,7 @@ export class Host {
     }
     this.received++;
     this.receivedAtMs.push(this.network.nowMs);
+    this.#lastLink = link;
     this.endpoint.handleDataReceived(keys.localIndex, this.network.nowMs);
   }
 
@@ -176,6 +178,8 @@ export class Network {
   #hosts: Host[] = [];
   #inFlight: { atMs: number; order: number; datagram: Datagram }[] = [];
   #order = 0;
+  /** False: this datagram is lost. */
+  filter: (datagram: Datagram) => boolean = () => true;
   /** Called at `everyMs`, for traffic. */
   tick: { everyMs: number; run: () => void } | undefined;
   #nextTickMs = 0;
@@ -202,7 +206,7 @@ export class Network {
     if (to === undefined) return;
     const datagram = { bytes, link, from, to };
     this.log.push(datagram);
-    if (options === undefined || this.#random() < options.loss) return;
+    if (options === undefined || this.#random() < options.loss || !this.filter(datagram)) return;
     const copies = this.#random() < options.duplicate ? 2 : 1;
     for (let i = 0; i < copies; i++) {
       const atMs = this.nowMs + options.delayMs + this.#random() * options.jitterMs;
@@ -290,6 +294,11 @@ export function makeServer(network: Network, options: PairOptions, seedOffset = 
     aeads: options.aeads?.[1] ?? ALL_AEADS,
     constants: options.constants ?? {},
   });
+}
+
+/** Handshake datagrams of one type that a host sent. */
+export function sentBy(host: Host, type: number): Datagram[] {
+  return host.network.log.filter((datagram) => datagram.from === host && datagram.bytes[0] === type);
 }
 
 export function setRoutes(host: Host, routes: readonly number[]): void {
