@@ -32,12 +32,13 @@ const EXTRA_ACKED_MAX_MS = 100;
 const LEAP_BURST_MS = 2;
 const LEAP_BURST_SEGMENTS = 4;
 /** In-order delivery under jitter delays a full pipe by the maximum of many deviates, on both ways: this many times the leap. */
-const JITTER_LEAPS = +(process.env.JL ?? 4);
+const JITTER_LEAPS = 4;
 
 /** The same when the base was measured under load. */
-const LOADED_JITTER_LEAPS = +(process.env.LL ?? 1.5);
+const LOADED_JITTER_LEAPS = 1.5;
 
-const SAMPLE_LEAPS = +(process.env.SL ?? 0.5);
+/** Part of a leap that the interval of a rate sample is longer than it looks. */
+const SAMPLE_LEAPS = 0.5;
 
 /** A new flow begins at this part of what another lately got on the path. */
 const MEMORY_RATIO = 0.5;

@@ -46,7 +46,8 @@ const STANDING_QUEUE_ROUNDS = 6;
 const SLACK_MS = 4;
 const FAST_SLACK_MS = 8;
 const FAST_BYTES_PER_SEC = 50e6;
-const JITTER_GRANT = +(process.env.JG ?? 0.5);
+/** Part of the delay that jitter may explain for which the window makes room. */
+const JITTER_GRANT = 0.75;
 /** Packets in a common queue, per square root of the packets in flight. */
 const QUEUE_PART = 1.35;
 const QUEUED_PACING_GAIN = 1.15;
