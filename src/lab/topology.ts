@@ -12,7 +12,7 @@
 
 import { EmulatorClient } from './emulator-client.js';
 import type { EmulatedLink, LinkCounters, LinkShape } from './lab-api.js';
-import { HostGroup, type NamespaceHost } from './namespaces.js';
+import { HostGroup, LabError, type NamespaceHost } from './namespaces.js';
 
 export const SERVER_PUBLIC_ADDRESS = '203.0.113.1';
 export const WEB_ADDRESS = '198.51.100.2';
@@ -33,6 +33,8 @@ export interface LabOptions {
   links: readonly Partial<LinkShape>[];
   /** Of the random losses and jitter. */
   seed?: number;
+  /** Links are veth pairs, as fast as the kernel goes (the emulator carries some 1.5 Gbit/s): they have no shape and no blackhole. */
+  wires?: boolean;
 }
 
 export interface Lab {
@@ -72,16 +74,21 @@ async function buildLab(group: HostGroup, options: LabOptions): Promise<Lab> {
   const links: EmulatedLink[] = [];
   for (const [index, shape] of options.links.entries()) {
     const name = `wan${index}`;
-    const [first, second] = [`${name}c`, `${name}s`];
-    const seed = (options.seed ?? 1) * 16 + index;
-    await emulator.request({ op: 'open', link: name, first, second, shape: { ...DEFAULT_SHAPE, ...shape }, seed });
-    await ip(
-      middle,
-      `link set ${first} netns ${client.namespace} name ${name}`,
-      `link set ${second} netns ${server.namespace} name ${name}`,
-    );
+    if (options.wires === true) {
+      await ip(client, `link add ${name} type veth peer name ${name} netns ${server.namespace}`);
+      links.push(new Wire(name, index, client));
+    } else {
+      const [first, second] = [`${name}c`, `${name}s`];
+      const seed = (options.seed ?? 1) * 16 + index;
+      await emulator.request({ op: 'open', link: name, first, second, shape: { ...DEFAULT_SHAPE, ...shape }, seed });
+      await ip(
+        middle,
+        `link set ${first} netns ${client.namespace} name ${name}`,
+        `link set ${second} netns ${server.namespace} name ${name}`,
+      );
+      links.push(new Link(name, index, client, emulator));
+    }
     await Promise.all([raiseClientEnd(client, index), raiseServerEnd(server, index)]);
-    links.push(new Link(name, index, emulator, client));
   }
   return {
     client,
@@ -100,14 +107,14 @@ async function buildLab(group: HostGroup, options: LabOptions): Promise<Lab> {
 class Link implements EmulatedLink {
   readonly name: string;
   private readonly index: number;
-  private readonly emulator: EmulatorClient;
   private readonly client: NamespaceHost;
+  private readonly emulator: EmulatorClient;
 
-  constructor(name: string, index: number, emulator: EmulatorClient, client: NamespaceHost) {
+  constructor(name: string, index: number, client: NamespaceHost, emulator: EmulatorClient) {
     this.name = name;
     this.index = index;
-    this.emulator = emulator;
     this.client = client;
+    this.emulator = emulator;
   }
 
   async setShape(shape: Partial<LinkShape>): Promise<void> {
@@ -119,14 +126,51 @@ class Link implements EmulatedLink {
   }
 
   async setDown(down: boolean): Promise<void> {
-    if (down) await ip(this.client, `link set ${this.name} down`);
-    // The kernel forgot routes and IPv6 addresses with the link; a DHCP client would bring them back.
-    else await raiseClientEnd(this.client, this.index);
+    await setClientEndDown(this.client, this.index, down);
   }
 
   async counters(): Promise<LinkCounters> {
     return (await this.emulator.request({ op: 'counters', link: this.name }))!;
   }
+}
+
+/** A veth pair. */
+class Wire implements EmulatedLink {
+  readonly name: string;
+  private readonly index: number;
+  private readonly client: NamespaceHost;
+
+  constructor(name: string, index: number, client: NamespaceHost) {
+    this.name = name;
+    this.index = index;
+    this.client = client;
+  }
+
+  async setShape(): Promise<void> {
+    throw new LabError('no-shape', 'A wire has no shape: make the lab without `wires`.');
+  }
+
+  async blackhole(): Promise<void> {
+    throw new LabError('no-blackhole', 'A wire cannot be cut silently: make the lab without `wires`.');
+  }
+
+  async setDown(down: boolean): Promise<void> {
+    await setClientEndDown(this.client, this.index, down);
+  }
+
+  /** As the client's device counts: Ethernet headers are in the bytes. */
+  async counters(): Promise<LinkCounters> {
+    const { stdout } = await this.client.run('ip', ['-json', '-stats', 'link', 'show', this.name]);
+    const { tx, rx } = JSON.parse(stdout)[0].stats64;
+    const counts = { upBytes: tx.bytes, upPackets: tx.packets, downBytes: rx.bytes, downPackets: rx.packets };
+    return { ...counts, lostPackets: 0, droppedPackets: tx.dropped + rx.dropped, queuedPackets: 0 };
+  }
+}
+
+async function setClientEndDown(client: NamespaceHost, index: number, down: boolean): Promise<void> {
+  if (down) await ip(client, `link set wan${index} down`);
+  // The kernel forgot routes and IPv6 addresses with the link; a DHCP client would bring them back.
+  else await raiseClientEnd(client, index);
 }
 
 /** Runs lines of `ip` in one process. */
