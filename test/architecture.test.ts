@@ -34,8 +34,8 @@ const IMPURE_MEMBERS = new Set([
   ...['randomBytes', 'randomInt', 'randomUUID', 'randomFill', 'randomFillSync', 'getRandomValues', 'generateKeyPair'],
   ...['generateKeyPairSync', 'generateKey', 'generateKeySync', 'webcrypto'],
 ]);
-/** Third-party packages in pure rooms: tweetnacl for keys; its `randomBytes` is caught by its name. */
-const PURE_PACKAGES = ['tweetnacl'];
+/** Third-party packages of pure functions over bytes and values; the randomBytes of tweetnacl is caught by its name. */
+const PURE_PACKAGES = ['tweetnacl', 'msgpackr', 'zod'];
 
 function roomOf(file: string): string {
   const [top, room] = file.split('/');
