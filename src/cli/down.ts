@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { ControlClient } from '../control/control-client.js';
 import { ControlError } from '../control/control-protocol.js';
-import { cleanLeftovers, findInstance, type Instance, isAlive } from '../control/instance.js';
+import { cleanLeftovers, findInstance, type Instance, isAlive, removeLog } from '../control/instance.js';
 import { runFiles } from '../tun/run-directory.js';
 import { CliError, reportWarning } from './report.js';
 
@@ -24,7 +24,9 @@ async function down(nameOrConfig: string): Promise<void> {
   const wasAlive = isAlive(instance);
   if (wasAlive) await stop(instance);
   for (const failure of await cleanLeftovers(instance.name)) reportWarning(`not undone: ${failure}`);
-  if (!wasAlive) process.stderr.write(`mptunnel: ${instance.name} had crashed; what it left is cleaned up\n`);
+  // After a crash the log is the only witness.
+  if (wasAlive) removeLog(instance.name);
+  else process.stderr.write(`mptunnel: ${instance.name} had crashed; what it left is cleaned up\n`);
 }
 
 async function stop(instance: Instance): Promise<void> {

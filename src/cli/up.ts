@@ -4,8 +4,8 @@ import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, writeSync 
 import type { Command } from 'commander';
 import { requireSocketPath } from '../control/control-protocol.js';
 import { listenForStop, runDaemon } from '../control/daemon.js';
-import { cleanIfDead, prepareRunDirectory, requireNotRunning } from '../control/instance.js';
-import { runFiles } from '../tun/run-directory.js';
+import { cleanIfDead, prepareRunDirectory, removeLog, requireNotRunning } from '../control/instance.js';
+import { runDirectory, runFiles } from '../tun/run-directory.js';
 import { configPath, loadConfig } from '../tunnel/config-file.js';
 import type { TunnelLog } from '../tunnel/tunnel-api.js';
 import type { CliContext } from './cli-context.js';
@@ -19,6 +19,8 @@ interface UpOptions {
 
 /** What a daemon tells the process that started it. */
 type DaemonReport = { type: 'ready' } | { type: 'failed'; message: string };
+/** What became of it; `died`: without a word, so that its log is wanted. */
+type Outcome = DaemonReport | { type: 'died'; message: string };
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
 /** For the start before and the clean-up after the time that the user allows. */
@@ -134,6 +136,7 @@ async function runDetached(nameOrPath: string, options: UpOptions, context: CliC
   }
   await endDaemon(child);
   for (const failure of await cleanIfDead(name)) reportWarning(`not undone: ${failure}`);
+  if (outcome.type === 'failed') removeLog(name);
   throw new CliError('not-up', `${name} is not up: ${outcome.message}`);
 }
 
@@ -156,29 +159,29 @@ function startDaemon(configFile: string, options: UpOptions, context: CliContext
 /** Hooks that were meant for us (test runners, coverage, debuggers) do not go along into a process that stays. */
 function daemonEnvironment(): NodeJS.ProcessEnv {
   const environment = { ...process.env };
+  // It may be relative, and the daemon works elsewhere.
+  if (environment.MPTUNNEL_RUN_DIR) environment.MPTUNNEL_RUN_DIR = runDirectory();
   for (const name of ['NODE_OPTIONS', 'NODE_V8_COVERAGE', 'NODE_INSPECT_RESUME_ON_START']) delete environment[name];
   return environment;
 }
 
-async function waitForReport(child: ChildProcess, logFile: string): Promise<DaemonReport> {
+async function waitForReport(child: ChildProcess, logFile: string): Promise<Outcome> {
   const reported = once(child, 'message').then(([report]) => report as DaemonReport);
   const died = once(child, 'exit').then(
-    ([code, signal]): DaemonReport => ({ type: 'failed', message: `the daemon ended (${signal ?? `exit ${code}`}): ${lastLine(logFile)}` }),
+    ([code, signal]): Outcome => ({ type: 'died', message: `the daemon ended (${signal ?? `exit ${code}`}): ${lastLine(logFile)}` }),
   );
-  const failed = once(child, 'error').then(
-    ([error]): DaemonReport => ({ type: 'failed', message: `node does not start: ${error.message}` }),
-  );
+  const failed = once(child, 'error').then(([error]): Outcome => ({ type: 'failed', message: `node does not start: ${error.message}` }));
   return Promise.race([reported, died, failed]);
 }
 
-function deadline(options: UpOptions): Promise<DaemonReport> {
+function deadline(options: UpOptions): Promise<Outcome> {
   // Even with a timeout of 0 the daemon must say that it lives; but to be up may take as long as it takes.
   if (options.timeout === 0) return new Promise(() => {});
   const message = `the daemon did not report within ${options.timeout + PARENT_PATIENCE_MS / 1000} s`;
-  return new Promise((resolve) => setTimeout(resolve, options.timeout * 1000 + PARENT_PATIENCE_MS, { type: 'failed', message }).unref());
+  return new Promise((resolve) => setTimeout(resolve, options.timeout * 1000 + PARENT_PATIENCE_MS, { type: 'died', message }).unref());
 }
 
-function interruption(signal: string): DaemonReport {
+function interruption(signal: string): Outcome {
   return { type: 'failed', message: `interrupted by ${signal}` };
 }
 

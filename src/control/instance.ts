@@ -1,6 +1,6 @@
 /** Which tunnels run in this network namespace: one state file each, held by a living process. */
 
-import { linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { undoJournal } from '../tun/network-journal.js';
 import { isProcessAlive, processStartTicks } from '../tun/process-identity.js';
@@ -114,4 +114,14 @@ export async function cleanIfDead(name: string): Promise<string[]> {
   const instance = readInstance(name);
   if (instance !== undefined && instance.pid !== process.pid && isAlive(instance)) return [];
   return cleanLeftovers(name);
+}
+
+/** Nobody will ask for the log any more: removes it, and the run directory with the last of them (namespaces come and go, their folders must not pile up). */
+export function removeLog(name: string): void {
+  rmSync(runFiles(name).log, { force: true });
+  try {
+    rmdirSync(runDirectory());
+  } catch {
+    // Others live in it, or it is not ours to remove.
+  }
 }

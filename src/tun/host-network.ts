@@ -236,6 +236,20 @@ export async function requireInterfaces(names: readonly string[]): Promise<void>
   throw new HostNetworkError('no-interface', `interface ${missing} does not exist; interfaces here: ${others}`);
 }
 
+/** The interface that has this address, for a path that is configured by address alone. Throws HostNetworkError when none has it. */
+export async function interfaceOfAddress(address: string): Promise<string> {
+  const wanted = parsePrefix(address);
+  const links = await queryIp<Link>(['addr', 'show']);
+  const addresses = links.flatMap((link) => (link.addr_info ?? []).map((info) => ({ name: link.ifname, text: info.local })));
+  const found = addresses.find(({ text }) => wanted !== undefined && formatPrefix(parsePrefix(text)!) === formatPrefix(wanted));
+  if (found !== undefined) return found.name;
+  const others = addresses
+    .filter(({ name }) => name !== 'lo')
+    .map(({ name, text }) => `${text} (${name})`)
+    .join(', ');
+  throw new HostNetworkError('no-interface', `no interface has the address ${address}; addresses here: ${others || 'none'}`);
+}
+
 function routeChange(prefix: string, device: string, table: string): Change {
   const route = `${prefix} dev ${device} table ${table} proto ${ROUTE_PROTOCOL}`;
   return { line: `route add ${route}`, undo: { kind: 'ip', family: 0, line: `route del ${route}` } };

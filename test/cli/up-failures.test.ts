@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -13,7 +13,7 @@ t.test('a client that cannot get through: the reason in one line, exit 1, nothin
     stdout: '',
     stderr: 'mptunnel: mpt0 is not up: peer vps (203.0.113.1:5180) does not answer: check its endpoint, its firewall and the keys\n',
   });
-  t.same(cli.leftovers(), []);
+  t.notOk(existsSync(cli.runDirectory), 'not even the log');
 });
 
 t.test('failures before that: a tunnel that does not start, a daemon that dies, a wrong configuration', async (t) => {
@@ -47,10 +47,16 @@ t.test('down after a crash cleans up; status says that it crashed', async (t) =>
   const pid = cli.daemonPid()!;
   process.kill(pid, 'SIGKILL');
   while (processStartTicks(pid) !== undefined) await sleep(5);
+  // A network journal as a tunnel with a changed sysctl would have left it.
+  const sysctl = join(cli.folder, 'sysctl');
+  writeFileSync(sysctl, '2');
+  const entry = { id: 0, undo: { kind: 'sysctl', path: sysctl, previous: '1', ours: '2' } };
+  writeFileSync(join(cli.runDirectory, 'mpt0.journal'), `{"version":1,"pid":${pid},"startTicks":1}\n${JSON.stringify(entry)}\n`);
   const status = await cli.run(['status', 'mpt0']);
   t.match(status, { code: 1, stderr: /^mptunnel: mpt0 has crashed: `mptunnel down mpt0` cleans up/ });
   t.match(await cli.run(['down', 'mpt0']), { code: 0, stderr: 'mptunnel: mpt0 had crashed; what it left is cleaned up\n' });
   t.same(cli.leftovers(), ['device']);
+  t.equal(readFileSync(sysctl, 'utf8'), '1', 'the network journal was undone');
   t.match(await cli.run(['up', cli.config]), { code: 0 });
   await once(cli.spawn(['down', 'mpt0']), 'close');
 });

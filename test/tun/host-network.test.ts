@@ -257,6 +257,16 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     t.notOk(existsSync(host.journal));
   });
 
+  t.test('the interface that has an address is found, or the addresses that there are', async (t) => {
+    const actor = new Host(t).actor();
+    t.same(await actor.say('who 10.91.0.2'), { name: 'wan1' });
+    t.same(await actor.say('who 2001:db8:90:0::2'), { name: 'wan0' });
+    t.match(await actor.say('who 10.91.0.3'), {
+      code: 'no-interface',
+      message: /^no interface has the address 10\.91\.0\.3; addresses here: 10\.90\.0\.2 \(wan0\), /,
+    });
+  });
+
   t.test('without CAP_NET_ADMIN it says so', async (t) => {
     const host = new Host(t);
     const child = spawn(
