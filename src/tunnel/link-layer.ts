@@ -15,6 +15,7 @@ import { PathControl } from './path/path-control.js';
 import { Peer } from './path/peer.js';
 import { ReceiveLoop } from './path/receive-loop.js';
 import { SessionDriver, sessionPeer } from './path/session-driver.js';
+import type { SessionConstants } from './session/constants.js';
 import { createSessionEndpoint } from './session/endpoint.js';
 import { TunnelError, type TunnelLog } from './tunnel-api.js';
 
@@ -24,6 +25,8 @@ export interface LinkLayerOptions {
   log: TunnelLog;
   /** SO_MARK of all outer packets. */
   mark?: number;
+  /** Times and limits of the session, shrunk by tests. */
+  session?: Partial<SessionConstants>;
 }
 
 export interface CountingLinkLayer extends LinkLayer {
@@ -58,7 +61,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   /** Raised by every interface event: what was read before it is stale. */
   #generation = 0;
 
-  constructor({ config, native, log, mark }: LinkLayerOptions) {
+  constructor({ config, native, log, mark, session }: LinkLayerOptions) {
     this.#config = config;
     this.#native = native;
     this.#log = log;
@@ -66,7 +69,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#context = new LinkContext(native, log);
     for (const [peerId, peer] of config.peers.entries()) this.#context.peers.push(new Peer(peerId, peer));
     this.#table = native.createOpenTable();
-    this.#driver = new SessionDriver(this.#context, this.#table, this.#createSession(), randomBytes);
+    this.#driver = new SessionDriver(this.#context, this.#table, this.#createSession(session), randomBytes);
     this.#control = new PathControl(this.#context, this.#driver);
     this.#receiveLoop = new ReceiveLoop(this.#context, this.#driver, this.#control, this.#table);
     this.#unresolved = this.#context.peers.filter((peer) => peer.initiator);
@@ -136,20 +139,21 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#native.closeOpenTable(this.#table);
   }
 
-  #createSession() {
+  #createSession(overrides: Partial<SessionConstants> | undefined) {
     const { aes256gcmNs, chacha20Poly1305Ns } = this.#native.measureAead();
     const aeads = [
       { name: 'aes-256-gcm', sealNs: aes256gcmNs } as const,
       { name: 'chacha20-poly1305', sealNs: chacha20Poly1305Ns } as const,
     ].sort((a, b) => a.sealNs - b.sealNs);
-    return createSessionEndpoint({
+    const options = {
       privateKey: this.#config.interface.privateKey,
       peers: this.#context.peers.map(sessionPeer),
       aeads,
-      randomBytes: (count) => randomBytes(count),
+      randomBytes: (count: number) => randomBytes(count),
       wallClockMs: Date.now(),
       nowMs: performance.now(),
-    });
+    };
+    return createSessionEndpoint(options, overrides);
   }
 
   /** One dual-stack socket; IPv4 alone where the kernel has no IPv6. */

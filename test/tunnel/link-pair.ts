@@ -2,19 +2,11 @@
 
 import { createSocket } from 'node:dgram';
 import { publicKeyOf } from '../../src/crypto/x25519.js';
-import {
-  loadNative,
-  type NativeAddon,
-  RX_ADDRESS,
-  RX_DESCRIPTOR_INTS,
-  RX_KIND,
-  RX_KIND_RAW,
-  RX_PATH_ID,
-  type UdpHandle,
-} from '../../src/tun/native.js';
+import { loadNative, type NativeAddon, RX_ADDRESS, RX_DESCRIPTOR_INTS, RX_KIND, RX_KIND_RAW, RX_PATH_ID } from '../../src/tun/native.js';
 import type { PathConfig, TunnelConfig } from '../../src/tunnel/config.js';
 import type { LinkObserver, PathLink, PathState, PeerLink } from '../../src/tunnel/link.js';
 import { type CountingLinkLayer, createLinkLayer } from '../../src/tunnel/link-layer.js';
+import type { SessionConstants } from '../../src/tunnel/session/constants.js';
 
 export const KEYS = {
   client: new Uint8Array(32).fill(0x41),
@@ -87,16 +79,6 @@ export function sieve(native: NativeAddon, drop: (pathId: number, isRaw: boolean
   return Object.create(native, { receive: { value: receive } }) as NativeAddon;
 }
 
-/** The addon with every UDP socket that it opens noted. */
-export function noteSockets(native: NativeAddon, sockets: UdpHandle[]): NativeAddon {
-  const udpOpen: NativeAddon['udpOpen'] = (options) => {
-    const socket = native.udpOpen(options);
-    sockets.push(socket);
-    return socket;
-  };
-  return Object.create(native, { udpOpen: { value: udpOpen } }) as NativeAddon;
-}
-
 export async function freePort(): Promise<number> {
   const socket = createSocket('udp4');
   await new Promise<void>((resolve) => socket.bind(0, resolve));
@@ -127,8 +109,12 @@ export interface Side {
 
 export const SILENT_LOG = { info: () => {}, warn: () => {} };
 
-export async function startSide(tunnelConfig: TunnelConfig, native: NativeAddon = loadNative()): Promise<Side> {
-  const layer = createLinkLayer({ config: tunnelConfig, native, log: SILENT_LOG });
+export async function startSide(
+  tunnelConfig: TunnelConfig,
+  native: NativeAddon = loadNative(),
+  session: Partial<SessionConstants> = {},
+): Promise<Side> {
+  const layer = createLinkLayer({ config: tunnelConfig, native, log: SILENT_LOG, session });
   const observer = new Recorder();
   await layer.start(observer);
   return { layer, observer, peer: layer.peers[0]! };
