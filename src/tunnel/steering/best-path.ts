@@ -1,0 +1,34 @@
+/** Which path is best for a flow that is steered packet by packet: the shortest round trip, made longer by loss. */
+
+import type { PathLink, PathState } from '../link.js';
+
+/** 5 % of loss weigh as much as a doubled round trip. */
+const LOSS_WEIGHT = 20;
+/** Round trips differ by themselves from one moment to the next: less than this is no difference. */
+const EQUAL_FACTOR = 1.25;
+const EQUAL_MS = 2;
+
+/** Lower is better; Infinity while the round trip is unknown. */
+export function pathCostMs(path: PathLink): number {
+  return path.rttMs < 0 ? Number.POSITIVE_INFINITY : path.rttMs * (1 + LOSS_WEIGHT * path.lossRatio);
+}
+
+/** The cheapest path in this state, of equals the first. */
+export function bestPathIn(state: PathState, paths: readonly PathLink[]): PathLink | undefined {
+  let best: PathLink | undefined;
+  for (let i = 0; i < paths.length; i++) {
+    const path = paths[i]!;
+    if (path.state === state && (best === undefined || pathCostMs(path) < pathCostMs(best))) best = path;
+  }
+  return best;
+}
+
+/** The best path that is up; when none is, the best suspect. */
+export function bestPath(paths: readonly PathLink[]): PathLink | undefined {
+  return bestPathIn('up', paths) ?? bestPathIn('suspect', paths);
+}
+
+/** True when `path` is better than `other`, or no worse than moments differ. */
+export function isAsGood(path: PathLink, other: PathLink): boolean {
+  return path === other || pathCostMs(path) <= pathCostMs(other) * EQUAL_FACTOR + EQUAL_MS;
+}
