@@ -55,6 +55,7 @@ interface Link {
   readonly mtu: number;
   readonly txqlen?: number;
   readonly gso_max_size?: number;
+  readonly inet6_addr_gen_mode?: string;
   readonly addr_info?: readonly { local: string; prefixlen: number }[];
 }
 
@@ -120,11 +121,12 @@ export class HostNetwork {
 
   async #setUpDevice(plan: HostNetworkPlan): Promise<void> {
     const name = plan.device;
-    const before = (await queryIp<Link>(['-d', 'addr', 'show', 'dev', name]))[0];
+    const before = (await queryIp<Link>(['-d', 'link', 'show', 'dev', name]))[0];
+    const addresses = (await queryIp<Link>(['addr', 'show', 'dev', name]))[0]?.addr_info ?? [];
     if (before === undefined) throw new HostNetworkError('no-interface', `interface ${name} does not exist`);
     const device = { name, index: before.ifindex };
     const onDevice = (line: string, undo: string): Change => ({ line, undo: { kind: 'ip', family: 0, line: undo, device } });
-    const present = new Set(before.addr_info?.map((info) => `${info.local}/${info.prefixlen}`));
+    const present = new Set(addresses.map((info) => `${info.local}/${info.prefixlen}`));
     // IPv6 tolerates no address below 1280, so the MTU comes first; a tunnel has no neighbours, so duplicate detection is left out.
     const changes = [
       onDevice(`link set dev ${name} mtu ${plan.mtuBytes}`, `link set dev ${name} mtu ${before.mtu}`),
@@ -138,6 +140,10 @@ export class HostNetwork {
         }),
     ];
     if (!before.flags.includes('UP')) changes.push(onDevice(`link set dev ${name} up`, `link set dev ${name} down`));
+    // A tunnel has no link: a link-local address would only bring router solicitations into it. Where there is no IPv6 there is no such mode.
+    const genMode = before.inet6_addr_gen_mode;
+    if (genMode !== undefined && genMode !== 'none')
+      await this.#tryChanges(0, [onDevice(`link set dev ${name} addrgenmode none`, `link set dev ${name} addrgenmode ${genMode}`)]);
     await this.#change(0, changes, plan);
     const gso = onDevice(`link set dev ${name} gso_max_size ${GSO_MAX_BYTES}`, `link set dev ${name} gso_max_size ${before.gso_max_size}`);
     const failure = before.gso_max_size === undefined ? undefined : await this.#tryChanges(0, [gso]);
@@ -314,10 +320,12 @@ async function explain(line: string, reason: string, plan: HostNetworkPlan): Pro
       `a route to ${subject} exists already${where}: remove it, or take ${subject} out of allowed_ips`,
     );
   }
-  if (line.startsWith('addr add') && subject.includes(':') && /Permission denied|not supported|disabled/.test(reason))
+  if (subject.includes(':') && /Permission denied|not supported|disabled/.test(reason)) {
+    const key = line.startsWith('addr add') ? 'address' : 'allowed_ips';
     return new HostNetworkError(
       'ipv6-disabled',
-      `${subject} cannot be set: IPv6 is switched off here: take it out of address, or set net.ipv6.conf.all.disable_ipv6=0`,
+      `${subject} cannot be set: IPv6 is switched off here: take it out of ${key}, or set net.ipv6.conf.all.disable_ipv6=0`,
     );
+  }
   return new HostNetworkError('ip-failed', `\`ip ${line}\` failed for ${plan.device}: ${reason}`);
 }

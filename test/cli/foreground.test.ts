@@ -1,4 +1,5 @@
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { CliRunner, finish } from './cli-runner.js';
 
@@ -34,6 +35,18 @@ t.test('a second Ctrl-C ends a close that hangs, and its files are gone all the 
   child.kill('SIGINT');
   t.match(await finish(child), { code: 0, stderr: /closing mpt0 was cut short \(SIGINT\)/ });
   t.same(cli.leftovers(), ['device']);
+});
+
+t.test('it can be stopped while it is still starting; two requests do not wait for a start that hangs', async (t) => {
+  const cli = new CliRunner(t);
+  const child = cli.spawn(['up', cli.config, '--foreground'], 'never-starts');
+  const ended = finish(child);
+  while (!cli.leftovers().includes('mpt0.sock')) await sleep(5);
+  t.match(JSON.parse((await cli.run(['status', 'mpt0', '--json'])).stdout), { name: 'mpt0', state: 'starting', pid: child.pid, peers: [] });
+  child.kill('SIGTERM');
+  child.kill('SIGINT');
+  t.match(await ended, { code: 0, stderr: /closing mpt0 was cut short/ });
+  t.same(cli.leftovers(), []);
 });
 
 t.test('a defect in a running tunnel ends it with its place in the log, and nothing of ours is left', async (t) => {

@@ -37,7 +37,7 @@ class Host {
     this.ip('link set lo up');
     for (const name of ['mpt0', 'wan0', 'wan1']) this.ip(`link add ${name} type veth peer name ${name}-far`);
     // Without link-local addresses, and once up and down before, a device looks the same again after `undo`: these are the kernel's own doing.
-    for (const name of ['mpt0', 'wan0', 'wan1']) for (const end of [name, `${name}-far`]) this.ip(`link set ${end} addrgenmode none`);
+    for (const end of ['mpt0-far', 'wan0', 'wan0-far', 'wan1', 'wan1-far']) this.ip(`link set ${end} addrgenmode none`);
     for (const name of ['wan0', 'wan0-far', 'wan1', 'wan1-far', 'mpt0-far']) this.ip(`link set ${name} up`);
     this.ip('link set mpt0 up');
     this.ip('link set mpt0 down');
@@ -116,6 +116,7 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     t.match(device, /gso_max_size 60000/);
     t.match(device, /inet 10\.77\.0\.2\/24/);
     t.match(device, /inet6 fd77::2\/64/);
+    t.notMatch(device, /inet6 fe80:/, 'no link-local address');
     t.match(host.routeTo('198.51.100.7'), / dev mpt0 src 10\.77\.0\.2/);
     t.match(host.routeTo('2001:db8:5::7'), / dev mpt0 .*src fd77::2/);
     t.match(host.routeTo('203.0.113.1'), / via 10\.90\.0\.1 dev wan0/);
@@ -248,7 +249,12 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     });
     t.equal(host.picture(), before);
     t.match(host.ip('route show 198.51.100.0/24'), /dev wan1/, 'the route that stood in the way stands');
-    t.match(await actor.apply(PLAN), { code: 'ipv6-disabled', message: /IPv6 is switched off here/ });
+    t.match(await actor.apply(PLAN), { code: 'ipv6-disabled', message: /IPv6 is switched off here: take it out of address,/ });
+    t.match(await actor.apply({ ...FULL_TUNNEL, addresses: ['10.77.0.2/24'] }), {
+      code: 'ipv6-disabled',
+      message: /^::\/0 cannot be set: IPv6 is switched off here: take it out of allowed_ips,/,
+    });
+    t.equal(host.picture(), before);
     t.match(await actor.apply({ ...PLAN, uplinks: ['wan0', 'wan9'] }), {
       code: 'no-interface',
       message: /^interface wan9 does not exist; interfaces here: .*wan0/,
