@@ -11,22 +11,23 @@ static const char *const NAMES[KIND_COUNT] = {"tun", "udp", "sealer", "sender", 
 
 void handle_retain(Handle *handle) { handle->references++; }
 
-void handle_release(Handle *handle) {
-  if (--handle->references == 0) free(handle);
-}
-
 void handle_close(Handle *handle) {
   if (handle->closed) return;
   handle->closed = true;
   handle->dispose(handle);
 }
 
+// A handle that JavaScript has forgotten lives on while another needs it: a sender's sealer and socket, a watcher's subject.
+void handle_release(Handle *handle) {
+  if (--handle->references > 0) return;
+  handle_close(handle);
+  free(handle);
+}
+
 static void finalize(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
-  Handle *handle = data;
-  handle_close(handle);
-  handle_release(handle);
+  handle_release(data);
 }
 
 napi_value handle_wrap(napi_env env, Handle *handle, HandleKind kind, void (*dispose)(Handle *)) {

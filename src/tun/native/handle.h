@@ -1,4 +1,4 @@
-// Handles: N-API externals with a type tag, reference-counted here since a sender outlives neither its sealer nor its socket in memory.
+// Handles: N-API externals with a type tag, reference-counted here: a sender holds its sealer and its socket, a watcher what it watches.
 #ifndef MPTUNNEL_HANDLE_H
 #define MPTUNNEL_HANDLE_H
 
@@ -11,7 +11,7 @@ struct Handle {
   HandleKind kind;
   uint32_t references;
   bool closed;
-  // Gives back what the handle holds (descriptors, keys); called once, by close or by the garbage collector.
+  // Gives back what the handle holds (descriptors, keys); called once, by close or with the last reference.
   void (*dispose)(Handle *handle);
 };
 

@@ -1,0 +1,378 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import t from 'tap';
+import * as native from '../../src/tun/native.js';
+import { addressBytes, addressRecord, inOwnNamespace, openUdp, pattern, Receiver, run, tcpHeader } from './native-harness.js';
+import { cutTcp, internetChecksum, isValidPacket, openDatagram } from './native-twins.js';
+
+const SLOT_BYTES = 65_600;
+const SLOTS = 8;
+const MSS = 1448;
+
+interface TunPacket {
+  bytes: Buffer;
+  flags: number;
+  gsoType: number;
+  gsoSize: number;
+  csumStart: number;
+  csumOffset: number;
+  headerLength: number;
+}
+
+/** A TUN device with an address of each family, and a queue of what the kernel sends into it. */
+class TestTun {
+  readonly n = native.loadNative();
+  readonly tun: native.TunHandle;
+  readonly name: string;
+  readonly slotBytes: number;
+  readonly #arena: Uint8Array;
+  readonly #descriptors = new Int32Array(SLOTS * native.TUN_DESCRIPTOR_INTS);
+  readonly #watcher: native.Watcher;
+  readonly #queue: TunPacket[] = [];
+  #arrived = () => {};
+
+  constructor(prefix: number, offloads: boolean) {
+    this.tun = this.n.tunOpen({ name: 'tst%d', offloads });
+    this.name = this.n.tunName(this.tun);
+    this.slotBytes = offloads ? SLOT_BYTES : 1600;
+    this.#arena = new Uint8Array(this.slotBytes * SLOTS);
+    run('ip', 'addr', 'add', `10.${prefix}.0.1/24`, 'dev', this.name);
+    run('ip', 'addr', 'add', `fd${prefix}::1/64`, 'dev', this.name, 'nodad');
+    run('ip', 'link', 'set', this.name, 'up');
+    this.#watcher = this.n.watchReadable(this.tun, () => this.#read());
+  }
+
+  #read(): void {
+    const count = this.n.tunRead(this.tun, this.#arena, this.slotBytes, SLOTS, this.#descriptors);
+    for (let i = 0; i < count; i++) {
+      const [offset = 0, length = 0, flags = 0, gsoType = 0, gsoSize = 0, csumStart = 0, csumOffset = 0, headerLength = 0] =
+        this.#descriptors.subarray(i * native.TUN_DESCRIPTOR_INTS);
+      const bytes = Buffer.from(this.#arena.slice(offset, offset + length));
+      this.#queue.push({ bytes, flags, gsoType, gsoSize, csumStart, csumOffset, headerLength });
+    }
+    this.#arrived();
+  }
+
+  /** The next packet for which `wanted` holds; others (neighbour discovery, reports) are skipped. */
+  async next(wanted: (packet: TunPacket) => boolean): Promise<TunPacket> {
+    for (;;) {
+      for (let one = this.#queue.shift(); one !== undefined; one = this.#queue.shift()) if (wanted(one)) return one;
+      await new Promise<void>((resolve) => {
+        this.#arrived = resolve;
+      });
+    }
+  }
+
+  close(): void {
+    this.#watcher.close();
+    this.n.tunClose(this.tun);
+  }
+}
+
+const isProtocol = (protocol: number) => (one: TunPacket) => one.bytes[one.bytes[0]! >> 4 === 4 ? 9 : 6] === protocol;
+
+function echoRequest(payload: Buffer): Buffer {
+  const packet = Buffer.alloc(28 + payload.length);
+  packet[0] = 0x45;
+  packet.writeUInt16BE(packet.length, 2);
+  packet[8] = 64;
+  packet[9] = 1;
+  packet.set(addressBytes('10.11.0.2'), 12);
+  packet.set(addressBytes('10.11.0.1'), 16);
+  packet.writeUInt16BE(internetChecksum(packet.subarray(0, 20)), 10);
+  packet[20] = 8;
+  packet.set(payload, 28);
+  packet.writeUInt16BE(internetChecksum(packet.subarray(20)), 22);
+  return packet;
+}
+
+function testPackets(n: native.NativeAddon): void {
+  t.test('the kernel answers a ping that was written to the TUN', async (t) => {
+    const tun = new TestTun(11, true);
+    t.match(tun.name, /^tst\d+$/);
+    t.ok(n.tunFd(tun.tun) > 2);
+    const payload = pattern(1000);
+    const request = Buffer.concat([Buffer.alloc(3), echoRequest(payload)]);
+    t.equal(n.tunWritePacket(tun.tun, request, 3, request.length - 3, 0, 0, 0, 0), 0);
+    const reply = await tun.next(isProtocol(1));
+    t.equal(reply.bytes[20], 0, 'echo reply');
+    t.ok(reply.bytes.subarray(28).equals(payload));
+    t.equal(internetChecksum(reply.bytes.subarray(20)), 0);
+    tun.close();
+  });
+
+  t.test('a checksum that is left to the kernel on write is finished by it', async (t) => {
+    const tun = new TestTun(11, true);
+    const server = openUdp(4, '10.11.0.1');
+    const table = n.createOpenTable();
+    const packet = Buffer.alloc(28 + 11);
+    packet.set(echoRequest(Buffer.alloc(11)).subarray(0, 20));
+    packet[9] = 17;
+    packet.writeUInt16BE(0, 10);
+    packet.writeUInt16BE(internetChecksum(packet.subarray(0, 20)), 10);
+    packet.writeUInt16BE(7, 20);
+    packet.writeUInt16BE(n.udpPort(server), 22);
+    packet.writeUInt16BE(19, 24);
+    packet.write('hello world', 28);
+    const pseudo = Buffer.concat([packet.subarray(12, 20), Buffer.from([0, 17, 0, 19])]);
+    packet.writeUInt16BE(~internetChecksum(pseudo) & 0xffff, 26);
+    t.equal(n.tunWritePacket(tun.tun, packet, 0, packet.length, 0, 0, 20, 6), 0);
+    t.equal(new Receiver().datagrams(server, table, 1)[0]?.bytes.toString(), 'hello world');
+    n.udpClose(server);
+    tun.close();
+  });
+
+  t.test('bounds of the TUN calls', async (t) => {
+    const tun = n.tunOpen({ name: '', offloads: true });
+    const packet = Buffer.alloc(100);
+    const read = (arena: number, slot: number, max: number, descriptors: number) =>
+      n.tunRead(tun, new Uint8Array(arena), slot, max, new Int32Array(descriptors));
+    t.throws(() => read(65_599, 65_599, 1, 8), RangeError, 'slot too small for offloads');
+    t.throws(() => read(65_600 * 2 - 1, 65_600, 2, 16), RangeError, 'arena');
+    t.throws(() => read(65_600 * 2, 65_600, 2, 15), RangeError, 'descriptors');
+    t.throws(() => read(65_600, 65_600, -1, 8), RangeError);
+    t.throws(() => n.tunWritePacket(tun, packet, 0, 101, 0, 0, 0, 0), RangeError);
+    t.throws(() => n.tunWritePacket(tun, packet, 90, 11, 0, 0, 0, 0), RangeError);
+    t.throws(() => n.tunWritePacket(tun, packet, 0, 100, 0, 0, 90, 9), RangeError, 'checksum field');
+    t.throws(() => n.tunWritePacket(tun, packet, 0, 100, 0, 65_536, 0, 0), RangeError);
+    const header = tcpHeader(4);
+    const payload = pattern(66_000);
+    const write = (template: Uint8Array, headerBytes: number, offset: number, bytes: number, segment: number) =>
+      n.tunWriteSegments(tun, template, headerBytes, payload, offset, bytes, segment);
+    t.throws(() => write(header, header.length + 1, 0, 10, 10), RangeError);
+    t.throws(() => write(header, header.length - 4, 0, 10, 10), RangeError);
+    t.throws(() => write(header.subarray(0, 30), header.length, 0, 10, 10), RangeError);
+    t.throws(() => write(header, header.length, 65_991, 10, 10), RangeError);
+    t.throws(() => write(header, header.length, 0, 65_535, 1000), RangeError, 'beyond an IP packet');
+    t.throws(() => write(header, header.length, 0, 10, 0), RangeError);
+    t.throws(() => n.tunOpen({ name: 'a-name-far-too-long', offloads: false }), RangeError);
+    t.throws(() => n.tunOpen({ name: 'x' } as never), TypeError);
+    t.throws(() => n.tunOpen({ name: n.tunName(tun), offloads: true }), { code: 'EBUSY', syscall: 'TUNSETIFF' });
+    t.equal(read(65_600, 65_600, 0, 0), 0);
+    n.tunClose(tun);
+    t.throws(() => read(65_600, 65_600, 1, 8), TypeError, 'closed');
+    t.throws(() => n.tunName(tun), TypeError);
+  });
+
+  t.test('without offloads no packet needs anything; a packet longer than its slot is lost', async (t) => {
+    const tun = new TestTun(12, false);
+    const socket = connect(80, '10.12.0.7');
+    const syn = await tun.next(isProtocol(6));
+    t.match(syn, { flags: 0, gsoType: 0, gsoSize: 0, csumStart: 0, csumOffset: 0, headerLength: 0 });
+    t.ok(isValidPacket(syn.bytes));
+    socket.destroy();
+    run('ip', 'link', 'set', tun.name, 'mtu', '3000');
+    const udp = openUdp(4, '10.12.0.1');
+    const send = (bytes: number) => n.udpSendRaw(udp, addressRecord('10.12.0.9', 9), pattern(bytes), 0, bytes);
+    t.equal(send(2000), 2000);
+    t.equal(send(1572), 1572);
+    t.equal((await tun.next(isProtocol(17))).bytes.length, 1600, 'the one that fits');
+    n.udpClose(udp);
+    tun.close();
+  });
+
+  t.test('a device that is removed is an error, told once by the watcher', async (t) => {
+    const tun = n.tunOpen({ name: 'gone%d', offloads: false });
+    let fired = 0;
+    let result = 0;
+    const watcher = n.watchReadable(tun, () => {
+      fired++;
+      result = n.tunRead(tun, new Uint8Array(1600), 1600, 1, new Int32Array(8));
+    });
+    run('ip', 'link', 'del', n.tunName(tun));
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    t.equal(fired, 1);
+    t.ok(result < 0, `errno ${-result}`);
+    t.ok(n.tunWritePacket(tun, pattern(60), 0, 60, 0, 0, 0, 0) < 0);
+    watcher.close();
+    n.tunClose(tun);
+  });
+}
+
+/** The far end of a kernel connection, spoken by the test over the TUN. */
+class FarEnd {
+  readonly tun: TestTun;
+  readonly family: 4 | 6;
+  readonly transport: number;
+  sequenceNumber = 0xffff_f000;
+  expected = 0;
+  #syn: Buffer = Buffer.alloc(0);
+
+  constructor(tun: TestTun, family: 4 | 6) {
+    this.tun = tun;
+    this.family = family;
+    this.transport = family === 4 ? 20 : 40;
+  }
+
+  isTcp = (one: TunPacket): boolean => one.bytes[0]! >> 4 === this.family && isProtocol(6)(one);
+
+  async accept(): Promise<TunPacket> {
+    const syn = await this.tun.next(this.isTcp);
+    this.#syn = syn.bytes;
+    this.expected = (syn.bytes.readUInt32BE(this.transport + 4) + 1) >>> 0;
+    this.write(0x12, Buffer.alloc(0), 1, Buffer.from([2, 4, MSS >> 8, MSS & 255, 1, 3, 3, 7]));
+    this.sequenceNumber = (this.sequenceNumber + 1) >>> 0;
+    return syn;
+  }
+
+  /** Header of a segment to the kernel: the SYN's addresses and ports turned round. */
+  header(flags: number, options: Uint8Array): Buffer {
+    const header = tcpHeader(this.family, { sequenceNumber: this.sequenceNumber, acknowledgmentNumber: this.expected, flags, options, window: 0xffff });
+    const [source, bytes] = this.family === 4 ? [12, 4] : [8, 16];
+    header.set(this.#syn.subarray(source + bytes, source + 2 * bytes), source);
+    header.set(this.#syn.subarray(source, source + bytes), source + bytes);
+    header.set(this.#syn.subarray(this.transport + 2, this.transport + 4), this.transport);
+    header.set(this.#syn.subarray(this.transport, this.transport + 2), this.transport + 2);
+    return header;
+  }
+
+  write(flags: number, payload: Buffer, segmentBytes: number, options: Uint8Array = Buffer.alloc(0)): number {
+    const header = this.header(flags, options);
+    const before = Buffer.from(header);
+    const result = this.tun.n.tunWriteSegments(this.tun.tun, header, header.length, payload, 0, payload.length, segmentBytes);
+    if (!header.equals(before)) throw new Error('the template was changed');
+    this.sequenceNumber = (this.sequenceNumber + payload.length) >>> 0;
+    return result;
+  }
+}
+
+function received(socket: Socket, bytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  return new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('data', (chunk) => {
+      chunks.push(chunk);
+      total += chunk.length;
+      if (total >= bytes) resolve(Buffer.concat(chunks));
+    });
+  });
+}
+
+function testTcp(n: native.NativeAddon): void {
+  for (const family of [4, 6] as const) {
+    t.test(`IPv${family}: a SYN from the kernel has its checksum finished when it is sealed`, async (t) => {
+      const tun = new TestTun(13, true);
+      const far = new FarEnd(tun, family);
+      const socket = connect(80, family === 4 ? '10.13.0.7' : 'fd13::7');
+      const syn = await tun.next(far.isTcp);
+      t.match(syn, { flags: native.VNET_NEEDS_CSUM, gsoType: 0, gsoSize: 0, csumStart: far.transport, csumOffset: 16, headerLength: 0 });
+      t.notOk(isValidPacket(syn.bytes), 'not finished yet');
+      const rig = sealingRig(n);
+      t.equal(rig.seal(syn), 1);
+      const [sealed] = rig.fetch(1);
+      t.ok(isValidPacket(sealed!), 'finished');
+      t.equal(sealed!.length, syn.bytes.length);
+      socket.destroy();
+      rig.close();
+      tun.close();
+    });
+
+    t.test(`IPv${family}: a kernel connection's super-packets are read, and cut into valid segments`, async (t) => {
+      const tun = new TestTun(14, true);
+      const far = new FarEnd(tun, family);
+      const rig = sealingRig(n);
+      const sent = pattern(400_000);
+      const socket = connect(80, family === 4 ? '10.14.0.7' : 'fd14::7');
+      await far.accept();
+      await once(socket, 'connect');
+      socket.write(sent);
+      const pieces: Buffer[] = [];
+      let bytes = 0;
+      let superPackets = 0;
+      while (bytes < sent.length) {
+        const one = await tun.next(far.isTcp);
+        const headerBytes = far.transport + (one.bytes[far.transport + 12]! >> 4) * 4;
+        const payload = one.bytes.subarray(headerBytes);
+        if (payload.length === 0) continue;
+        if (one.gsoType !== 0) {
+          superPackets++;
+          const { gsoType, csumStart, csumOffset, headerLength } = one;
+          const expected = { gsoType: family === 4 ? 1 : 4, csumStart: far.transport, csumOffset: 16, headerLength: headerBytes };
+          if (JSON.stringify({ gsoType, csumStart, csumOffset, headerLength }) !== JSON.stringify(expected)) t.fail('descriptor');
+        }
+        const segments = rig.fetch(rig.seal(one));
+        if (!segments.every(isValidPacket)) t.fail('a segment is not valid');
+        const twin = cutTcp(one.bytes.subarray(0, headerBytes), payload, one.gsoSize || payload.length, far.transport, 1);
+        if (segments.length !== twin.length || segments.some((segment, i) => !segment.equals(twin[i]!))) t.fail('differs from the twin');
+        if (one.bytes.readUInt32BE(far.transport + 4) !== far.expected) continue;
+        pieces.push(payload);
+        bytes += payload.length;
+        far.expected = (far.expected + payload.length) >>> 0;
+        far.write(0x10, Buffer.alloc(0), 1);
+      }
+      t.ok(superPackets > 5, `${superPackets} super-packets`);
+      t.ok(Buffer.concat(pieces).equals(sent), 'the bytes of the connection');
+      socket.destroy();
+      rig.close();
+      tun.close();
+    });
+
+    t.test(`IPv${family}: super-segments written to the TUN reach a kernel connection`, async (t) => {
+      const tun = new TestTun(15, true);
+      const far = new FarEnd(tun, family);
+      const socket = connect(80, family === 4 ? '10.15.0.7' : 'fd15::7');
+      await far.accept();
+      await once(socket, 'connect');
+      const all = pattern(50_000 + 1448 + 1 + 3);
+      const arrived = received(socket, all.length);
+      let at = 0;
+      for (const bytes of [50_000, 1448, 1, 3]) {
+        t.equal(far.write(0x18, all.subarray(at, at + bytes), MSS), 0, `${bytes} bytes`);
+        at += bytes;
+      }
+      t.ok((await arrived).equals(all));
+      const ended = once(socket, 'end');
+      t.equal(far.write(0x11, Buffer.alloc(0), 1), 0);
+      await ended;
+      // FIN on a super-segment belongs to its last segment, and the kernel sees it there.
+      t.equal(far.write(0x10, Buffer.alloc(0), 1), 0);
+      socket.destroy();
+      tun.close();
+    });
+
+    t.test(`IPv${family}: FIN in a super-segment's template comes after its last byte`, async (t) => {
+      const tun = new TestTun(16, true);
+      const far = new FarEnd(tun, family);
+      const socket = connect(80, family === 4 ? '10.16.0.7' : 'fd16::7');
+      await far.accept();
+      await once(socket, 'connect');
+      const all = pattern(20_000);
+      const arrived = received(socket, all.length);
+      const ended = once(socket, 'end');
+      t.equal(far.write(0x99, all, MSS), 0, 'CWR, ACK, PSH and FIN');
+      t.ok((await arrived).equals(all));
+      await ended;
+      socket.destroy();
+      tun.close();
+    });
+  }
+}
+
+/** Seals TUN packets to a socket that hands datagrams up as they are. */
+function sealingRig(n: native.NativeAddon) {
+  const [tx, rx] = [openUdp(4, '127.0.0.1'), openUdp(4, '127.0.0.1')];
+  const key = pattern(32, 8);
+  const sealer = n.createSealer({ aead: 'aes-256-gcm', key, receiverIndex: 0 });
+  const sender = n.createSender(tx, sealer, 0, addressRecord('127.0.0.1', n.udpPort(rx)));
+  const table = n.createOpenTable();
+  const receiver = new Receiver();
+  return {
+    seal: (one: TunPacket) =>
+      n.sealPacket(sender, 0x77, one.bytes, 0, one.bytes.length, one.gsoType, one.gsoSize, one.csumStart, one.csumOffset),
+    fetch: (count: number): Buffer[] => {
+      n.udpFlush(tx);
+      return receiver.datagrams(rx, table, count).map((datagram) => openDatagram('aes-256-gcm', key, datagram.bytes).plaintext);
+    },
+    close: () => {
+      n.udpClose(tx);
+      n.udpClose(rx);
+    },
+  };
+}
+
+if (inOwnNamespace(import.meta.url)) {
+  const n = native.loadNative();
+  testPackets(n);
+  testTcp(n);
+}
