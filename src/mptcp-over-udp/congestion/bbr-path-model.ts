@@ -14,7 +14,7 @@ const MAX_PROBE_RTT_INTERVAL_MS = 20_000;
 const FALLING_RATIO = 0.8;
 /** The same when a queue stands that we cannot drain. */
 const URGENT_PROBE_RTT_INTERVAL_MS = 1_000;
-/** A round this near to the smallest RTT ever confirms the base; so many turns may then be left out. */
+/** A round this near to the smallest RTT ever confirms the base of a flow that is alone; so many turns may then be left out. */
 const MAX_SKIPPED_PROBES = 4;
 const BASE_RTT_CONFIRM_RATIO = 1.05;
 const BASE_RTT_CONFIRM_MS = 0.5;
@@ -40,8 +40,12 @@ const LOADED_JITTER_LEAPS = 1.5;
 /** Part of a leap that the interval of a rate sample is longer than it looks. */
 const SAMPLE_LEAPS = 0.5;
 
+/** More loss than this is not taken for the path's own for long. */
+const MAX_RANDOM_LOSS_RATIO = 0.06;
 /** A new flow begins at this part of what another lately got on the path. */
 const MEMORY_RATIO = 0.5;
+/** Each flow writes once per round trip, so the memory holds the mean share of those that are active. */
+const MEMORY_SMOOTHING = 16;
 /** What is remembered of a path that has carried nothing for so long is forgotten, but for what the memory's owner wrote. */
 const SHARED_LIFETIME_MS = 60_000;
 const JITTER_LIFETIME_MS = 2_000;
@@ -58,6 +62,9 @@ function sharedModel(memory: PathMemory | undefined, nowMs: number): SharedPathM
     baseUnderLoad: false,
     jitterMs: 0,
     jitterStampMs: nowMs,
+    lastFlow: -1,
+    severalFlowsStampMs: Number.NEGATIVE_INFINITY,
+    nextFlow: 0,
   };
   if (memory !== undefined) memory.shared = shared;
   return shared;
@@ -87,6 +94,7 @@ export class BbrPathModel {
   #probedMs: number;
   #falling = false;
   readonly #shared: SharedPathModel;
+  readonly #flow: number;
   readonly #memory: PathMemory | undefined;
   #ownJitterMs = 0;
   // Bandwidth filter: the current probing cycle's maximum and the last one's.
@@ -114,6 +122,7 @@ export class BbrPathModel {
   constructor(nowMs: number, mssBytes: number, memory: PathMemory | undefined) {
     this.#memory = memory;
     this.#shared = sharedModel(memory, nowMs);
+    this.#flow = this.#shared.nextFlow++;
     this.mssBytes = mssBytes;
     this.#measured = this.#shared.baseRttMs > 0;
     this.#floorRttMs = this.#shared.baseRttMs;
@@ -187,7 +196,8 @@ export class BbrPathModel {
     while (!hurry && intervalMs < MAX_PROBE_RTT_INTERVAL_MS && intervalMs < PROBE_RTT_INTERVAL_RTTS * this.#floorRttMs) intervalMs *= 2;
     const turns = Math.floor(nowMs / intervalMs) - Math.floor(this.#probedMs / intervalMs);
     if (turns === 0) return false;
-    return hurry || turns > MAX_SKIPPED_PROBES || nowMs - this.#confirmedMs > intervalMs;
+    const alone = nowMs - this.#shared.severalFlowsStampMs > intervalMs;
+    return hurry || !alone || turns > MAX_SKIPPED_PROBES || nowMs - this.#confirmedMs > intervalMs;
   }
 
   /** ProbeRTT's result replaces the base, up or down. */
@@ -206,13 +216,18 @@ export class BbrPathModel {
     if (!together) shared.baseRttStampMs = nowMs;
   }
 
+  /** What flows of this path get on average, 0 unknown. */
+  get meanShareBytesPerSec(): number {
+    return this.#memory === undefined ? 0 : Math.max(0, this.#memory.bandwidthBytesPerSec);
+  }
+
   /** What a new flow may begin with (RFC 9040). */
   remember(bandwidthBytesPerSec: number): void {
     const memory = this.#memory;
     if (memory === undefined) return;
     const knownBytesPerSec = memory.bandwidthBytesPerSec;
     memory.bandwidthBytesPerSec =
-      knownBytesPerSec > 0 ? knownBytesPerSec + (bandwidthBytesPerSec - knownBytesPerSec) / 8 : bandwidthBytesPerSec;
+      knownBytesPerSec > 0 ? knownBytesPerSec + (bandwidthBytesPerSec - knownBytesPerSec) / MEMORY_SMOOTHING : bandwidthBytesPerSec;
     if (memory.minRttMs <= 0 || this.baseRttMs < memory.minRttMs) memory.minRttMs = this.baseRttMs;
   }
 
@@ -275,7 +290,7 @@ export class BbrPathModel {
   #updateLoss(): void {
     this.lossRatio += (this.roundLossRatio - this.lossRatio) / 4;
     if (this.lossRatio < this.randomLossRatio) this.randomLossRatio = this.lossRatio;
-    else this.randomLossRatio += (this.lossRatio - this.randomLossRatio) / 32;
+    else this.randomLossRatio = Math.min(MAX_RANDOM_LOSS_RATIO, this.randomLossRatio + (this.lossRatio - this.randomLossRatio) / 32);
   }
 
   #updateBaseRtt(nowMs: number): void {
@@ -289,6 +304,8 @@ export class BbrPathModel {
     const keptMs = shared.jitterMs * Math.max(0, 1 - (nowMs - shared.jitterStampMs) / JITTER_LIFETIME_MS);
     shared.jitterMs = Math.max(this.#ownJitterMs, keptMs);
     shared.jitterStampMs = nowMs;
+    if (shared.lastFlow !== this.#flow && shared.lastFlow >= 0) shared.severalFlowsStampMs = nowMs;
+    shared.lastFlow = this.#flow;
     if (this.roundRttMeanMs <= this.baseRttMs || (first && !this.#measured)) {
       shared.baseRttMs = this.roundRttMeanMs;
       if (this.roundAppLimited) shared.baseUnderLoad = false;

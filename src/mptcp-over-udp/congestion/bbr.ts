@@ -48,8 +48,12 @@ const FAST_SLACK_MS = 8;
 const FAST_BYTES_PER_SEC = 50e6;
 /** Part of the delay that jitter may explain for which the window makes room. */
 const JITTER_GRANT = 0.75;
+/** Part of the path's window that all flows together may keep queued. */
+const QUEUE_PART = 0.15;
 /** Packets in a common queue, per square root of the packets in flight. */
-const QUEUE_PART = 1.35;
+const QUEUE_PART_ROOT = 1.35;
+const OVERFLOW_CUT = 0.95;
+const OVERFLOW_PART = 0.5;
 const QUEUED_PACING_GAIN = 1.15;
 const MIN_CWND_SEGMENTS = 4;
 const PROBE_RTT_MIN_SEGMENTS = 2;
@@ -76,6 +80,8 @@ class Bbr implements CongestionControl {
   #upGain = UP_PACING_GAIN;
   #bandwidthBeforeUp = 0;
   #queuedRounds = 0;
+  /** Loss beyond what the path has of its own: its queue is too short for the part that we would hold. */
+  #overflowing = false;
   #bandwidthBeforeQueue = 0;
   #afterTimeout = false;
   #priorCwndBytes = 0;
@@ -205,10 +211,10 @@ class Bbr implements CongestionControl {
   #adaptShortTermBandwidth(queued: boolean): void {
     const model = this.model;
     if (this.state === 'ProbeBW_UP' || this.state === 'ProbeRTT' || this.state === 'Drain' || model.roundAppLimited) return;
-    const highLoss = model.lossRatio > HIGH_LOSS_RATIO + 2 * model.randomLossRatio && model.roundLossRatio > HIGH_LOSS_RATIO;
-    if (queued || highLoss) {
+    this.#overflowing = model.lossRatio > HIGH_LOSS_RATIO + 2 * model.randomLossRatio && model.roundLossRatio > HIGH_LOSS_RATIO;
+    if (queued || this.#overflowing) {
       if (this.#queuedRounds === 1) this.#bandwidthBeforeQueue = this.bandwidthBytesPerSec;
-      const served = Math.min(this.bandwidthBytesPerSec, model.roundRateBytesPerSec) * (highLoss ? 0.95 : 1);
+      const served = Math.min(this.bandwidthBytesPerSec, model.roundRateBytesPerSec) * (this.#overflowing ? OVERFLOW_CUT : 1);
       this.bandwidthLoBytesPerSec = Math.max(served, 0.5 * this.bandwidthBytesPerSec);
       return;
     }
@@ -217,9 +223,17 @@ class Bbr implements CongestionControl {
     if (this.bandwidthLoBytesPerSec >= model.maxBandwidthBytesPerSec) this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
   }
 
-  /** Our part of a common queue: of the square root of the window, so that neither many slow flows nor few fast ones fill it. */
+  /**
+   * Our part of a common queue: the same for every flow, and all of them together the same, however many they are. Without knowledge of the
+   * others it is of the square root of the window, so that neither many slow flows nor few fast ones fill the queue.
+   */
   #queuePartBytes(): number {
-    return QUEUE_PART * Math.sqrt(this.#bdpBytes(1) * this.#mssBytes);
+    const shareBytesPerSec = this.model.meanShareBytesPerSec;
+    const partBytes =
+      shareBytesPerSec > 0
+        ? (QUEUE_PART * shareBytesPerSec * this.model.baseRttMs) / 1000
+        : QUEUE_PART_ROOT * Math.sqrt(this.#bdpBytes(1) * this.#mssBytes);
+    return Math.max(this.#mssBytes, this.#overflowing ? OVERFLOW_PART * partBytes : partBytes);
   }
 
   #updateState(sample: AckSample): void {
@@ -325,7 +339,7 @@ class Bbr implements CongestionControl {
     if (bandwidth <= 0) return;
     let rate = PACING_MARGIN * this.#pacingGain * bandwidth;
     // With a common queue the window decides, and pacing must let a flow grow to its part.
-    if (this.state === 'ProbeBW_CRUISE' && bandwidth === this.bandwidthLoBytesPerSec) rate *= QUEUED_PACING_GAIN;
+    if (this.state === 'ProbeBW_CRUISE' && bandwidth === this.bandwidthLoBytesPerSec && !this.#overflowing) rate *= QUEUED_PACING_GAIN;
     if (this.#fullPipe || rate > this.pacingRateBytesPerSec) this.pacingRateBytesPerSec = rate;
     else if (sample.rttMs > 0 && this.model.roundCount === 0) {
       // The first RTT replaces the guess of a millisecond.

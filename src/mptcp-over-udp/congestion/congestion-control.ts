@@ -80,6 +80,10 @@ export interface SharedPathModel {
   /** Leaps of the RTT that no queue explains, and when they were last brought up to date. */
   jitterMs: number;
   jitterStampMs: number;
+  /** Identity of the flow that last wrote here, and when two in turn did: several flows are active. */
+  lastFlow: number;
+  severalFlowsStampMs: number;
+  nextFlow: number;
 }
 
 export interface CongestionControlOptions {
