@@ -20,6 +20,9 @@ interface LinkRecord {
 /** Between the death of a monitor and the next; each new one begins with a reading, so this is also the slowest poll. */
 const RESTART_MS = 1000;
 const SETTLE_MS = 300;
+const MONITOR: readonly string[] = ['ip', 'monitor', 'link', 'address'];
+/** util-linux; without it a monitor whose watcher was killed stays until the next event. */
+const MONITOR_THAT_DIES_WITH_US: readonly string[] = ['setpriv', '--pdeathsig', 'KILL', ...MONITOR];
 
 /**
  * Calls `onChange(name, up)` when an interface becomes usable or ceases to be, and with up = true when a usable one's addresses change. Up: it is
@@ -37,6 +40,7 @@ class IpMonitorWatch implements LinkWatch {
   /** Interface -> its usable addresses; "" when it is not usable. */
   #known = new Map<string, string>();
   #started = false;
+  #command = MONITOR_THAT_DIES_WITH_US;
   #monitor: ChildProcess | undefined;
   #restartTimer: NodeJS.Timeout | undefined;
   #settleTimer: NodeJS.Timeout | undefined;
@@ -49,10 +53,14 @@ class IpMonitorWatch implements LinkWatch {
   }
 
   start(): void {
-    const monitor = spawn('ip', ['monitor', 'link', 'address'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const [program, ...args] = this.#command;
+    const monitor = spawn(program!, args, { stdio: ['ignore', 'pipe', 'ignore'] });
     this.#monitor = monitor;
     monitor.stdout.on('data', () => this.#read());
-    monitor.on('error', () => this.#restartLater());
+    monitor.on('error', () => {
+      this.#command = MONITOR;
+      this.#restartLater();
+    });
     monitor.on('exit', () => this.#restartLater());
     // Once now, and once when it has surely subscribed: a change in between would have no event.
     monitor.on('spawn', () => {

@@ -1,6 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
@@ -39,14 +41,21 @@ t.test('link watch', { skip: CANNOT_RUN }, async (t) => {
   ip('addr flush dev wan0');
   t.equal(await next(), 'wan0 down', 'no address left');
 
-  const monitors = execFileSync('ip', ['netns', 'pids', namespace], { encoding: 'utf8' })
-    .split('\n')
-    .map(Number)
-    .filter((pid) => pid > 0 && pid !== actor.pid);
+  const monitorPids = (): number[] =>
+    execFileSync('ip', ['netns', 'pids', namespace], { encoding: 'utf8' })
+      .split('\n')
+      .map(Number)
+      .filter((pid) => pid > 0 && pid !== actor.pid);
+  const monitors = monitorPids();
   t.equal(monitors.length, 1);
   process.kill(monitors[0]!, 'SIGKILL');
   ip('addr add 10.90.0.3/24 dev wan0');
   t.equal(await next(), 'wan0 up', 'noticed although the monitor died');
   ip('link del wan0');
   t.same([await next()], ['wan0 down'], 'vanished');
+
+  actor.kill('SIGKILL');
+  await once(actor, 'exit');
+  while (monitorPids().length > 0) await turn();
+  t.pass('no monitor survives its watcher');
 });
