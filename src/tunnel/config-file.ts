@@ -7,6 +7,7 @@ import type { z } from 'zod';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
 import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
+import { describe, missingHint, typeFault } from './config-messages.js';
 import {
   type ConfigDocument,
   configSchema,
@@ -315,43 +316,6 @@ function networks(prefixes: readonly string[] | undefined): string[] {
   return [...new Set((prefixes ?? []).map((prefix) => formatPrefix(networkOf(parsePrefix(prefix)!))))];
 }
 
-/** ["peer", 1, "public_key"] -> `[[peer]] 2: public_key`. */
-function describe(path: KeyPath): string {
-  const [table, second, third] = path;
-  if (table === 'path' || table === 'peer') {
-    if (second === undefined) return `[[${table}]]`;
-    return `[[${table}]] ${Number(second) + 1}${third === undefined ? '' : `: ${third}`}`;
-  }
-  if (second !== undefined) return `[${table}] ${second}`;
-  return table !== undefined && Object.hasOwn(KNOWN_KEYS, String(table)) ? `[${table}]` : `${table}`;
-}
-
 function valueAt(raw: unknown, path: KeyPath): unknown {
   return path.reduce<unknown>((value, key) => (value as Record<string | number, unknown> | undefined)?.[key], raw);
-}
-
-function missingHint(path: KeyPath): string {
-  const hints: Record<string, string> = {
-    interface: ': every configuration begins with it',
-    peer: ': a tunnel needs one, with the public_key of the other side',
-    'interface.address': ': give the address inside the tunnel, as address = ["10.77.0.2/24"]',
-    'path.name': ': give the uplink a name, as name = "dsl"',
-    'peer.public_key': ": print the other side's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
-  };
-  return hints[path.filter((part) => typeof part === 'string').join('.')] ?? '';
-}
-
-function typeFault(expected: string, value: unknown, path: KeyPath): string {
-  if (path.length === 1 && expected === 'array') return `must be written with double brackets: [[${path[0]}]]`;
-  if (path.length === 1 && expected === 'object') return `must be a table with single brackets: [${path[0]}]`;
-  if (expected === 'array') return `must be a list: ["${String(value)}"]`;
-  if (expected === 'string') return `must be text in quotes, not ${describeType(value)}`;
-  if (expected === 'number') return `must be a number without quotes, not ${describeType(value)}`;
-  return `must be ${expected}, not ${describeType(value)}`;
-}
-
-function describeType(value: unknown): string {
-  if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'object') return 'a table';
-  return typeof value === 'string' ? `"${value}"` : `${String(value)}`;
 }

@@ -1,0 +1,41 @@
+/** Words for what is wrong in a configuration file. */
+
+import { KNOWN_KEYS } from './config-schema.js';
+import type { KeyPath } from './toml-lines.js';
+
+/** ["peer", 1, "public_key"] -> `[[peer]] 2: public_key`. */
+export function describe(path: KeyPath): string {
+  const [table, second, third] = path;
+  if (table === 'path' || table === 'peer') {
+    if (second === undefined) return `[[${table}]]`;
+    return `[[${table}]] ${Number(second) + 1}${third === undefined ? '' : `: ${third}`}`;
+  }
+  if (second !== undefined) return `[${table}] ${second}`;
+  return table !== undefined && Object.hasOwn(KNOWN_KEYS, String(table)) ? `[${table}]` : `${table}`;
+}
+
+export function missingHint(path: KeyPath): string {
+  const hints: Record<string, string> = {
+    interface: ': every configuration begins with it',
+    peer: ': a tunnel needs one, with the public_key of the other side',
+    'interface.address': ': give the address inside the tunnel, as address = ["10.77.0.2/24"]',
+    'path.name': ': give the uplink a name, as name = "dsl"',
+    'peer.public_key': ": print the other side's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
+  };
+  return hints[path.filter((part) => typeof part === 'string').join('.')] ?? '';
+}
+
+export function typeFault(expected: string, value: unknown, path: KeyPath): string {
+  if (path.length === 1 && expected === 'array') return `must be written with double brackets: [[${path[0]}]]`;
+  if (path.length === 1 && expected === 'object') return `must be a table with single brackets: [${path[0]}]`;
+  if (expected === 'array') return `must be a list: ["${String(value)}"]`;
+  if (expected === 'string') return `must be text in quotes, not ${describeType(value)}`;
+  if (expected === 'number') return `must be a number without quotes, not ${describeType(value)}`;
+  return `must be ${expected}, not ${describeType(value)}`;
+}
+
+function describeType(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'a table';
+  return typeof value === 'string' ? `"${value}"` : `${String(value)}`;
+}
