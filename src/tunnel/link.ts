@@ -53,6 +53,8 @@ export interface PeerLink {
   /** base64 */
   readonly publicKey: string;
   readonly state: PeerState;
+  /** We dial it; else it dials us. */
+  readonly initiator: boolean;
   /** Why the last attempt failed, for people; "" when it did not. */
   readonly lastError: string;
   /** In order of id; a path stays in the list while its configuration (or, on a server, its session) lives. */

@@ -18,6 +18,10 @@ import { handleSegment } from './tcp-input.js';
 /** 2 MB of window in a field of 16 bits. */
 const WINDOW_SCALE = 7;
 
+export const UNKNOWN_CONNECTION = 'unknown connection';
+/** The application speaks MPTCP itself: its segments are not ours to end. */
+export const NATIVE_MPTCP = 'native MPTCP';
+
 export interface EndpointHostOptions {
   sink: SegmentSink;
   randomBytes: (count: number) => Uint8Array;
@@ -48,7 +52,10 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
     return this.table.size;
   }
 
-  /** One IP/TCP (super-)packet out of the TUN. '' or a constant fault string. */
+  /**
+   * One IP/TCP (super-)packet out of the TUN. '' when it was dealt with; else UNKNOWN_CONNECTION, NATIVE_MPTCP or a parser's fault: the packet is the
+   * caller's to pass on, or to refuse by `resetLast`.
+   */
   handlePacket(bytes: Uint8Array, offset: number, length: number, nowMs: number): string {
     if (this.viewOf !== bytes) {
       this.viewOf = bytes;
@@ -61,16 +68,17 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
       return fault;
     }
     const endpoint = this.table.find(segment);
-    if (endpoint !== undefined) {
-      handleSegment(endpoint, segment, nowMs);
-      this.markDirty(endpoint);
-    } else this.handleUnknown(segment, nowMs);
+    if (endpoint === undefined) return this.handleUnknown(segment, nowMs);
+    handleSegment(endpoint, segment, nowMs);
+    this.markDirty(endpoint);
     return '';
   }
 
-  /** True when the packet belongs to an endpoint here (so that other planes leave it alone). */
-  owns(bytes: Uint8Array, view: DataView, offset: number, length: number): boolean {
-    return parseSegment(bytes, view, offset, length, false, this.segment) === '' && this.table.find(this.segment) !== undefined;
+  /** RST for the packet that `handlePacket` just called unknown. */
+  resetLast(): void {
+    if ((this.segment.flags & RST) !== 0) return;
+    this.count('tcp-unknown-connection');
+    sendStatelessReset(this.sink, 0, this.segment, 0);
   }
 
   poll(nowMs: number): void {
@@ -98,14 +106,9 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
     return readU32(this.options.randomBytes(4), 0);
   }
 
-  private handleUnknown(segment: TcpSegment, nowMs: number): void {
-    if ((segment.flags & (SYN | ACK | RST)) !== SYN) {
-      if ((segment.flags & RST) === 0) {
-        this.count('tcp-unknown-connection');
-        sendStatelessReset(this.sink, 0, segment, 0);
-      }
-      return;
-    }
+  private handleUnknown(segment: TcpSegment, nowMs: number): string {
+    if (segment.mptcp.seen !== 0) return NATIVE_MPTCP;
+    if ((segment.flags & (SYN | ACK | RST)) !== SYN) return UNKNOWN_CONNECTION;
     const tuple = tupleOfSegment(segment);
     const endpoint = new TcpEndpoint(this, this, {
       tuple,
@@ -118,5 +121,6 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
     endpoint.noteSyn(segment);
     this.table.add(endpoint);
     this.options.onSyn(endpoint, nowMs);
+    return '';
   }
 }

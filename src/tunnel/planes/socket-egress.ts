@@ -1,0 +1,141 @@
+/**
+ * Egress by the kernel's TCP: the far end of a stream-plane connection dialled as a socket. It needs no root; the source address is this host's. Data is
+ * borrowed from the stack only for the call, so what the kernel does not take at once waits in blocks of a shared pool.
+ */
+
+import net from 'node:net';
+import type { ByteStream, ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
+import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
+
+const READ_BUFFER_BYTES = 65_536;
+const WRITE_BLOCK_BYTES = 65_536;
+const KEEP_WRITE_BLOCKS = 128;
+/** Beyond this the stack is held back: the kernel has its own buffer below. */
+const MAX_QUEUED_BYTES = 512 << 10;
+
+/** What a read delivers is taken or copied before the callback returns, so all sockets share one buffer. */
+const readBuffer = new Uint8Array(READ_BUFFER_BYTES);
+const freeBlocks: Uint8Array[] = [];
+
+function closeReasonOf(code: string | undefined, connected: boolean): CloseReason {
+  switch (code) {
+    case undefined:
+      return 'finished';
+    case 'ECONNREFUSED':
+      return 'refused';
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'EACCES':
+    case 'EPERM':
+    case 'EADDRNOTAVAIL':
+      return connected ? 'reset' : 'unreachable';
+    case 'ETIMEDOUT':
+      return 'timeout';
+    default:
+      return connected ? 'reset' : 'refused';
+  }
+}
+
+export class SocketStream implements ByteStream {
+  private readonly handler: ByteStreamHandler;
+  private readonly afterEvent: () => void;
+  private readonly socket: net.Socket;
+  private pending: Uint8Array | undefined;
+  private connected = false;
+  private writeBlocked = false;
+  private ended = false;
+  private endDelivered = false;
+  private errorCode: string | undefined;
+  private aborted = false;
+
+  /** Dials at once. `afterEvent` runs after whatever the socket brought, so that the stack can send. */
+  constructor(host: string, port: number, handler: ByteStreamHandler, afterEvent: () => void) {
+    this.handler = handler;
+    this.afterEvent = afterEvent;
+    this.socket = net.connect({
+      host,
+      port,
+      noDelay: true,
+      allowHalfOpen: true,
+      onread: { buffer: readBuffer, callback: (length) => this.handleRead(length) },
+    });
+    this.socket.on('connect', () => {
+      this.connected = true;
+      handler.onEstablished(performance.now());
+      afterEvent();
+    });
+    this.socket.on('end', () => {
+      this.ended = true;
+      this.deliverEnd();
+      afterEvent();
+    });
+    this.socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.errorCode = error.code ?? 'EIO';
+    });
+    this.socket.on('close', () => {
+      handler.onClosed(this.aborted ? 'aborted' : closeReasonOf(this.errorCode, this.connected), performance.now());
+      afterEvent();
+    });
+  }
+
+  write(bytes: Uint8Array, at: number, length: number): number {
+    if (this.socket.destroyed || this.socket.writableEnded) return length;
+    let done = 0;
+    while (done < length) {
+      if (this.socket.writableLength >= MAX_QUEUED_BYTES) {
+        this.writeBlocked = true;
+        break;
+      }
+      const n = Math.min(length - done, WRITE_BLOCK_BYTES);
+      const block = freeBlocks.pop() ?? new Uint8Array(WRITE_BLOCK_BYTES);
+      block.set(bytes.subarray(at + done, at + done + n));
+      this.socket.write(block.subarray(0, n), () => this.handleWritten(block));
+      done += n;
+    }
+    return done;
+  }
+
+  finish(): void {
+    this.socket.end();
+  }
+
+  abort(): void {
+    if (this.socket.destroyed) return;
+    this.aborted = true;
+    if (this.connected) this.socket.resetAndDestroy();
+    else this.socket.destroy();
+  }
+
+  resumeReading(): void {
+    const { pending } = this;
+    if (pending !== undefined) {
+      const taken = this.handler.onData(pending, 0, pending.length);
+      this.pending = taken < pending.length ? pending.subarray(taken) : undefined;
+      if (this.pending !== undefined) return;
+    }
+    this.deliverEnd();
+    if (this.socket.isPaused()) this.socket.resume();
+  }
+
+  /** False pauses the socket. */
+  private handleRead(length: number): boolean {
+    const taken = this.handler.onData(readBuffer, 0, length);
+    if (taken < length) this.pending = readBuffer.slice(taken, length);
+    this.afterEvent();
+    return taken === length;
+  }
+
+  private handleWritten(block: Uint8Array): void {
+    if (freeBlocks.length < KEEP_WRITE_BLOCKS) freeBlocks.push(block);
+    if (!this.writeBlocked || this.socket.writableLength > MAX_QUEUED_BYTES / 2) return;
+    this.writeBlocked = false;
+    this.handler.onWritable(performance.now());
+    this.afterEvent();
+  }
+
+  private deliverEnd(): void {
+    if (!this.ended || this.endDelivered || this.pending !== undefined) return;
+    this.endDelivered = true;
+    this.handler.onEnd(performance.now());
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * The stream plane: TCP connections of this host become MPTCP connections to a peer, under the application's own addresses and ports; those that a peer opens
+ * are dialled here. One MPTCP host per peer, one set of TCP endpoints at the TUN.
+ */
+
+import { createBbr } from '../../mptcp-over-udp/congestion/bbr.js';
+import type { CongestionControlFactory } from '../../mptcp-over-udp/congestion/congestion-control.js';
+import { createCubic } from '../../mptcp-over-udp/congestion/cubic.js';
+import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
+import { MptcpHost } from '../../mptcp-over-udp/mptcp/host.js';
+import { createMinRtt } from '../../mptcp-over-udp/scheduler/min-rtt.js';
+import type { SegmentSink } from '../../mptcp-over-udp/segment-sink.js';
+import type { TcpEndpoint } from '../../mptcp-over-udp/tcp/endpoint.js';
+import { EndpointHost } from '../../mptcp-over-udp/tcp/endpoint-host.js';
+import type { FourTuple } from '../../mptcp-over-udp/tcp/header-template.js';
+import { BlockPool } from '../../mptcp-over-udp/tcp/payload-block.js';
+import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
+import type { StreamConfig } from '../config.js';
+import type { PathLink, PeerLink } from '../link.js';
+import { SocketStream } from './socket-egress.js';
+import { SpliceHalf } from './splice.js';
+import { emitSynUnreachable, MAX_NOTICE_BYTES } from './syn-unreachable.js';
+
+export interface StreamPlaneOptions {
+  config: StreamConfig;
+  tunMtuBytes: number;
+  randomBytes: (count: number) => Uint8Array;
+  /** Towards applications. */
+  tunSink: SegmentSink;
+  /** Which peer a destination is routed to. */
+  peerFor: (destination: Uint8Array) => PeerLink | undefined;
+  /** May this peer use that source address? */
+  permitsSource: (peer: PeerLink, source: Uint8Array) => boolean;
+  /** May connections from peers reach that destination? */
+  permitsDestination: (destination: Uint8Array) => boolean;
+  /** Something outside of a batch made work: poll and flush soon. */
+  wake: () => void;
+}
+
+/** Inner addresses of joins: 100.127.<path>.<1 client, 2 server>, of the shared range (RFC 6598); they never leave the tunnel. */
+function joinAddress(pathId: number, isClient: boolean): Uint8Array {
+  return new Uint8Array([100, 127, pathId, isClient ? 1 : 2]);
+}
+
+const CONGESTION_CONTROLS: Readonly<Record<StreamConfig['congestionControl'], CongestionControlFactory>> = {
+  bbr: createBbr,
+  cubic: createCubic,
+};
+
+interface PeerStreams {
+  readonly peer: PeerLink;
+  readonly host: MptcpHost;
+  /** By path id. */
+  readonly links: (PathLink | undefined)[];
+}
+
+export class StreamPlane {
+  readonly endpoints: EndpointHost;
+  private readonly options: StreamPlaneOptions;
+  private readonly pool = new BlockPool();
+  private readonly streams = new Map<PeerLink, PeerStreams>();
+  private readonly hosts: MptcpHost[] = [];
+  private readonly notice = new Uint8Array(MAX_NOTICE_BYTES);
+  private readonly counters: Record<string, number> = {};
+
+  constructor(options: StreamPlaneOptions) {
+    this.options = options;
+    this.endpoints = new EndpointHost({
+      sink: options.tunSink,
+      randomBytes: options.randomBytes,
+      mtuBytes: options.tunMtuBytes,
+      pool: this.pool,
+      onSyn: (endpoint, nowMs) => this.handleSyn(endpoint, nowMs),
+    });
+  }
+
+  /** A TCP packet out of the TUN; the result is that of `EndpointHost.handlePacket`. */
+  handleTunPacket(bytes: Uint8Array, offset: number, length: number, nowMs: number): string {
+    return this.endpoints.handlePacket(bytes, offset, length, nowMs);
+  }
+
+  /** An IP packet of the stream plane from a peer. */
+  handlePathPacket(
+    peer: PeerLink,
+    path: PathLink,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    coalesced: boolean,
+    nowMs: number,
+  ): void {
+    this.streamsOf(peer).host.handlePacket(bytes, offset, length, coalesced, path.id, nowMs);
+  }
+
+  handlePathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
+    const { host, links } = this.streamsOf(peer);
+    links[path.id] = path;
+    const usable = path.state === 'up';
+    const known = host.path(path.id);
+    if (known === undefined) {
+      if (!usable) return;
+      const isClient = peer.initiator;
+      host.setPath({
+        id: path.id,
+        localAddress: joinAddress(path.id, isClient),
+        remoteAddress: joinAddress(path.id, !isClient),
+        usable: false,
+        rttMs: Math.max(0, path.rttMs),
+        mtuBytes: path.innerMtuBytes,
+        memory: { minRttMs: -1, bandwidthBytesPerSec: 0 },
+      });
+    } else {
+      known.rttMs = Math.max(0, path.rttMs);
+      known.mtuBytes = path.innerMtuBytes;
+    }
+    host.setPathUsable(path.id, usable, nowMs);
+  }
+
+  poll(nowMs: number): void {
+    for (let round = 0; round < 4; round++) {
+      this.endpoints.poll(nowMs);
+      for (let i = 0; i < this.hosts.length; i++) (this.hosts[i] as MptcpHost).poll(nowMs);
+      if (this.nextTimeoutMs() > nowMs) return;
+    }
+  }
+
+  nextTimeoutMs(): number {
+    let at = this.endpoints.nextTimeoutMs();
+    for (let i = 0; i < this.hosts.length; i++) at = Math.min(at, (this.hosts[i] as MptcpHost).nextTimeoutMs());
+    return at;
+  }
+
+  connectionCount(peer: PeerLink): number {
+    return this.streams.get(peer)?.host.connectionCount ?? 0;
+  }
+
+  allCounters(): Record<string, number> {
+    const all: Record<string, number> = { ...this.counters };
+    for (const [prefix, counters] of [
+      ['tun-', this.endpoints.counters] as const,
+      ...this.hosts.map((host) => ['', host.counters] as const),
+    ]) {
+      for (const [name, value] of Object.entries(counters)) all[prefix + name] = (all[prefix + name] ?? 0) + value;
+    }
+    return all;
+  }
+
+  abortAll(nowMs: number): void {
+    for (const host of this.hosts) host.abortAll(nowMs);
+    this.poll(nowMs);
+  }
+
+  private count(counter: string): void {
+    this.counters[counter] = (this.counters[counter] ?? 0) + 1;
+  }
+
+  private streamsOf(peer: PeerLink): PeerStreams {
+    const known = this.streams.get(peer);
+    if (known !== undefined) return known;
+    const links: (PathLink | undefined)[] = [];
+    const sink: SegmentSink = {
+      sendSegments: (pathId, header, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes) => {
+        links[pathId]?.sendSegments(header, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
+      },
+    };
+    const host = new MptcpHost({
+      sink,
+      randomBytes: this.options.randomBytes,
+      scheduler: createMinRtt(),
+      congestionControl: CONGESTION_CONTROLS[this.options.config.congestionControl],
+      pool: this.pool,
+      events: { onIncoming: (connection, nowMs) => this.handleIncoming(made, connection, nowMs) },
+    });
+    const made: PeerStreams = { peer, host, links };
+    this.streams.set(peer, made);
+    this.hosts.push(host);
+    for (const path of peer.paths) this.handlePathChange(peer, path, performance.now());
+    return made;
+  }
+
+  /** An application dials: MPTCP towards the peer under its own four-tuple; it is answered when the far side has answered. */
+  private handleSyn(endpoint: TcpEndpoint, nowMs: number): void {
+    const { tuple } = endpoint;
+    const peer = this.options.peerFor(tuple.localAddress);
+    if (peer === undefined) {
+      this.count('stream-no-peer');
+      endpoint.reject(true, nowMs);
+      return;
+    }
+    const { host } = this.streamsOf(peer);
+    const path = host.bestPath();
+    if (path === undefined || peer.state !== 'up') {
+      // Not yet, or not now: the application's next SYN asks again.
+      this.count('stream-peer-not-up');
+      endpoint.reject(false, nowMs);
+      return;
+    }
+    const reversed: FourTuple = {
+      ipVersion: tuple.ipVersion,
+      localAddress: tuple.remoteAddress,
+      localPort: tuple.remotePort,
+      remoteAddress: tuple.localAddress,
+      remotePort: tuple.localPort,
+    };
+    let established = false;
+    const fromPeer = new SpliceHalf(
+      endpoint,
+      () => {
+        established = true;
+        endpoint.accept();
+      },
+      (reason, atMs) => {
+        if (established) closeOther(endpoint, reason, atMs);
+        else this.rejectEndpoint(endpoint, reason, atMs);
+      },
+    );
+    const connection = host.connect(reversed, path.id, fromPeer, nowMs);
+    endpoint.setHandler(new SpliceHalf(connection, ignore, (reason, atMs) => closeOther(connection, reason, atMs)));
+  }
+
+  /** What the far side said; an ICMP error of its own has told the application more, where there was one. */
+  private rejectEndpoint(endpoint: TcpEndpoint, reason: CloseReason, nowMs: number): void {
+    endpoint.reject(reason !== 'timeout', nowMs);
+  }
+
+  /** A peer dials through us. */
+  private handleIncoming(streams: PeerStreams, connection: MptcpConnection, nowMs: number): void {
+    const { tuple } = connection;
+    if (!this.options.permitsSource(streams.peer, tuple.remoteAddress)) {
+      this.count('stream-source-not-allowed');
+      connection.reject(false, nowMs);
+      return;
+    }
+    if (!this.options.permitsDestination(tuple.localAddress)) {
+      this.count('stream-destination-not-allowed');
+      this.rejectIncoming(streams, connection, 'unreachable', nowMs);
+      return;
+    }
+    let established = false;
+    const socket: SocketStream = new SocketStream(
+      formatAddress(tuple.localAddress),
+      tuple.localPort,
+      new SpliceHalf(
+        connection,
+        () => {
+          established = true;
+          connection.accept();
+        },
+        (reason, atMs) => {
+          if (established) closeOther(connection, reason, atMs);
+          else this.rejectIncoming(streams, connection, reason, atMs);
+        },
+      ),
+      this.options.wake,
+    );
+    connection.setHandler(new SpliceHalf(socket, ignore, (reason, atMs) => closeOther(socket, reason, atMs)));
+  }
+
+  /** Refused: RST. Unreachable: ICMP, then RST for our own stack over there. Timed out: silence, as the far side was. */
+  private rejectIncoming(streams: PeerStreams, connection: MptcpConnection, reason: CloseReason, nowMs: number): void {
+    if (connection.closed) return;
+    if (reason === 'unreachable') {
+      const length = emitSynUnreachable(this.notice, connection.tuple);
+      streams.links[connection.subflows[0]?.pathId ?? 0]?.sendPacket(this.notice, 0, length, 0, 0, 0, 0);
+    }
+    connection.reject(reason !== 'timeout', nowMs);
+  }
+}
+
+function ignore(): void {
+  // The splice's other half decides when to accept.
+}
+
+function closeOther(stream: { abort(nowMs: number): void }, reason: CloseReason, nowMs: number): void {
+  // A close in good order has crossed as half-closes already.
+  if (reason !== 'finished') stream.abort(nowMs);
+}
+
+function formatAddress(address: Uint8Array): string {
+  if (address.length === 4) return address.join('.');
+  const groups: string[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push((((address[i] as number) << 8) | (address[i + 1] as number)).toString(16));
+  return groups.join(':');
+}

@@ -1,0 +1,336 @@
+/** The composition root: device, planes, link layer and host network put together and driven by readiness and one fine timer. */
+
+import { randomBytes } from 'node:crypto';
+import { isIP } from 'node:net';
+import { UNKNOWN_CONNECTION } from '../mptcp-over-udp/tcp/endpoint-host.js';
+import { createIpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../mptcp-over-udp/wire/ip-header.js';
+import { HostNetwork } from '../tun/host-network.js';
+import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
+import { type FineTimer, loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
+import type { TunnelConfig } from './config.js';
+import { AllowedIps } from './gateway/allowed-ips.js';
+import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.js';
+import type { LinkObserver, PacketTap, PathLink, PeerLink } from './link.js';
+import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
+import { DatagramPlane } from './planes/datagram-plane.js';
+import { StreamPlane } from './planes/stream-plane.js';
+import type { PathStatus, PeerStatus, TunnelStatus } from './status.js';
+import { TunPort } from './tun-port.js';
+import { type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError, type TunnelLog } from './tunnel-api.js';
+
+const FLOW_SWEEP_MS = 5_000;
+/** A timer that is due within this is run at once: arming it costs as much. */
+const TIMER_SLACK_MS = 0.02;
+
+/** Throws TunnelError or HostNetworkError, with nothing left behind. */
+export const startTunnel: StartTunnel = async (options) => {
+  const tunnel = new RunningTunnel(options);
+  try {
+    await tunnel.start();
+  } catch (error) {
+    await tunnel.close();
+    throw error;
+  }
+  return tunnel;
+};
+
+class RunningTunnel implements Tunnel, LinkObserver {
+  private readonly config: TunnelConfig;
+  private readonly log: TunnelLog;
+  private readonly native: NativeAddon;
+  private readonly hostNetwork: HostNetwork;
+  private readonly startedMs = performance.now();
+  private readonly routes = new AllowedIps<PeerLink>();
+  private readonly facts = createIpPacketFacts();
+  private readonly egress: EgressPolicy;
+  private port: TunPort | undefined;
+  private link: CountingLinkLayer | undefined;
+  private streams: StreamPlane | undefined;
+  private datagrams: DatagramPlane | undefined;
+  private timer: FineTimer | undefined;
+  private watch: LinkWatch | undefined;
+  private sweep: NodeJS.Timeout | undefined;
+  private state: TunnelStatus['state'] = 'starting';
+  private wakePending = false;
+  private closing: Promise<void> | undefined;
+  private readonly readyWaiters = new Set<() => void>();
+
+  constructor({ config, log }: StartTunnelOptions) {
+    this.config = config;
+    this.log = log;
+    this.native = loadNative();
+    this.hostNetwork = new HostNetwork({ warn: (message) => log.warn(message) });
+    // Without [egress] only the tunnel's own addresses are served.
+    this.egress = createEgressPolicy({
+      allow: config.egress?.allow ?? [],
+      own: config.interface.addresses,
+      publicInternet: config.egress !== undefined,
+    });
+  }
+
+  get peers(): readonly PeerLink[] {
+    return this.link?.peers ?? [];
+  }
+
+  async start(): Promise<void> {
+    const { config } = this;
+    const tun = this.openTun();
+    this.port = new TunPort(this.native, tun);
+    const { mark } = await this.hostNetwork.apply({
+      device: config.interface.name,
+      addresses: config.interface.addresses,
+      mtuBytes: config.interface.mtuBytes,
+      routes: config.peers.flatMap((peer) => [...peer.allowedIps]),
+      uplinks: config.paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])),
+      outerAddresses: config.peers.flatMap((peer) => literalAddress(peer.endpoint)),
+    });
+    this.link = createLinkLayer({ config, native: this.native, log: this.log, ...(mark === 0 ? {} : { mark }) });
+    for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
+    this.makePlanes(this.port);
+    this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
+    await this.link.start(this);
+    this.port.start(
+      this.handleTunPacket,
+      (nowMs) => this.drive(nowMs),
+      (errno) => this.handleTunFailure(errno),
+    );
+    this.watch = createLinkWatch((name, up) => {
+      this.link?.onInterfaceChange(name, up);
+      this.drive(performance.now());
+    });
+    this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
+    this.state = 'up';
+  }
+
+  async ready(timeoutMs: number): Promise<void> {
+    const missing = (): PeerLink | undefined => this.peers.find((peer) => peer.initiator && peer.state !== 'up');
+    if (missing() === undefined) return;
+    await new Promise<void>((resolve, reject) => {
+      const finish = (error?: Error): void => {
+        clearTimeout(timeout);
+        this.readyWaiters.delete(check);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const check = (): void => {
+        if (missing() === undefined) finish();
+      };
+      const timeout = setTimeout(() => finish(this.notReadyError(missing(), timeoutMs)), timeoutMs);
+      this.readyWaiters.add(check);
+    });
+  }
+
+  status(): TunnelStatus {
+    const peers = this.peers.map((peer) => this.peerStatus(peer));
+    return {
+      name: this.config.interface.name,
+      state: this.state,
+      pid: process.pid,
+      uptimeMs: Math.round(performance.now() - this.startedMs),
+      peers,
+      connections: peers.reduce((sum, peer) => sum + peer.connections, 0),
+      counters: { ...this.link?.counters(), ...this.streams?.allCounters(), ...this.datagrams?.counters, ...this.port?.counters },
+    };
+  }
+
+  setTap(tap: PacketTap | undefined): void {
+    this.link?.setTap(tap);
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.closeOnce();
+    return this.closing;
+  }
+
+  // ---- from the link layer ----
+
+  onStreamPacket(
+    peer: PeerLink,
+    path: PathLink,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    segmentBytes: number,
+    nowMs: number,
+  ): void {
+    this.streams?.handlePathPacket(peer, path, bytes, offset, length, segmentBytes > 0, nowMs);
+  }
+
+  onDatagramPacket(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, length: number, nowMs: number): void {
+    this.datagrams?.handlePathPacket(peer, path, bytes, offset, length, nowMs);
+  }
+
+  onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
+    this.log.info(`path ${peer.name}/${path.name}: ${path.state}`);
+    this.streams?.handlePathChange(peer, path, nowMs);
+    this.wake();
+  }
+
+  onPeerChange(peer: PeerLink, _nowMs: number): void {
+    this.log.info(`peer ${peer.name}: ${peer.state}${peer.lastError === '' ? '' : ` (${peer.lastError})`}`);
+    for (const check of [...this.readyWaiters]) check();
+    this.wake();
+  }
+
+  onBatchEnd(nowMs: number): void {
+    this.pollPlanes(nowMs);
+  }
+
+  // ---- driving ----
+
+  private makePlanes(port: TunPort): void {
+    const { config, routes } = this;
+    this.datagrams = new DatagramPlane({
+      routes,
+      ownAddresses: config.interface.addresses,
+      writeTun: port.writePacket,
+      hashSeed: randomBytes(4).readUInt32BE(),
+    });
+    this.streams = new StreamPlane({
+      config: config.stream,
+      tunMtuBytes: config.interface.mtuBytes,
+      randomBytes: (count) => randomBytes(count),
+      tunSink: port,
+      peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
+      permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
+      permitsDestination: (destination) => this.egress.permits(destination),
+      wake: () => this.wake(),
+    });
+  }
+
+  private readonly handleTunPacket = (
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+    nowMs: number,
+  ): void => {
+    const { streams, datagrams } = this;
+    // Native MPTCP, fragments and what does not parse are the datagram plane's.
+    if (streams === undefined || datagrams === undefined) return;
+    if (this.config.stream.steer === 'aggregate' && isTcp(bytes, offset)) {
+      const result = streams.handleTunPacket(bytes, offset, length, nowMs);
+      if (result === '') return;
+      if (result === UNKNOWN_CONNECTION && !this.isKnownFlow(bytes, offset, length, nowMs)) {
+        streams.endpoints.resetLast();
+        return;
+      }
+    }
+    datagrams.handleTunPacket(bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset, nowMs);
+  };
+
+  /** TCP that the datagram plane carries already: the peer sent it so. */
+  private isKnownFlow(bytes: Uint8Array, offset: number, length: number, nowMs: number): boolean {
+    return (
+      parseIpPacket(bytes, offset, length, this.facts) === '' && (this.datagrams?.flows.find(bytes, this.facts, false, nowMs) ?? -1) >= 0
+    );
+  }
+
+  private drive(nowMs: number): void {
+    this.pollPlanes(nowMs);
+    this.link?.flush();
+  }
+
+  private pollPlanes(nowMs: number): void {
+    const { streams } = this;
+    if (streams === undefined) return;
+    streams.poll(nowMs);
+    const at = streams.nextTimeoutMs();
+    if (at === Number.POSITIVE_INFINITY) this.timer?.disarm();
+    else this.timer?.arm(Math.max(1, Math.ceil(Math.max(TIMER_SLACK_MS, at - performance.now()) * 1000)));
+  }
+
+  /** Sockets' events come one by one: what they caused is sent once, at the end of this turn of the event loop. */
+  private wake(): void {
+    if (this.wakePending) return;
+    this.wakePending = true;
+    setImmediate(() => {
+      this.wakePending = false;
+      if (this.closing === undefined) this.drive(performance.now());
+    });
+  }
+
+  // ---- beginning and end ----
+
+  private openTun(): TunHandle {
+    const { name } = this.config.interface;
+    try {
+      return this.native.tunOpen({ name, offloads: true });
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
+      throw new TunnelError(code ?? 'tun', tunErrorMessage(name, code, (cause as Error).message), { cause });
+    }
+  }
+
+  private handleTunFailure(errno: number): void {
+    this.log.warn(`the device ${this.config.interface.name} failed (errno ${errno}); was it deleted?`);
+  }
+
+  private notReadyError(peer: PeerLink | undefined, timeoutMs: number): TunnelError {
+    const why =
+      peer?.lastError !== undefined && peer.lastError !== ''
+        ? peer.lastError
+        : 'no answer: check the endpoint, firewalls, and both public keys';
+    return new TunnelError('not-ready', `${peer?.name ?? 'peer'} was not reached within ${Math.round(timeoutMs / 1000)} s: ${why}`);
+  }
+
+  private async closeOnce(): Promise<void> {
+    this.state = 'stopping';
+    clearInterval(this.sweep);
+    this.watch?.close();
+    const nowMs = performance.now();
+    this.streams?.abortAll(nowMs);
+    this.link?.flush();
+    this.timer?.close();
+    await this.link?.close();
+    await this.hostNetwork.undo();
+    this.port?.close();
+    this.streams = undefined;
+    this.datagrams = undefined;
+  }
+
+  private peerStatus(peer: PeerLink): PeerStatus {
+    return {
+      name: peer.name,
+      publicKey: peer.publicKey,
+      state: peer.state,
+      lastError: peer.lastError,
+      paths: peer.paths.map(pathStatus),
+      connections: this.streams?.connectionCount(peer) ?? 0,
+    };
+  }
+}
+
+function pathStatus(path: PathLink): PathStatus {
+  const { id, name, local, remote, state, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes } = path;
+  return { id, name, local, remote, state, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes };
+}
+
+function isTcp(bytes: Uint8Array, offset: number): boolean {
+  const first = bytes[offset] as number;
+  return first >> 4 === 4 ? bytes[offset + 9] === PROTOCOL_TCP : first >> 4 === 6 && bytes[offset + 6] === PROTOCOL_TCP;
+}
+
+/** "203.0.113.1:5180" -> ["203.0.113.1"]; a name -> []. */
+function literalAddress(endpoint: string | undefined): string[] {
+  if (endpoint === undefined) return [];
+  const host = endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/^\[|\]$/g, '');
+  return isIP(host) === 0 ? [] : [host];
+}
+
+function tunErrorMessage(name: string, code: string | undefined, message: string): string {
+  switch (code) {
+    case 'EPERM':
+    case 'EACCES':
+      return `cannot open the device ${name}: run as root (or with CAP_NET_ADMIN)`;
+    case 'EBUSY':
+      return `the device ${name} is in use: another tunnel runs under that name`;
+    case 'ENOENT':
+      return '/dev/net/tun does not exist: load the kernel module tun (modprobe tun)';
+    default:
+      return `cannot open the device ${name}: ${message}`;
+  }
+}
