@@ -22,13 +22,16 @@ export class ReceiveMeter {
   private lastByteMs = -1;
   private longestGapMs = 0;
   private gapAtMs = 0;
+  private recentGapMs = 0;
 
   add(chunk: Buffer): void {
     const nowMs = performance.now();
-    if (this.lastByteMs >= 0 && nowMs - this.lastByteMs > this.longestGapMs) {
-      this.longestGapMs = nowMs - this.lastByteMs;
+    const gapMs = this.lastByteMs < 0 ? 0 : nowMs - this.lastByteMs;
+    if (gapMs > this.longestGapMs) {
+      this.longestGapMs = gapMs;
       this.gapAtMs = this.lastByteMs - this.startMs;
     }
+    this.recentGapMs = Math.max(this.recentGapMs, gapMs);
     this.lastByteMs = nowMs;
     if (this.faultAt < 0) this.faultAt = findFault(chunk, this.bytes);
     this.bytes += chunk.length;
@@ -36,6 +39,13 @@ export class ReceiveMeter {
 
   get elapsedMs(): number {
     return performance.now() - this.startMs;
+  }
+
+  /** Longest gap that ended since the last call, or the silence that lasts. */
+  takeRecentGapMs(): number {
+    const gapMs = Math.max(this.recentGapMs, this.lastByteMs < 0 ? 0 : performance.now() - this.lastByteMs);
+    this.recentGapMs = 0;
+    return gapMs;
   }
 
   /** `ended`: the stream is over. If it is not, the silence up to now counts as a gap. */

@@ -29,8 +29,8 @@ export interface TrafficRequest {
 
 export type TrafficLine =
   | { type: 'connected'; afterMs: number }
-  /** Bytes since the start, every 100 ms. */
-  | { type: 'sample'; atMs: number; bytes: number }
+  /** Bytes since the start, every 100 ms; a download tells the longest time without a byte since the sample before. */
+  | { type: 'sample'; atMs: number; bytes: number; gapMs?: number }
   | { type: 'echo'; connectMs: number; firstByteMs: number }
   | TrafficResult;
 
@@ -87,7 +87,9 @@ function download(request: TrafficRequest): void {
   const socket = open(request, `DOWNLOAD ${wanted}`, (_, connectMs) => {
     print({ type: 'connected', afterMs: connectMs });
     meter = new ReceiveMeter();
-    timer = setInterval(() => print({ type: 'sample', atMs: meter.elapsedMs, bytes: meter.bytes }), SAMPLE_INTERVAL_MS);
+    timer = setInterval(() => {
+      print({ type: 'sample', atMs: meter.elapsedMs, bytes: meter.bytes, gapMs: meter.takeRecentGapMs() });
+    }, SAMPLE_INTERVAL_MS);
   });
   let told = false;
   socket.on('data', (chunk) => meter.add(chunk));

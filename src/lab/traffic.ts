@@ -61,8 +61,12 @@ export function startTraffic(host: NamespaceHost, request: TrafficRequest, onLin
 }
 
 /** Runs a client to its end; throws LabError when it failed. */
-export async function runTraffic(host: NamespaceHost, request: TrafficRequest): Promise<TrafficResult> {
-  const result = await startTraffic(host, request).result;
+export async function runTraffic(
+  host: NamespaceHost,
+  request: TrafficRequest,
+  onLine?: (line: TrafficLine) => void,
+): Promise<TrafficResult> {
+  const result = await startTraffic(host, request, onLine).result;
   if (result.error !== undefined) throw new LabError('traffic', `${request.op} from ${request.host}: ${result.error}`);
   return result;
 }
