@@ -239,6 +239,10 @@ class UdpLinkLayer implements CountingLinkLayer {
 
   #refreshUplink(uplink: Uplink, interfaces: readonly InterfaceInfo[], nowMs: number): void {
     const opened = uplink.refresh(interfaces);
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path?.carrier !== undefined && opened.includes(path.carrier)) path.retarget(this.#context.epochs.values());
+    }
     if (uplink.problem !== '') {
       this.#loseUplink(uplink, uplink.problem, nowMs);
       return;
@@ -254,12 +258,11 @@ class UdpLinkLayer implements CountingLinkLayer {
     // The peer learns the new size from the next challenge.
     if (changed) path.helloPending = true;
     const localAddress = uplink.localAddress(path.target[0] === 4 ? 4 : 6);
-    changed ||= path.localAddress !== localAddress;
-    path.localAddress = localAddress;
-    if (path.carrier !== undefined && opened.includes(path.carrier)) {
-      path.retarget(this.#context.epochs.values());
+    if (localAddress !== '' && localAddress !== path.localAddress) {
+      path.localAddress = localAddress;
       changed = true;
     }
+    changed ||= path.carrier !== undefined && opened.includes(path.carrier);
     if (path.machine.linkLost) {
       path.machine.handleLinkBack(nowMs);
       changed = true;

@@ -35,7 +35,6 @@ t.test('keys are renewed under traffic without losing, repeating or disordering 
     }
     for (const path of side.peer.paths) t.ok(path.lossRatio < 0.01, `loss ratio ${path.lossRatio}`);
   }
-  const counters = client.layer.counters();
-  t.ok(counters.epochsConfirmed === undefined || counters.epochsConfirmed > 4);
-  t.comment(JSON.stringify(counters));
+  const { handshakesInitiated } = client.layer.counters();
+  t.ok(handshakesInitiated! > 4, `${handshakesInitiated} handshakes`);
 });

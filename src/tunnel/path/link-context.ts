@@ -40,6 +40,8 @@ export type LinkCounters = ReturnType<typeof createLinkCounters>;
 
 const CONTROL_BYTES = 1280;
 const MIN_TIMER_MS = 1;
+/** A timer that is so late says that the event loop was held up. */
+const LATE_MS = 20;
 const NO_EPOCHS: readonly Epoch[] = [];
 
 function ignore(): void {}
@@ -165,7 +167,10 @@ export class LinkContext {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#armedMs = Infinity;
-      this.onTimer(performance.now());
+      const nowMs = performance.now();
+      if (nowMs - deadlineMs < LATE_MS) this.onTimer(nowMs);
+      // The loop was held up: what arrived meanwhile must be read before silence is judged.
+      else setImmediate(() => this.onTimer(performance.now()));
     }, delayMs);
   }
 

@@ -94,6 +94,15 @@ export class PathStateMachine {
     return this.#apply('proven', nowMs);
   }
 
+  /**
+   * Something authentic came in. It proves nothing, but a path that was given up is worth a probe now. True when the next timeout changed.
+   */
+  handleReceived(nowMs: number): boolean {
+    if (this.#state !== 'down' || this.#linkLost || nowMs - this.#lastProbeMs < SUSPECT_PROBE_MS) return false;
+    this.#lastProbeMs = -Infinity;
+    return true;
+  }
+
   /** The interface went down, or there is no socket. True when the state changed. */
   handleLinkLost(nowMs: number): boolean {
     this.#linkLost = true;

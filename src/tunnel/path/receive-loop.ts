@@ -28,9 +28,10 @@ import {
 } from '../../tun/native.js';
 import { errnoName } from '../carrier/errno-names.js';
 import type { UdpCarrier } from '../carrier/udp-carrier.js';
-import { sameAddress } from './address-record.js';
+import { formatLocalAddress, sameAddress } from './address-record.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
+import { tapPacketHeaderBytes } from './packet-header.js';
 import { type Candidate, DEFAULT_OUTER_MTU_BYTES, Path } from './path.js';
 import type { PathControl } from './path-control.js';
 import type { Peer } from './peer.js';
@@ -105,6 +106,8 @@ export class ReceiveLoop {
     this.#touchPath(path);
     const wireBytes = descriptors[base + RX_WIRE_BYTES]!;
     path.rxBytes += wireBytes;
+    if (path.machine.handleReceived(nowMs)) context.arm(nowMs);
+    if (path.localAddress === '' && path.peer.initiator) this.#learnLocalAddress(path, base, nowMs);
     const candidate = this.#placeOf(carrier, path, epoch, base, nowMs);
     this.#noteReceived(path, epoch, base, nowMs);
     this.#deliver(path, epoch, candidate, base, nowMs);
@@ -162,6 +165,12 @@ export class ReceiveLoop {
     this.#context.arm(nowMs);
     this.#context.observer.onPathChange(peer, path, nowMs);
     return path;
+  }
+
+  /** A client that is bound to nothing sees here which address the kernel chose. */
+  #learnLocalAddress(path: Path, base: number, nowMs: number): void {
+    path.localAddress = formatLocalAddress(this.#addressOf(base));
+    if (path.localAddress !== '') this.#context.pathChanged(path, nowMs);
   }
 
   #addressOf(base: number): Uint8Array {
@@ -240,7 +249,8 @@ export class ReceiveLoop {
   }
 
   #tapIn(path: Path, plane: 'stream' | 'datagram', offset: number, length: number, segmentBytes: number, headerLength: number): void {
-    const headerBytes = headerLength > 0 ? headerLength : length;
+    const singleBytes = plane === 'stream' ? tapPacketHeaderBytes(this.#arena, offset, length) : length;
+    const headerBytes = headerLength > 0 ? headerLength : singleBytes;
     this.#context.tap!.onPacket(
       'in',
       path,

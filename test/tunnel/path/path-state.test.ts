@@ -192,6 +192,18 @@ t.test('link loss takes the path down at once, without probes until the link is 
   t.equal(machine.state, 'up');
 });
 
+t.test('a path that is down is probed at once when its peer is heard, but not for every packet', async (t) => {
+  const machine = new PathStateMachine(0);
+  machine.handleProof(0, 10);
+  machine.handleSendRefused(500);
+  t.ok(machine.pollProbe(1000));
+  t.notOk(machine.handleReceived(1050), 'a probe is on its way');
+  t.ok(machine.handleReceived(1100));
+  t.ok(machine.pollProbe(1100));
+  t.notOk(machine.handleReceived(1110));
+  t.equal(machine.state, 'down', 'hearing the peer is no proof');
+});
+
 t.test('a refused send takes the path down but it goes on being probed', async (t) => {
   const machine = new PathStateMachine(0);
   machine.handleProof(0, 10);
