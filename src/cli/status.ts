@@ -13,10 +13,11 @@ export function addStatus(program: Command): void {
     .description('show running tunnels: peers, paths, round-trip times, loss, rates, bytes')
     .argument('[name]', 'one tunnel; without it, all')
     .option('--json', 'print JSON, one object a line for each tunnel')
-    .action((name: string | undefined, options: { json?: boolean }) => status(name, options.json === true));
+    .option('-v, --verbose', 'with counters of what was dropped, refused and retried')
+    .action(status);
 }
 
-async function status(name: string | undefined, json: boolean): Promise<void> {
+async function status(name: string | undefined, options: { json?: boolean; verbose?: boolean }): Promise<void> {
   const instances = name === undefined ? listInstances() : [findInstance(name)];
   const statuses: TunnelStatus[] = [];
   for (const instance of instances) {
@@ -25,8 +26,11 @@ async function status(name: string | undefined, json: boolean): Promise<void> {
     else if (name !== undefined) throw new CliError('crashed', crashed(instance));
     else reportWarning(crashed(instance));
   }
-  if (json) process.stdout.write(statuses.map((found) => `${JSON.stringify(found)}\n`).join(''));
-  else process.stdout.write(statuses.length === 0 ? 'No tunnel is running here.\n' : statuses.map(formatStatus).join('\n'));
+  if (options.json === true) process.stdout.write(statuses.map((found) => `${JSON.stringify(found)}\n`).join(''));
+  else
+    process.stdout.write(
+      statuses.length === 0 ? 'No tunnel is running here.\n' : statuses.map((found) => formatStatus(found, options.verbose)).join('\n'),
+    );
 }
 
 function crashed({ name }: Instance): string {

@@ -6,14 +6,14 @@ const HEADINGS = ['PATH', 'STATE', 'LOCAL', 'REMOTE', 'RTT', 'LOSS', 'RATE', 'RE
 /** Columns of numbers are flush right. */
 const FIRST_NUMBER_COLUMN = 4;
 
-/** Ends in a newline. */
-export function formatStatus(status: TunnelStatus): string {
+/** Ends in a newline. `verbose`: with the counters that are not zero. */
+export function formatStatus(status: TunnelStatus, verbose = false): string {
   const lines = [
     `${status.name}: ${status.state} for ${formatDuration(status.uptimeMs)}, ${plural(status.connections, 'connection')}, process ${status.pid}`,
     ...status.peers.flatMap(formatPeer),
   ];
   const counters = Object.entries(status.counters).filter(([, value]) => value > 0);
-  if (counters.length > 0) lines.push(`  counted: ${counters.map(([name, value]) => `${name} ${value}`).join(', ')}`);
+  if (verbose && counters.length > 0) lines.push(`  counted: ${counters.map(([name, value]) => `${name} ${value}`).join(', ')}`);
   return `${lines.join('\n')}\n`;
 }
 

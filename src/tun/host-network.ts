@@ -89,7 +89,7 @@ export class HostNetwork {
     if (this.#applied !== undefined) throw new TypeError('apply was called before: undo first');
     const journalFile = this.#journalFile ?? runFiles(plan.device, ensureRunDirectory()).journal;
     await this.#undoLeftovers(journalFile, plan.device);
-    await requireInterfaces([plan.device, ...plan.uplinks]);
+    await requireInterfaces(plan.uplinks, plan.device);
     this.#journal = NetworkJournal.create(journalFile);
     this.#applied = journalFile;
     try {
@@ -233,12 +233,12 @@ export class HostNetwork {
   }
 }
 
-/** Throws HostNetworkError for the first that is not there, naming those that are. */
-export async function requireInterfaces(names: readonly string[]): Promise<void> {
+/** Throws HostNetworkError for the first that is not there, naming those that are and could be meant (not the tunnel's own). */
+export async function requireInterfaces(names: readonly string[], tunnelDevice?: string): Promise<void> {
   const present = (await queryIp<{ ifname: string }>(['link', 'show'])).map((link) => link.ifname);
   const missing = names.find((name) => !present.includes(name));
   if (missing === undefined) return;
-  const others = present.filter((name) => name !== 'lo').join(', ') || 'none but lo';
+  const others = present.filter((name) => name !== 'lo' && name !== tunnelDevice).join(', ') || 'none but lo';
   throw new HostNetworkError('no-interface', `interface ${missing} does not exist; interfaces here: ${others}`);
 }
 

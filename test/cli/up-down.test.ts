@@ -15,7 +15,7 @@ t.test('up leaves a daemon that status finds, refuses a second, and down ends it
 
   const [json, text, byFile, second] = await Promise.all([
     cli.run(['status', '--json']),
-    cli.run(['status', 'mpt0']),
+    cli.run(['status', 'mpt0', '--verbose']),
     cli.run(['status', cli.config]),
     cli.run(['up', cli.config]),
   ]);
@@ -30,7 +30,7 @@ t.test('up leaves a daemon that status finds, refuses a second, and down ends it
   counted: badTag 2
 `,
   );
-  t.equal(byFile.stdout, text.stdout, 'the configuration names the tunnel too');
+  t.equal(`${byFile.stdout}  counted: badTag 2\n`, text.stdout, 'the configuration names the tunnel too');
   t.match(second, { code: 1, stderr: `mptunnel: mpt0 is running already (process ${pid}): see \`mptunnel status mpt0\`` });
   t.equal(cli.daemonPid(), pid, 'the first goes on');
 
