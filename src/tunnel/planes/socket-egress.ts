@@ -41,6 +41,8 @@ export class SocketStream implements ByteStream {
   private readonly afterEvent: () => void;
   private readonly socket: net.Socket;
   private pending: Uint8Array | undefined;
+  /** The read callback said so; `isPaused` does not know. */
+  private paused = false;
   private connected = false;
   private writeBlocked = false;
   private ended = false;
@@ -114,13 +116,18 @@ export class SocketStream implements ByteStream {
       if (this.pending !== undefined) return;
     }
     this.deliverEnd();
-    if (this.socket.isPaused()) this.socket.resume();
+    if (!this.paused) return;
+    this.paused = false;
+    this.socket.resume();
   }
 
   /** False pauses the socket. */
   private handleRead(length: number): boolean {
     const taken = this.handler.onData(readBuffer, 0, length);
-    if (taken < length) this.pending = readBuffer.slice(taken, length);
+    if (taken < length) {
+      this.pending = readBuffer.slice(taken, length);
+      this.paused = true;
+    }
     this.afterEvent();
     return taken === length;
   }

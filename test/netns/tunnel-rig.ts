@@ -1,0 +1,117 @@
+/** A lab with the real `mptunnel up` on both hosts, for tests and benchmarks. */
+
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { formatKey, generatePrivateKey } from '../../src/crypto/keys.js';
+import { publicKeyOf } from '../../src/crypto/x25519.js';
+import type { NamespaceHost } from '../../src/lab/namespaces.js';
+import { createLab, type Lab, type LabOptions, SERVER_PUBLIC_ADDRESS, WEB_NETWORK } from '../../src/lab/topology.js';
+import type { TunnelStatus } from '../../src/tunnel/status.js';
+
+export const PROGRAM = fileURLToPath(new URL('../../bin/mptunnel.js', import.meta.url));
+export const CLIENT_ADDRESS = '10.77.0.2';
+export const SERVER_ADDRESS = '10.77.0.1';
+const PORT = 5180;
+const UP_TIMEOUT_MS = 30_000;
+
+export interface TunnelRigOptions extends LabOptions {
+  /** Lines for [stream] on both sides. */
+  stream?: string;
+  /** MPTUNNEL_DEBUG and the like, for the daemons. */
+  environment?: Readonly<Record<string, string>>;
+  /** Node.js options of the daemons, e.g. --cpu-prof. */
+  nodeOptions?: readonly string[];
+  /** Default true: both ends are up before this returns. */
+  up?: boolean;
+}
+
+export interface TunnelRig {
+  readonly lab: Lab;
+  /** Runs `mptunnel ARGS` inside a host; rejects on a non-zero exit. */
+  mptunnel(side: 'client' | 'server', ...args: string[]): Promise<{ stdout: string; stderr: string }>;
+  status(side: 'client' | 'server'): Promise<TunnelStatus>;
+  configFile(side: 'client' | 'server'): string;
+  log(side: 'client' | 'server'): string;
+  up(side: 'client' | 'server'): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function createTunnelRig(options: TunnelRigOptions): Promise<TunnelRig> {
+  const lab = await createLab(options);
+  const folderOf = (side: string): string => join(lab.folder, side);
+  const hostOf = (side: 'client' | 'server'): NamespaceHost => (side === 'client' ? lab.client : lab.server);
+  const configFile = (side: string): string => join(lab.folder, `${side}.toml`);
+  const mptunnel: TunnelRig['mptunnel'] = (side, ...args) => {
+    const environment = Object.entries({ ...options.environment, MPTUNNEL_RUN_DIR: folderOf(side), NODE_OPTIONS: '' }).map(([k, v]) => `${k}=${v}`);
+    return hostOf(side).run('env', [...environment, process.execPath, ...(options.nodeOptions ?? []), PROGRAM, ...args], { timeoutMs: UP_TIMEOUT_MS });
+  };
+  const rig: TunnelRig = {
+    lab,
+    mptunnel,
+    status: async (side) => JSON.parse((await mptunnel(side, 'status', 'mpt0', '--json')).stdout) as TunnelStatus,
+    configFile,
+    log: (side) => readFileSync(join(folderOf(side), 'mpt0.log'), 'utf8'),
+    up: async (side) => {
+      await mptunnel(side, 'up', configFile(side));
+    },
+    close: async () => {
+      for (const side of ['client', 'server'] as const) await mptunnel(side, 'down', 'mpt0').catch(() => undefined);
+      await lab.close();
+    },
+  };
+  try {
+    writeConfigs(options, configFile);
+    for (const side of ['server', 'client'] as const) mkdirSync(folderOf(side), { mode: 0o700 });
+    if (options.up !== false) {
+      await rig.up('server');
+      await rig.up('client');
+    }
+    return rig;
+  } catch (error) {
+    await rig.close();
+    throw error;
+  }
+}
+
+function writeConfigs(options: TunnelRigOptions, configFile: (side: string) => string): void {
+  const [serverKey, clientKey] = [generatePrivateKey(randomBytes), generatePrivateKey(randomBytes)];
+  const stream = options.stream === undefined ? '' : `[stream]\n${options.stream}\n`;
+  writeFileSync(
+    configFile('server'),
+    `[interface]
+name = "mpt0"
+private_key = "${formatKey(serverKey)}"
+address = ["${SERVER_ADDRESS}/24", "fd77::1/64"]
+listen_port = ${PORT}
+${stream}
+[[peer]]
+name = "home"
+public_key = "${formatKey(publicKeyOf(clientKey))}"
+allowed_ips = ["${CLIENT_ADDRESS}/32", "fd77::2/128"]
+
+[egress]
+mode = "socket"
+allow = ["${WEB_NETWORK}", "fd98::/64"]
+`,
+    { mode: 0o600 },
+  );
+  const paths = options.links.map((_, i) => `[[path]]\nname = "link${i}"\ninterface = "wan${i}"\n`).join('\n');
+  writeFileSync(
+    configFile('client'),
+    `[interface]
+name = "mpt0"
+private_key = "${formatKey(clientKey)}"
+address = ["${CLIENT_ADDRESS}/24", "fd77::2/64"]
+${stream}
+${paths}
+[[peer]]
+name = "vps"
+public_key = "${formatKey(publicKeyOf(serverKey))}"
+endpoint = "${SERVER_PUBLIC_ADDRESS}:${PORT}"
+allowed_ips = ["${WEB_NETWORK}", "${SERVER_ADDRESS}/32", "fd77::1/128", "fd98::/64"]
+`,
+    { mode: 0o600 },
+  );
+}
