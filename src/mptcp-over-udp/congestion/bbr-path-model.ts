@@ -73,6 +73,8 @@ function sharedModel(memory: PathMemory | undefined, nowMs: number): SharedPathM
 export class BbrPathModel {
   mssBytes: number;
   roundCount = 0;
+  /** Startup: a sample that is too high ends nothing, one that is too low ends it too soon. */
+  growing = true;
   /** True during the ACK that ended a round: the `round*` fields are that round's. */
   roundEnded = false;
   roundRttMeanMs = -1;
@@ -239,7 +241,7 @@ export class BbrPathModel {
 
   #updateBandwidth(sample: AckSample): void {
     // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
-    const intervalMs = sample.sampleIntervalMs + SAMPLE_LEAPS * this.jitterMs;
+    const intervalMs = sample.sampleIntervalMs + (this.growing ? 0 : SAMPLE_LEAPS * this.jitterMs);
     const rate = (sample.sampleDeliveredBytes * 1000) / intervalMs;
     if (sample.sampleAppLimited) this.#runningAppLimited = true;
     if (rate > this.#runningMaxSample) this.#runningMaxSample = rate;
@@ -296,9 +298,10 @@ export class BbrPathModel {
   #updateBaseRtt(nowMs: number): void {
     const first = this.roundRttMeanMs < 0;
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
-    const burstMs = LEAP_BURST_MS + (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec);
+    const burstMs =
+      LEAP_BURST_MS + (this.growing ? 0 : (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec));
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
-    this.#ownJitterMs += (leapMs - this.#ownJitterMs) / (leapMs > this.#ownJitterMs ? 4 : 8);
+    this.#ownJitterMs += (leapMs - this.#ownJitterMs) / (leapMs <= this.#ownJitterMs ? 8 : this.growing ? 1 : 4);
     const shared = this.#shared;
     // A slow flow sees few leaps: what the others saw holds for a while.
     const keptMs = shared.jitterMs * Math.max(0, 1 - (nowMs - shared.jitterStampMs) / JITTER_LIFETIME_MS);

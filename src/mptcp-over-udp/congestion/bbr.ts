@@ -27,6 +27,9 @@ const PROBE_RTT_BDP_RATIO = 0.5;
 const PACING_MARGIN = 0.99;
 const FULL_BANDWIDTH_GROWTH = 1.25;
 const FULL_BANDWIDTH_ROUNDS = 3;
+/** Leaps of this part of the base RTT make a path jittery. */
+const JITTERY_RATIO = 0.1;
+const JITTERY_STARTUP_RATIO = 1.3;
 /** How long one cruise lasts, in base RTTs and bounded in time. */
 const CRUISE_RTTS = 5;
 const CRUISE_MIN_MS = 60;
@@ -174,6 +177,10 @@ class Bbr implements CongestionControl {
     return this.model.baseRttMs > 0 ? this.model.roundRttMeanMs - this.model.modelRttMs : 0;
   }
 
+  #jittery(): boolean {
+    return this.model.jitterMs > JITTERY_RATIO * this.model.baseRttMs;
+  }
+
   #queued(): boolean {
     return this.#queueMs() > this.#queueThresholdMs();
   }
@@ -181,6 +188,7 @@ class Bbr implements CongestionControl {
   #onRoundEnd(): void {
     const queued = this.#queued();
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
+    this.model.growing = !this.#fullPipe;
     if (!this.#fullPipe) {
       this.#checkFullPipe(queued);
       return;
@@ -361,7 +369,12 @@ class Bbr implements CongestionControl {
     }
     const grownBytes = this.cwndBytes + sample.deliveredBytes;
     if (this.#fullPipe) this.cwndBytes = Math.min(grownBytes, targetBytes);
-    else if (this.cwndBytes < targetBytes || sample.totalDeliveredBytes < this.#initialWindowBytes) this.cwndBytes = grownBytes;
+    // Under jitter the model runs behind a window that doubles; the window leads.
+    else if (
+      this.cwndBytes < (this.#jittery() ? JITTERY_STARTUP_RATIO : 1) * targetBytes ||
+      sample.totalDeliveredBytes < this.#initialWindowBytes
+    )
+      this.cwndBytes = grownBytes;
     const minSegments = this.state === 'ProbeRTT' ? PROBE_RTT_MIN_SEGMENTS : MIN_CWND_SEGMENTS;
     this.cwndBytes = Math.max(this.cwndBytes, minSegments * this.#mssBytes);
   }
