@@ -23,7 +23,7 @@ const PLAN: HostNetworkPlan = {
 const FULL_TUNNEL: HostNetworkPlan = { ...PLAN, routes: ['0.0.0.0/0', '::/0'] };
 
 class Host {
-  readonly namespace = `mpt-test-${randomBytes(4).toString('hex')}`;
+  readonly namespace = `mptunnel-test-${randomBytes(4).toString('hex')}`;
   readonly #actors: ChildProcessWithoutNullStreams[] = [];
   readonly journal: string;
 

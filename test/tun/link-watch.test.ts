@@ -11,7 +11,7 @@ const CANNOT_RUN = process.getuid?.() === 0 ? false : 'needs root: network names
 const ACTOR = fileURLToPath(new URL('./link-watch-actor.js', import.meta.url));
 
 t.test('link watch', { skip: CANNOT_RUN }, async (t) => {
-  const namespace = `mpt-test-${randomBytes(4).toString('hex')}`;
+  const namespace = `mptunnel-test-${randomBytes(4).toString('hex')}`;
   execFileSync('ip', ['netns', 'add', namespace]);
   const ip = (line: string): string =>
     execFileSync('ip', ['netns', 'exec', namespace, 'ip', ...line.split(' ')], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
