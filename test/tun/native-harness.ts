@@ -9,9 +9,9 @@ const INSIDE = 'MPTUNNEL_TEST_NAMESPACE';
 
 /**
  * Runs the calling test file again inside a fresh network namespace. True there; false in the process that waited for it, which has
- * nothing left to do but to end with the same exit code.
+ * nothing left to do but to end with the same exit code. `environment` gives more variables to the run inside.
  */
-export function inOwnNamespace(moduleUrl: string): boolean {
+export function inOwnNamespace(moduleUrl: string, environment: () => Record<string, string> = () => ({})): boolean {
   if (process.env[INSIDE] !== undefined) {
     run('ip', 'link', 'set', 'lo', 'mtu', '9000', 'up');
     return true;
@@ -23,7 +23,7 @@ export function inOwnNamespace(moduleUrl: string): boolean {
   const file = fileURLToPath(moduleUrl);
   const child = spawnSync('unshare', ['--net', process.execPath, ...process.execArgv, file], {
     stdio: 'inherit',
-    env: { ...process.env, [INSIDE]: '1' },
+    env: { ...process.env, ...environment(), [INSIDE]: '1' },
   });
   // Not through tap: the child has printed the whole TAP.
   process.exit(child.status ?? 1);

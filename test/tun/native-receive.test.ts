@@ -440,7 +440,10 @@ function testAddresses(n: native.NativeAddon): void {
       t.equal(n.udpFlush(server), 0);
       t.equal(n.udpCounters(server).segmentationFallbacks, 0);
       const sealed = receiver.datagrams(client, table, 3);
-      t.same(sealed.map((one) => one.address), [back, back, back].map((one) => Buffer.from(one)));
+      t.same(
+        sealed.map((one) => one.address),
+        [back, back, back].map((one) => Buffer.from(one)),
+      );
       t.equal(openDatagram('aes-256-gcm', pattern(32), sealed[2]!.bytes).packetNumber, 2);
       n.udpClose(client);
     }

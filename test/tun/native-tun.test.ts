@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
 import * as native from '../../src/tun/native.js';
-import { addressBytes, addressRecord, inOwnNamespace, openUdp, pattern, Receiver, run, tcpHeader } from './native-harness.js';
+import { addressBytes, addressRecord, inOwnNamespace, openUdp, pattern, pauseMs, Receiver, run, tcpHeader } from './native-harness.js';
 import { cutTcp, internetChecksum, isValidPacket, openDatagram } from './native-twins.js';
 
 const SLOT_BYTES = 65_600;
@@ -39,6 +39,8 @@ class TestTun {
     run('ip', 'addr', 'add', `10.${prefix}.0.1/24`, 'dev', this.name);
     run('ip', 'addr', 'add', `fd${prefix}::1/64`, 'dev', this.name, 'nodad');
     run('ip', 'link', 'set', this.name, 'up');
+    // Until the kernel has taken its IPv6 address into use it drops what is sent to it.
+    while (/tentative/.test(run('ip', '-6', 'addr', 'show', 'dev', this.name))) pauseMs(2);
     this.#watcher = this.n.watchReadable(this.tun, () => this.#read());
   }
 
@@ -217,7 +219,13 @@ class FarEnd {
 
   /** Header of a segment to the kernel: the SYN's addresses and ports turned round. */
   header(flags: number, options: Uint8Array): Buffer {
-    const header = tcpHeader(this.family, { sequenceNumber: this.sequenceNumber, acknowledgmentNumber: this.expected, flags, options, window: 0xffff });
+    const header = tcpHeader(this.family, {
+      sequenceNumber: this.sequenceNumber,
+      acknowledgmentNumber: this.expected,
+      flags,
+      options,
+      window: 0xffff,
+    });
     const [source, bytes] = this.family === 4 ? [12, 4] : [8, 16];
     header.set(this.#syn.subarray(source + bytes, source + 2 * bytes), source);
     header.set(this.#syn.subarray(source, source + bytes), source + bytes);
