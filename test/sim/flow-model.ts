@@ -31,8 +31,6 @@ export interface FlowModelOptions {
   memory?: PathMemory;
   /** The pacing timer fires at multiples of this. 0: exact. */
   timerGranularityMs?: number;
-  /** The application's rate; 0: always something to send. */
-  applicationBytesPerSec?: number;
 }
 
 const ACK_BYTES = 60;
@@ -72,7 +70,9 @@ export class FlowModel {
   #lastProgressMs = 0;
   #backoff = 1;
   #idleSinceMs = -1;
-  #startMs = 0;
+  #applicationBytesPerSec = 0;
+  #applicationStartMs = 0;
+  #applicationStartBytes = 0;
 
   constructor(options: FlowModelOptions) {
     this.#options = options;
@@ -84,7 +84,14 @@ export class FlowModel {
   }
 
   start(): void {
-    this.#startMs = this.#options.clock.nowMs;
+    this.#trySend();
+  }
+
+  /** The application's rate from now on; 0: always something to send, as at first. */
+  set applicationBytesPerSec(bytesPerSec: number) {
+    this.#applicationBytesPerSec = bytesPerSec;
+    this.#applicationStartMs = this.#options.clock.nowMs;
+    this.#applicationStartBytes = this.sentBytes;
     this.#trySend();
   }
 
@@ -223,9 +230,9 @@ export class FlowModel {
     const mssBytes = this.#mssBytes;
     // About a millisecond's worth, at least two segments, at most what one super-segment holds.
     let quantumBytes = Math.min(65536, Math.max(2 * mssBytes, rate / 1000));
-    const applicationRate = this.#options.applicationBytesPerSec ?? 0;
+    const applicationRate = this.#applicationBytesPerSec;
     if (applicationRate > 0) {
-      const availableBytes = ((nowMs - this.#startMs) * applicationRate) / 1000 - this.sentBytes;
+      const availableBytes = ((nowMs - this.#applicationStartMs) * applicationRate) / 1000 - (this.sentBytes - this.#applicationStartBytes);
       if (availableBytes < mssBytes) {
         this.delivery.markAppLimited(this.inflightBytes);
         if (this.inflightBytes === 0 && this.#idleSinceMs < 0) this.#idleSinceMs = nowMs;

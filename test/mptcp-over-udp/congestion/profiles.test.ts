@@ -68,7 +68,13 @@ for (const [name, congestion, rows] of [
   t.test(name, async (t) => {
     for (const { name: rowName, profile, minShare, maxQueueMs, maxLossRatio } of rows) {
       for (const seed of SEEDS) {
-        const result = runSingleLink(profile, { congestion, seed, durationMs: 20_000, timerGranularityMs: 0.2 });
+        const result = runSingleLink(profile, {
+          congestion,
+          seed,
+          warmUpMs: profile.delayMs >= 100 ? 2500 : 0,
+          durationMs: 20_000,
+          timerGranularityMs: 0.2,
+        });
         const figures = `share ${result.share.toFixed(3)}, queue ${result.queueMeanMs.toFixed(1)} ms, loss ${result.lossRatio.toFixed(4)}, seed ${seed}`;
         t.ok(
           result.share >= minShare && result.queueMeanMs <= maxQueueMs && result.lossRatio <= maxLossRatio,
