@@ -1,4 +1,6 @@
 import t from 'tap';
+import { SESSION_DEFAULTS } from '../../../src/tunnel/session/constants.js';
+import { HandshakeBudget } from '../../../src/tunnel/session/handshake-budget.js';
 import {
   COOKIE_REPLY_BYTES,
   INITIATION_BYTES,
@@ -52,6 +54,15 @@ t.test('an expired cookie secret leads to a new cookie', async (t) => {
   network.runUntil(90_000);
   t.equal(client.of('epoch-ready').length, 5);
   t.equal(sentBy(server, MESSAGE_COOKIE_REPLY).length, 3);
+});
+
+t.test('an initiator does not use a cookie that is too old', async (t) => {
+  const { network, client, server } = makePair({ constants: { ...LOADED, rekeyAfterMs: 20_000, rekeyJitterMs: 0, cookieFreshMs: 1_000 } });
+  setRoutes(client, [0]);
+  network.tick = { everyMs: 1_000, run: () => void (client.sendData(0) && server.sendData(0)) };
+  network.runUntil(90_000);
+  t.equal(client.of('epoch-ready').length, 5);
+  t.equal(sentBy(server, MESSAGE_COOKIE_REPLY).length, 5);
 });
 
 /** An initiation of the client that carries the cookie given to it at `source`, and that nobody has answered. */
@@ -129,6 +140,16 @@ t.test('below the budget nobody is asked for a cookie; above it everybody; after
   t.equal(server.endpoint.counters.handshakesResponded, 6);
   initiate(200);
   t.equal(server.endpoint.counters.cookieRepliesSent, 4);
+});
+
+t.test('the table of sources is bounded, and so are all handshakes with cookies together', async (t) => {
+  const budget = new HandshakeBudget({ ...SESSION_DEFAULTS, maxSources: 3, cookieHandshakesPerSecond: 5 }, 0);
+  const take = (source: number, nowMs: number) => budget.takeWithCookie(Uint8Array.of(source), nowMs);
+  t.same(
+    [take(1, 0), take(2, 0), take(3, 0), take(4, 0), take(1, 0), take(2, 0), take(3, 0)],
+    [true, true, true, false, true, true, false],
+  );
+  t.same([take(4, 1_000), take(5, 1_000), take(6, 1_000), take(7, 1_000)], [true, true, true, false]);
 });
 
 t.test('a cookie reply that is forged, or for nobody, is dropped and counted', async (t) => {

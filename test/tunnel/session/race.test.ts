@@ -1,4 +1,5 @@
 import t from 'tap';
+import { mac1Key, writeMac1 } from '../../../src/tunnel/session/cookie.js';
 import { INVALID_ANSWER, NO_ANSWER } from '../../../src/tunnel/session/endpoint.js';
 import { INITIATION_BYTES, MESSAGE_INITIATION, MESSAGE_RESPONSE, RESPONSE_BYTES } from '../../../src/tunnel/session/messages.js';
 import { Host, KEYS, makePair, Network, PEER, PUBLIC, seededBytes, sentBy, setRoutes } from './two-hosts.js';
@@ -252,14 +253,33 @@ t.test('forged responses neither complete nor spoil a handshake, and stop being 
   network.runUntil(150);
   const real = sentBy(server, MESSAGE_RESPONSE)[0]!.bytes;
   const random = seededBytes(9);
-  for (let i = 0; i < 10; i++) {
-    const forged = Uint8Array.from(real);
-    forged.set(random(28), 40);
-    client.endpoint.handleDatagram(forged, 0, Uint8Array.of(1), network.nowMs);
-  }
-  t.equal(client.endpoint.counters.mac1Invalid, 10);
+  const forge = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const forged = Uint8Array.from(real);
+      forged.set(random(28), 40);
+      writeMac1(forged, mac1Key(PUBLIC.client));
+      client.endpoint.handleDatagram(forged, 0, Uint8Array.of(1), network.nowMs);
+    }
+  };
+  forge(15);
+  t.equal(client.endpoint.counters.responseInvalid, 15);
   client.receive(real, 0);
   t.same(client.eventTypes(), ['epoch-ready']);
+
+  const flooded = makePair({ links: [{ delayMs: 100 }] });
+  setRoutes(flooded.client, [0]);
+  flooded.network.runUntil(150);
+  const second = sentBy(flooded.server, MESSAGE_RESPONSE)[0]!.bytes;
+  for (let i = 0; i < 16; i++) {
+    const forged = Uint8Array.from(second);
+    forged.set(random(28), 40);
+    writeMac1(forged, mac1Key(PUBLIC.client));
+    flooded.client.endpoint.handleDatagram(forged, 0, Uint8Array.of(1), 150);
+  }
+  flooded.client.receive(second, 0);
+  t.same(flooded.client.eventTypes(), [], 'the rest goes unread');
+  flooded.network.runUntil(1_000);
+  t.same(flooded.client.eventTypes(), ['epoch-ready'], 'the next initiation is answered and heard');
 });
 
 t.test('wrong use is the caller’s bug', async (t) => {

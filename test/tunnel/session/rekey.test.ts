@@ -65,6 +65,7 @@ t.test('keys are renewed when the initiator has sent its count of datagrams', as
   const epochs = client.of('epoch-ready').length;
   t.ok(epochs >= 5 && epochs <= 6, `${epochs} epochs for 500 datagrams`);
   t.equal(seen.refused + client.undeliverable + server.undeliverable, 0);
+  t.ok(seen.mostEpochs <= 3, 'a change sooner than 10 s after the last one retires the oldest');
 });
 
 t.test('an epoch ends at once when packet numbers run out', async (t) => {
@@ -147,6 +148,14 @@ t.test('a server that restarts is found again after 3 s of silence, though the o
   t.equal(client.of('epoch-ready').length, 2);
   t.ok(restarted.eventTypes().includes('epoch-confirmed'));
   t.notOk(client.eventTypes().includes('peer-unreachable'));
+});
+
+t.test('what is reported for a retired epoch is counted', async (t) => {
+  const { client } = makePair();
+  client.endpoint.handleDataReceived(12345, 0);
+  client.endpoint.handleDataSent(12345, 1, 0);
+  t.equal(client.endpoint.counters.unknownEpoch, 2);
+  t.equal(client.endpoint.pollEvent(), undefined);
 });
 
 t.test('an idle session asks for no handshake before its time', async (t) => {

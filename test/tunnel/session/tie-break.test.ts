@@ -1,5 +1,6 @@
 import t from 'tap';
-import { type Host, makePair, PUBLIC, setRoutes } from './two-hosts.js';
+import { MESSAGE_INITIATION } from '../../../src/tunnel/session/messages.js';
+import { type Host, makePair, PUBLIC, sentBy, setRoutes } from './two-hosts.js';
 
 const initiated = (host: Host) => host.endpoint.counters.handshakesInitiated!;
 
@@ -33,6 +34,18 @@ t.test('the second to begin does not begin when it has just answered', async (t)
   setRoutes(winner, [0]);
   network.runUntil(10_000);
   t.equal(initiated(winner) + initiated(loser), 1);
+});
+
+t.test('having answered, the loser holds its own initiation back for 2 s, then tries again', async (t) => {
+  const { network, winner, loser } = bothInitiate(8);
+  network.filter = ({ from }) => from === winner;
+  setRoutes(winner, [0]);
+  setRoutes(loser, [0]);
+  winner.endpoint.setRoutes(1, [], 0);
+  network.runUntil(2_000);
+  t.equal(sentBy(loser, MESSAGE_INITIATION).length, 1);
+  network.runUntil(2_400);
+  t.equal(sentBy(loser, MESSAGE_INITIATION).length, 2);
 });
 
 t.test('when the winner’s initiations do not get through, the loser’s are heard after a second', async (t) => {
