@@ -264,6 +264,23 @@ t.test('a path that is bound to nothing knows its address from what it receives'
   t.match((await client.status()).paths[0], { name: 'default', local: /^10\.90\.0\.1:/ });
 });
 
+t.test('a device whose MTU shrinks under way: sizes step down until packets pass, and the server learns it', { skip }, async (t) => {
+  const { client, server } = await startBoth();
+  t.teardown(() => Promise.all([client.stop(), server.stop()]));
+  await until('up', async () => (await bothUp(client)) && (await bothUp(server)));
+  sh(`ip -n ${CLIENT} link set wan0 mtu 1300`);
+  const sizeAt = async (actor: Actor) => (await actor.status()).paths[0]!.innerMtuBytes;
+  for (const outer of [1500, 1400]) {
+    t.equal(await sizeAt(client), outer - 56);
+    await client.ask({ verb: 'send', path: 0, bytes: outer - 56 });
+  }
+  t.equal(await sizeAt(client), 1280 - 56);
+  await client.ask({ verb: 'send', path: 0, bytes: 1280 - 56 });
+  await until('the packet', async () => (await server.status()).received === 1);
+  await until('the server knows', async () => (await sizeAt(server)) === 1280 - 56);
+  t.ok(await bothUp(client));
+});
+
 t.test('both sides know the MTU of a smaller device, and packets of that size pass', { skip }, async (t) => {
   sh(`ip -n ${CLIENT} link set wan0 mtu 1400; ip -n ${SERVER} link set peer0 mtu 1400`);
   const { client, server } = await startBoth();

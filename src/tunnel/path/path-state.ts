@@ -33,6 +33,9 @@ const LONG_DOWN_AFTER_MS = 60_000;
 /** Silence on a busy peer's path shall be noticed within this. */
 const NOTICE_WITHIN_MS = 1000;
 const BUSY_PROBE_MIN_MS = 100;
+/** The least wait before an unanswered packet is followed by another probe, and the peer's acknowledgement delay in it. */
+const REPEAT_MIN_MS = 75;
+const ACK_DELAY_MS = 25;
 /** The peer counts as busy for this long after it carried data on any path. */
 export const BUSY_FOR_MS = 3000;
 
@@ -49,6 +52,7 @@ export class PathStateMachine {
   #proofFloorMs = -Infinity;
   #busyUntilMs = -Infinity;
   #silenceLimitMs = SILENCE_MAX_MS;
+  #repeatMs = SILENCE_MIN_MS;
 
   constructor(nowMs: number) {
     this.#enteredMs = nowMs;
@@ -73,6 +77,8 @@ export class PathStateMachine {
     // The cap must not undercut the round trip itself, or a slow path that is idle would flap.
     const cap = Math.max(SILENCE_MAX_MS, 1.5 * srttMs + 2 * rttvarMs);
     this.#silenceLimitMs = Math.min(Math.max(SILENCE_MIN_MS, usual), cap);
+    // There shall be room for two repetitions before silence is called.
+    this.#repeatMs = Math.max(REPEAT_MIN_MS, Math.min(1.5 * srttMs + 4 * rttvarMs + ACK_DELAY_MS, this.#silenceLimitMs / 3));
   }
 
   /** The peer carries data, on whatever path. */
@@ -177,8 +183,11 @@ export class PathStateMachine {
   #nextProbeMs(nowMs: number): number {
     if (this.#linkLost) return Infinity;
     // An up path that proves itself by acknowledgements needs no probe; elsewhere only probes count.
-    const since = this.#state === 'up' ? Math.max(this.#lastProbeMs, this.#lastProofMs) : this.#lastProbeMs;
-    return since + this.#probeIntervalMs(nowMs);
+    if (this.#state !== 'up') return this.#lastProbeMs + this.#probeIntervalMs(nowMs);
+    const dueMs = Math.max(this.#lastProbeMs, this.#lastProofMs) + this.#probeIntervalMs(nowMs);
+    // As a tail loss probe (RFC 8985, 7): one lost packet shall not look like silence.
+    const unanswered = this.#silenceSinceMs >= 0;
+    return unanswered ? Math.min(dueMs, Math.max(this.#lastProbeMs, this.#silenceSinceMs) + this.#repeatMs) : dueMs;
   }
 
   #probeIntervalMs(nowMs: number): number {

@@ -2,11 +2,22 @@ import t from 'tap';
 import type { PathState } from '../../../src/tunnel/link.js';
 import { PATH_STATE_TABLE, type PathInput, PathStateMachine } from '../../../src/tunnel/path/path-state.js';
 
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
 /** A path over a virtual wire: probes and data go out, answers come back after the round trip unless the wire is cut. */
 class Wire {
   nowMs = 0;
   rttMs: number;
   cut = false;
+  /** Of the way there and back together. */
+  lossRatio = 0;
+  readonly #random = seeded(7);
   readonly machine = new PathStateMachine(0);
   readonly log: { atMs: number; state: PathState }[] = [];
   readonly probesMs: number[] = [];
@@ -45,7 +56,7 @@ class Wire {
 
   #send(): void {
     this.machine.noteElicitingSent(this.nowMs);
-    if (!this.cut) this.#inFlight.push({ sentMs: this.nowMs, backMs: this.nowMs + this.rttMs });
+    if (!this.cut && this.#random() >= this.lossRatio) this.#inFlight.push({ sentMs: this.nowMs, backMs: this.nowMs + this.rttMs });
   }
 
   #note(): void {
@@ -85,6 +96,22 @@ t.test('an idle path is probed once a second and stays up', async (t) => {
   t.same(wire.states(), ['probing', 'up']);
   const gaps = wire.probesMs.slice(-10).map((at, i, all) => (i === 0 ? 1000 : at - all[i - 1]!));
   for (const gap of gaps) t.ok(gap >= 1000 && gap <= 1100, `gap ${gap}`);
+});
+
+t.test('random loss is not silence: a path that loses 2 of 100 each way stays up', async (t) => {
+  for (const rttMs of [5, 20, 60, 100, 200, 400]) {
+    for (const busy of [false, true]) {
+      const wire = new Wire(rttMs);
+      wire.run(1000);
+      wire.lossRatio = 0.04;
+      wire.run(600_000, (nowMs) => {
+        if (busy) wire.machine.noteBusy(nowMs);
+      });
+      const suspicions = wire.states().filter((state) => state === 'suspect').length;
+      t.ok(suspicions <= 6, `rtt ${rttMs}${busy ? ', busy' : ''}: ${suspicions} suspicions in ten minutes`);
+      t.notOk(wire.states().includes('down'));
+    }
+  }
 });
 
 t.test('an idle path with a round trip of satellites does not flap', async (t) => {
