@@ -36,7 +36,9 @@ export interface DemoFigures {
   cutBitsPerSec: number;
   /** Longest time without a byte from the cut to the return. */
   gapAtCutMs: number;
-  /** From the return until the cut link carries data again, undefined: it did not. */
+  /** From two seconds after the return to the end. */
+  afterBitsPerSec: number;
+  /** From the return until the cut link carries data again; undefined: it did not, or did not keep on. */
   bothAgainAfterMs: number | undefined;
   /** The download moved after the cut and after the return. */
   moved: boolean;
@@ -47,6 +49,7 @@ const IN_USE_RATIO = 0.2;
 /** Beyond this factor a bonded rate is called faster than the best link. */
 const REALLY_FASTER = 1.05;
 const CUT_SETTLE_MS = 1000;
+const RETURN_SETTLE_MS = 2000;
 
 /** Mean rate of `bytesOf` between two times; 0 when there are not two samples. */
 export function rateBetween(samples: readonly DemoSample[], fromMs: number, toMs: number, bytesOf: (s: DemoSample) => number): number {
@@ -64,18 +67,22 @@ export function computeFigures(samples: readonly DemoSample[], links: readonly D
     bondedBitsPerSec: download(steadyMs, cutMs),
     cutBitsPerSec: download(cutMs + CUT_SETTLE_MS, restoreMs),
     gapAtCutMs: duringCut.reduce((longest, { gapMs }) => Math.max(longest, gapMs), 0),
-    bothAgainAfterMs: firstUseAfter(samples, restoreMs, cutLink, links[cutLink]?.rateBitsPerSec ?? 0),
+    afterBitsPerSec: download(restoreMs + RETURN_SETTLE_MS, endMs),
+    bothAgainAfterMs: lastingUseAfter(samples, schedule, cutLink, links[cutLink]?.rateBitsPerSec ?? 0),
     moved: download(cutMs + CUT_SETTLE_MS, restoreMs) > 0 && download(restoreMs, endMs) > 0,
   };
 }
 
-function firstUseAfter(samples: readonly DemoSample[], fromMs: number, link: number, rateBitsPerSec: number): number | undefined {
+function lastingUseAfter(samples: readonly DemoSample[], schedule: DemoSchedule, link: number, rateBitsPerSec: number): number | undefined {
+  const { restoreMs, endMs } = schedule;
+  const bytesOf = (sample: DemoSample) => sample.linkBytes[link] ?? 0;
+  const enough = rateBitsPerSec * IN_USE_RATIO;
+  // A burst after the return that dries up again is no use.
+  if (rateBetween(samples, restoreMs + RETURN_SETTLE_MS, endMs, bytesOf) < enough) return undefined;
   for (let i = 1; i < samples.length; i++) {
     const [before, sample] = [samples[i - 1]!, samples[i]!];
-    if (before.atMs < fromMs) continue;
-    const bits = ((sample.linkBytes[link] ?? 0) - (before.linkBytes[link] ?? 0)) * 8;
-    const seconds = (sample.atMs - before.atMs) / 1000;
-    if (seconds > 0 && bits / seconds >= rateBitsPerSec * IN_USE_RATIO) return sample.atMs - fromMs;
+    if (before.atMs < restoreMs || sample.atMs <= before.atMs) continue;
+    if (((bytesOf(sample) - bytesOf(before)) * 8000) / (sample.atMs - before.atMs) >= enough) return sample.atMs - restoreMs;
   }
   return undefined;
 }

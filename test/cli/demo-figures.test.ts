@@ -49,6 +49,14 @@ t.test('a download that stalls at the cut, or after the return, has not moved', 
   t.equal(stalled.bothAgainAfterMs, undefined);
 });
 
+t.test('a burst after the return that dries up is no use of the link', async (t) => {
+  const samples = play((atMs) => [atMs > 4000 && (atMs <= 8000 || atMs > 9500) ? 40e3 : 40e6, 20e6]);
+  const figures = computeFigures(samples, LINKS, SCHEDULE);
+  t.equal(figures.bothAgainAfterMs, undefined);
+  t.equal(figures.moved, true);
+  t.equal(Math.round(figures.afterBitsPerSec / 1e6), 20);
+});
+
 t.test('bonding counts only when it is clearly faster than the best link', async (t) => {
   t.equal(isReallyFaster(60e6, [40e6, 20e6]), true);
   t.equal(isReallyFaster(41e6, [40e6, 20e6]), false);
