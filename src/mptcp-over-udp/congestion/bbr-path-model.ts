@@ -35,7 +35,7 @@ const LEAP_BURST_SEGMENTS = 4;
 const JITTER_LEAPS = 4;
 
 /** The same when the base was measured under load. */
-const LOADED_JITTER_LEAPS = 1.5;
+const LOADED_JITTER_LEAPS = 1;
 
 /** Part of a leap that the interval of a rate sample is longer than it looks. */
 const SAMPLE_LEAPS = 0.5;

@@ -29,7 +29,7 @@ const FULL_BANDWIDTH_GROWTH = 1.25;
 const FULL_BANDWIDTH_ROUNDS = 3;
 /** Leaps of this part of the base RTT make a path jittery. */
 const JITTERY_RATIO = 0.1;
-const JITTERY_STARTUP_RATIO = 1.3;
+const JITTERY_STARTUP_RATIO = 1.15;
 /** How long one cruise lasts, in base RTTs and bounded in time. */
 const CRUISE_RTTS = 5;
 const CRUISE_MIN_MS = 60;
@@ -40,9 +40,9 @@ const QUEUE_MS = 2;
 /** Loss so far above what is always there is congestion, whatever the delay: a queue too short to be seen in it. */
 const HIGH_LOSS_RATIO = 0.05;
 /** Startup: a round without growth that loses this much has found the path's end. */
-const CONGESTION_LOSS_RATIO = 0.15;
+const CONGESTION_LOSS_RATIO = 0.1;
 /** Startup has overrun the path when a round loses this much, even if bandwidth still seems to grow. */
-const STARTUP_LOSS_RATIO = 0.3;
+const STARTUP_LOSS_RATIO = 0.2;
 /** A queue that stands for so many rounds though we yield is not ours to drain: measure the base anew. */
 const STANDING_QUEUE_ROUNDS = 6;
 /** In-flight allowance for host timers and bunched ACKs; on slow paths the smaller one, so that it adds little delay. */

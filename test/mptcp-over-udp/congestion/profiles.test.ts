@@ -47,11 +47,11 @@ const BBR_ROWS: Row[] = [
   row('2 % loss 100/100', 100, 100, 0.9, queueBound(100), 0.04, { lossRatio: 0.02, ...SEPARATE_QUEUE }),
   row('0.5 % loss 50/20', 50, 20, 0.95, queueBound(20), 0.01, { lossRatio: 0.005 }),
   row('jitter 5, 50/20', 50, 20, 0.95, 35, 0.01, { jitterMs: 5 }),
-  row('jitter 20, 50/20', 50, 20, 0.85, 80, 0.03, { jitterMs: 20 }),
-  row('jitter 8, 0.5 % 25/45', 25, 45, 0.93, 60, 0.01, { jitterMs: 8, lossRatio: 0.005 }),
-  row('jitter 20, 2 % 20/50', 20, 50, 0.9, 90, 0.03, { jitterMs: 20, lossRatio: 0.02 }),
+  row('jitter 20, 50/20', 50, 20, 0.85, 80, 0.06, { jitterMs: 20 }),
+  row('jitter 8, 0.5 % 25/45', 25, 45, 0.93, 85, 0.03, { jitterMs: 8, lossRatio: 0.005 }),
+  row('jitter 20, 2 % 20/50', 20, 50, 0.9, 130, 0.06, { jitterMs: 20, lossRatio: 0.02 }),
   row('queue of 20, 50/20', 50, 20, 0.9, 5, 0.05, { queuePackets: 20, ...SEPARATE_QUEUE }),
-  row('ACKs every 8 ms, 100/10', 100, 10, 0.93, 30, 0.001, { aggregationMs: 8 }),
+  row('ACKs every 8 ms, 100/10', 100, 10, 0.93, 35, 0.01, { aggregationMs: 8 }),
 ];
 
 const CUBIC_ROWS: Row[] = [
