@@ -38,8 +38,8 @@ export interface DemoFigures {
   gapAtCutMs: number;
   /** From two seconds after the return to the end. */
   afterBitsPerSec: number;
-  /** From the return until the cut link carries data again; undefined: it did not, or did not keep on. */
-  bothAgainAfterMs: number | undefined;
+  /** From the return until the cut link carries data again; null: it did not, or did not keep on. */
+  bothAgainAfterMs: number | null;
   /** The download moved after the cut and after the return. */
   moved: boolean;
 }
@@ -73,18 +73,18 @@ export function computeFigures(samples: readonly DemoSample[], links: readonly D
   };
 }
 
-function lastingUseAfter(samples: readonly DemoSample[], schedule: DemoSchedule, link: number, rateBitsPerSec: number): number | undefined {
+function lastingUseAfter(samples: readonly DemoSample[], schedule: DemoSchedule, link: number, rateBitsPerSec: number): number | null {
   const { restoreMs, endMs } = schedule;
   const bytesOf = (sample: DemoSample) => sample.linkBytes[link] ?? 0;
   const enough = rateBitsPerSec * IN_USE_RATIO;
   // A burst after the return that dries up again is no use.
-  if (rateBetween(samples, restoreMs + RETURN_SETTLE_MS, endMs, bytesOf) < enough) return undefined;
+  if (rateBetween(samples, restoreMs + RETURN_SETTLE_MS, endMs, bytesOf) < enough) return null;
   for (let i = 1; i < samples.length; i++) {
     const [before, sample] = [samples[i - 1]!, samples[i]!];
     if (before.atMs < restoreMs || sample.atMs <= before.atMs) continue;
     if (((bytesOf(sample) - bytesOf(before)) * 8000) / (sample.atMs - before.atMs) >= enough) return sample.atMs - restoreMs;
   }
-  return undefined;
+  return null;
 }
 
 export function isReallyFaster(bondedBitsPerSec: number, singleBitsPerSec: readonly number[]): boolean {

@@ -97,7 +97,7 @@ async function play(lab: Lab, view: DemoView | undefined): Promise<DemoResult> {
     bytes: outcome.bytes ?? 0,
     survived,
     faster,
-    passed: survived && faster && figures.bothAgainAfterMs !== undefined,
+    passed: survived && faster && figures.bothAgainAfterMs !== null,
     ...(error === undefined ? {} : { error }),
   };
 }
@@ -245,7 +245,7 @@ function summaryOf(result: DemoResult): string {
     ['longest gap at the cut', `${Math.round(result.gapAtCutMs)} ms`],
     [
       `${cutName} used again`,
-      result.bothAgainAfterMs === undefined ? 'no, or not for long' : `${Math.round(result.bothAgainAfterMs)} ms after its return`,
+      result.bothAgainAfterMs === null ? 'no, or not for long' : `${Math.round(result.bothAgainAfterMs)} ms after its return`,
     ],
     ['both after its return', formatRate(result.afterBitsPerSec).trim()],
     ['connection survived', result.survived ? 'yes, every byte checked' : `no${result.error === undefined ? '' : `: ${result.error}`}`],

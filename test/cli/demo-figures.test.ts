@@ -46,13 +46,13 @@ t.test('a download that stalls at the cut, or after the return, has not moved', 
     SCHEDULE,
   );
   t.equal(stalled.moved, false);
-  t.equal(stalled.bothAgainAfterMs, undefined);
+  t.equal(stalled.bothAgainAfterMs, null);
 });
 
 t.test('a burst after the return that dries up is no use of the link', async (t) => {
   const samples = play((atMs) => [atMs > 4000 && (atMs <= 8000 || atMs > 9500) ? 40e3 : 40e6, 20e6]);
   const figures = computeFigures(samples, LINKS, SCHEDULE);
-  t.equal(figures.bothAgainAfterMs, undefined);
+  t.equal(figures.bothAgainAfterMs, null);
   t.equal(figures.moved, true);
   t.equal(Math.round(figures.afterBitsPerSec / 1e6), 20);
 });
