@@ -3,7 +3,7 @@
  * are dialled here. One MPTCP host per peer, one set of TCP endpoints at the TUN.
  */
 
-import { createBbr } from '../../mptcp-over-udp/congestion/bbr.js';
+import { createBbr1 as createBbr } from '../../mptcp-over-udp/congestion/bbr1.js';
 import type { CongestionControlFactory } from '../../mptcp-over-udp/congestion/congestion-control.js';
 import { createCubic } from '../../mptcp-over-udp/congestion/cubic.js';
 import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
