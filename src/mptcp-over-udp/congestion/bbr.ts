@@ -75,6 +75,7 @@ class Bbr implements CongestionControl {
   #pacingGain = STARTUP_PACING_GAIN;
   #cwndGain = STARTUP_CWND_GAIN;
   #fullPipe = false;
+  #rttSeen = false;
   #fullBandwidth = 0;
   #fullBandwidthRounds = 0;
   #stateStartMs: number;
@@ -349,10 +350,11 @@ class Bbr implements CongestionControl {
     // With a common queue the window decides, and pacing must let a flow grow to its part.
     if (this.state === 'ProbeBW_CRUISE' && bandwidth === this.bandwidthLoBytesPerSec && !this.#overflowing) rate *= QUEUED_PACING_GAIN;
     if (this.#fullPipe || rate > this.pacingRateBytesPerSec) this.pacingRateBytesPerSec = rate;
-    else if (sample.rttMs > 0 && this.model.roundCount === 0) {
+    else if (sample.rttMs > 0 && !this.#rttSeen) {
       // The first RTT replaces the guess of a millisecond.
       this.pacingRateBytesPerSec = Math.max(rate, (STARTUP_PACING_GAIN * this.cwndBytes * 1000) / sample.rttMs);
     }
+    if (sample.rttMs > 0) this.#rttSeen = true;
   }
 
   #setCwnd(sample: AckSample): void {
