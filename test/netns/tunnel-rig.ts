@@ -44,8 +44,12 @@ export async function createTunnelRig(options: TunnelRigOptions): Promise<Tunnel
   const hostOf = (side: 'client' | 'server'): NamespaceHost => (side === 'client' ? lab.client : lab.server);
   const configFile = (side: string): string => join(lab.folder, `${side}.toml`);
   const mptunnel: TunnelRig['mptunnel'] = (side, ...args) => {
-    const environment = Object.entries({ ...options.environment, MPTUNNEL_RUN_DIR: folderOf(side), NODE_OPTIONS: '' }).map(([k, v]) => `${k}=${v}`);
-    return hostOf(side).run('env', [...environment, process.execPath, ...(options.nodeOptions ?? []), PROGRAM, ...args], { timeoutMs: UP_TIMEOUT_MS });
+    const environment = Object.entries({ ...options.environment, MPTUNNEL_RUN_DIR: folderOf(side), NODE_OPTIONS: '' }).map(
+      ([k, v]) => `${k}=${v}`,
+    );
+    return hostOf(side).run('env', [...environment, process.execPath, ...(options.nodeOptions ?? []), PROGRAM, ...args], {
+      timeoutMs: UP_TIMEOUT_MS,
+    });
   };
   const rig: TunnelRig = {
     lab,

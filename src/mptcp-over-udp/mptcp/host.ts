@@ -234,7 +234,8 @@ export class MptcpHost implements TcpHostServices {
       paced: true,
     });
     // DEVIATION RFC 6298 (2.1): the path's round trip is known from its own acknowledgements.
-    if (path !== undefined && path.rttMs > 0) subflow.recovery.rtt.initialRtoMs = Math.min(1_000, Math.max(MIN_INITIAL_RTO_MS, 3 * path.rttMs));
+    if (path !== undefined && path.rttMs > 0)
+      subflow.recovery.rtt.initialRtoMs = Math.min(1_000, Math.max(MIN_INITIAL_RTO_MS, 3 * path.rttMs));
     subflow.stale = path !== undefined && !path.usable;
     connection.subflows.push(subflow);
     this.table.add(subflow);

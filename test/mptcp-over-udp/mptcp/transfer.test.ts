@@ -2,8 +2,8 @@
 
 import t from 'tap';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
-import { PatternPeer, TwoHosts, type TwoHostsOptions } from '../../sim/two-hosts.js';
 import type { SimLinkOptions } from '../../sim/sim-link.js';
+import { PatternPeer, TwoHosts, type TwoHostsOptions } from '../../sim/two-hosts.js';
 
 interface Transfer {
   hosts: TwoHosts;
@@ -74,7 +74,12 @@ t.test('one stream fills two unequal paths', async (t) => {
 });
 
 t.test('random loss of 1 % on both paths does not collapse the sum', async (t) => {
-  const { hosts, client } = startTransfer(0, 1e9, { paths: [{ ...DSL, lossRatio: 0.01 }, { ...LTE, lossRatio: 0.01 }] });
+  const { hosts, client } = startTransfer(0, 1e9, {
+    paths: [
+      { ...DSL, lossRatio: 0.01 },
+      { ...LTE, lossRatio: 0.01 },
+    ],
+  });
   hosts.run(3_000);
   const before = client.readBytes;
   hosts.run(8_000);
@@ -169,7 +174,10 @@ t.test('abort is a FASTCLOSE: the other side sees a reset', async (t) => {
 });
 
 t.test('a SYN that is rejected is refused at the other end', async (t) => {
-  const hosts: TwoHosts = new TwoHosts({ paths: [DSL], serverEvents: { onIncoming: (connection, nowMs) => connection.reject(true, nowMs) } });
+  const hosts: TwoHosts = new TwoHosts({
+    paths: [DSL],
+    serverEvents: { onIncoming: (connection, nowMs) => connection.reject(true, nowMs) },
+  });
   const client = new PatternPeer(hosts.clock, 0);
   client.connection = hosts.connect(client);
   hosts.run(1_000);

@@ -59,6 +59,7 @@ function rig(...rttsMs: number[]): Rig {
     publicKey: '',
     state: 'up',
     lastError: '',
+    initiator: true,
     paths: peerPaths,
     allowedIps: [],
   });
