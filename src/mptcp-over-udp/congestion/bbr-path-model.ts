@@ -2,6 +2,8 @@
  * What BBR believes about its path: bandwidth, the round-trip time without a queue of our making, ACK aggregation, loss; and what each
  * round trip measured. Pure, fed by every ACK; no decision is taken here.
  */
+import { AckAggregation } from './bbr-ack-aggregation.js';
+import { sharedModel } from './bbr-shared-path.js';
 import type { AckSample, PathMemory, SharedPathModel } from './congestion-control.js';
 
 /**
@@ -20,13 +22,6 @@ const BASE_RTT_CONFIRM_RATIO = 1.05;
 const BASE_RTT_CONFIRM_MS = 0.5;
 /** Rounds shorter than this are joined: on a path of 0.1 ms the host's scheduling, not the path, makes the round. */
 const MIN_ROUND_MS = 1;
-/** Rounds that each half of the extra_acked filter lasts. */
-const EXTRA_ACKED_HALF_ROUNDS = 5;
-/** Of what ran ahead, so many leaps of the RTT and a few milliseconds are taken for aggregation. */
-const EXTRA_ACKED_LEAPS = 2;
-const EXTRA_ACKED_MIN_MS = 3;
-/** At most so much time's worth of bandwidth is granted for aggregation. */
-const EXTRA_ACKED_MAX_MS = 100;
 
 /** What bursts of our own and of our neighbours add to the RTT from one ACK to the next. */
 const LEAP_BURST_MS = 2;
@@ -46,29 +41,9 @@ const MAX_RANDOM_LOSS_RATIO = 0.06;
 const MEMORY_RATIO = 0.5;
 /** Each flow writes once per round trip, so the memory holds the mean share of those that are active. */
 const MEMORY_SMOOTHING = 16;
-/** What is remembered of a path that has carried nothing for so long is forgotten, but for what the memory's owner wrote. */
-const SHARED_LIFETIME_MS = 60_000;
 const JITTER_LIFETIME_MS = 2_000;
 /** Results of ProbeRTT within so much and two RTTs come from one common probe. */
 const TOGETHER_MS = 500;
-
-function sharedModel(memory: PathMemory | undefined, nowMs: number): SharedPathModel {
-  const known = memory?.shared;
-  if (known !== undefined && nowMs - known.jitterStampMs < SHARED_LIFETIME_MS) return known;
-  const minRttMs = memory?.minRttMs ?? -1;
-  const shared: SharedPathModel = {
-    baseRttMs: minRttMs > 0 ? minRttMs : -1,
-    baseRttStampMs: Number.NEGATIVE_INFINITY,
-    baseUnderLoad: false,
-    jitterMs: 0,
-    jitterStampMs: nowMs,
-    lastFlow: -1,
-    severalFlowsStampMs: Number.NEGATIVE_INFINITY,
-    nextFlow: 0,
-  };
-  if (memory !== undefined) memory.shared = shared;
-  return shared;
-}
 
 export class BbrPathModel {
   mssBytes: number;
@@ -78,12 +53,10 @@ export class BbrPathModel {
   /** True during the ACK that ended a round: the `round*` fields are that round's. */
   roundEnded = false;
   roundRttMeanMs = -1;
-  /** Delivered over the round's duration, and the largest rate sample seen in it. */
+  /** Delivered over the duration of the round. */
   roundRateBytesPerSec = 0;
-  roundMaxSampleBytesPerSec = 0;
   roundLossRatio = 0;
   roundAppLimited = false;
-  extraAckedBytes = 0;
   /** Loss, smoothed over rounds, and the part of it that is there whatever we send: falls with the loss, rises slowly. */
   lossRatio = 0;
   randomLossRatio = 0;
@@ -112,14 +85,9 @@ export class BbrPathModel {
   #lastRttMs = -1;
   #lastAckMs = 0;
   #greatestLeapMs = 0;
-  #runningMaxSample = 0;
-  #runningAppLimited = false;
-  // ACK aggregation.
-  #epochStartMs: number;
-  #epochDeliveredBytes = 0;
-  #extraCurrent = 0;
-  #extraPrevious = 0;
-  #extraRounds = 0;
+  #sampleCount = 0;
+  #appLimitedCount = 0;
+  readonly #aggregation: AckAggregation;
 
   constructor(nowMs: number, mssBytes: number, memory: PathMemory | undefined) {
     this.#memory = memory;
@@ -132,7 +100,7 @@ export class BbrPathModel {
     this.#probedMs = nowMs;
     if (this.#measured && memory !== undefined) this.#maxBwCurrent = MEMORY_RATIO * Math.max(0, memory.bandwidthBytesPerSec);
     this.#roundStartMs = nowMs;
-    this.#epochStartMs = nowMs;
+    this.#aggregation = new AckAggregation(nowMs);
   }
 
   /** RTT without our queue: the smallest mean of a round, until ProbeRTT measures anew; -1 unknown. */
@@ -146,6 +114,10 @@ export class BbrPathModel {
    */
   get jitterMs(): number {
     return this.#shared.jitterMs;
+  }
+
+  get extraAckedBytes(): number {
+    return this.#aggregation.extraAckedBytes;
   }
 
   get maxBandwidthBytesPerSec(): number {
@@ -180,7 +152,7 @@ export class BbrPathModel {
     }
     this.#roundLostBytes += sample.lostBytes;
     if (sample.sampleIntervalMs > 0) this.#updateBandwidth(sample);
-    if (sample.deliveredBytes > 0) this.#updateExtraAcked(sample, bandwidthBytesPerSec);
+    if (sample.deliveredBytes > 0) this.#aggregation.onAck(sample, bandwidthBytesPerSec, this.jitterMs);
     if (sample.priorDeliveredBytes >= this.#roundEndBytes && sample.nowMs - this.#roundStartMs >= MIN_ROUND_MS) this.#endRound(sample);
   }
 
@@ -198,8 +170,12 @@ export class BbrPathModel {
     while (!hurry && intervalMs < MAX_PROBE_RTT_INTERVAL_MS && intervalMs < PROBE_RTT_INTERVAL_RTTS * this.#floorRttMs) intervalMs *= 2;
     const turns = Math.floor(nowMs / intervalMs) - Math.floor(this.#probedMs / intervalMs);
     if (turns === 0) return false;
-    const alone = nowMs - this.#shared.severalFlowsStampMs > intervalMs;
-    return hurry || !alone || turns > MAX_SKIPPED_PROBES || nowMs - this.#confirmedMs > intervalMs;
+    return hurry || !this.alone(nowMs) || turns > MAX_SKIPPED_PROBES || nowMs - this.#confirmedMs > intervalMs;
+  }
+
+  /** No other flow of ours has been heard of on the path for a while. */
+  alone(nowMs: number): boolean {
+    return nowMs - this.#shared.severalFlowsStampMs > PROBE_RTT_INTERVAL_MS;
   }
 
   /** ProbeRTT's result replaces the base, up or down. */
@@ -243,28 +219,10 @@ export class BbrPathModel {
     // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
     const intervalMs = sample.sampleIntervalMs + (this.growing ? 0 : SAMPLE_LEAPS * this.jitterMs);
     const rate = (sample.sampleDeliveredBytes * 1000) / intervalMs;
-    if (sample.sampleAppLimited) this.#runningAppLimited = true;
-    if (rate > this.#runningMaxSample) this.#runningMaxSample = rate;
+    this.#sampleCount++;
+    if (sample.sampleAppLimited) this.#appLimitedCount++;
     if (sample.sampleAppLimited && rate < this.maxBandwidthBytesPerSec) return;
     if (rate > this.#maxBwCurrent) this.#maxBwCurrent = rate;
-  }
-
-  /** draft-ietf-ccwg-bbr, 5.5.9: how far deliveries run ahead of the bandwidth for a while. */
-  #updateExtraAcked(sample: AckSample, bandwidthBytesPerSec: number): void {
-    const expectedBytes = (bandwidthBytesPerSec * (sample.nowMs - this.#epochStartMs)) / 1000;
-    if (this.#epochDeliveredBytes <= expectedBytes) {
-      this.#epochDeliveredBytes = 0;
-      this.#epochStartMs = sample.nowMs;
-      this.#epochDeliveredBytes += sample.deliveredBytes;
-      return;
-    }
-    this.#epochDeliveredBytes += sample.deliveredBytes;
-    const limitBytes = (bandwidthBytesPerSec * EXTRA_ACKED_MAX_MS) / 1000;
-    const extraBytes = Math.min(this.#epochDeliveredBytes - expectedBytes, limitBytes);
-    if (extraBytes > this.#extraCurrent) this.#extraCurrent = extraBytes;
-    // Where ACKs do not come in bunches, deliveries ahead of the estimate are a better share of the path, not aggregation.
-    const bunchBytes = (bandwidthBytesPerSec * (EXTRA_ACKED_MIN_MS + EXTRA_ACKED_LEAPS * this.jitterMs)) / 1000;
-    this.extraAckedBytes = Math.min(bunchBytes, Math.max(this.#extraCurrent, this.#extraPrevious));
   }
 
   #endRound(sample: AckSample): void {
@@ -274,17 +232,12 @@ export class BbrPathModel {
     this.roundEnded = true;
     this.roundCount++;
     this.roundRateBytesPerSec = (deliveredBytes * 1000) / durationMs;
-    this.roundMaxSampleBytesPerSec = this.#runningMaxSample;
-    this.roundAppLimited = this.#runningAppLimited;
+    // A short lack of data, as a scheduler of several paths brings, does not make a round the application's.
+    this.roundAppLimited = 2 * this.#appLimitedCount > this.#sampleCount;
     this.roundLossRatio = this.#roundLostBytes / Math.max(1, this.#roundLostBytes + deliveredBytes);
     this.#updateLoss();
     if (this.#rttCount > 0) this.#updateBaseRtt(nowMs);
-    if (++this.#extraRounds >= EXTRA_ACKED_HALF_ROUNDS) {
-      this.#extraRounds = 0;
-      this.#extraPrevious = this.#extraCurrent;
-      this.#extraCurrent = 0;
-      this.extraAckedBytes = this.#extraPrevious;
-    }
+    this.#aggregation.onRoundEnd();
     this.#roundEndBytes = sample.totalDeliveredBytes;
     this.#startRound(nowMs, sample.totalDeliveredBytes);
   }
@@ -324,7 +277,7 @@ export class BbrPathModel {
     this.#rttSumMs = 0;
     this.#rttCount = 0;
     this.#greatestLeapMs = 0;
-    this.#runningMaxSample = 0;
-    this.#runningAppLimited = false;
+    this.#sampleCount = 0;
+    this.#appLimitedCount = 0;
   }
 }

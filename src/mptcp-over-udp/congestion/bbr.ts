@@ -9,6 +9,7 @@
  * pipe is as quick as the luckiest one, and a window built from that one would starve the path.
  * DEVIATION (5.3.4): ProbeRTT keeps half a bandwidth-delay product in flight.
  */
+import { FullPipeCheck } from './bbr-full-pipe.js';
 import { BbrPathModel } from './bbr-path-model.js';
 import type { AckSample, CongestionControl, CongestionControlFactory, CongestionControlOptions } from './congestion-control.js';
 
@@ -20,13 +21,11 @@ const DRAIN_PACING_GAIN = 0.5;
 const DOWN_PACING_GAIN = 0.9;
 const UP_PACING_GAIN = 1.25;
 const UP_MAX_PACING_GAIN = 2;
-const CWND_GAIN = 1.5;
+const CWND_GAIN = 1.9;
 const UP_CWND_GAIN = 2;
 const PROBE_RTT_BDP_RATIO = 0.5;
 /** Pace this much below the estimate, so that a queue drains rather than stays. */
 const PACING_MARGIN = 0.99;
-const FULL_BANDWIDTH_GROWTH = 1.25;
-const FULL_BANDWIDTH_ROUNDS = 3;
 /** Leaps of this part of the base RTT make a path jittery. */
 const JITTERY_RATIO = 0.1;
 const JITTERY_STARTUP_RATIO = 1.15;
@@ -39,10 +38,6 @@ const QUEUE_RTT_RATIO = 0.125;
 const QUEUE_MS = 2;
 /** Loss so far above what is always there is congestion, whatever the delay: a queue too short to be seen in it. */
 const HIGH_LOSS_RATIO = 0.05;
-/** Startup: a round without growth that loses this much has found the path's end. */
-const CONGESTION_LOSS_RATIO = 0.1;
-/** Startup has overrun the path when a round loses this much, even if bandwidth still seems to grow. */
-const STARTUP_LOSS_RATIO = 0.2;
 /** A queue that stands for so many rounds though we yield is not ours to drain: measure the base anew. */
 const STANDING_QUEUE_ROUNDS = 6;
 /** In-flight allowance for host timers and bunched ACKs; on slow paths the smaller one, so that it adds little delay. */
@@ -76,8 +71,7 @@ class Bbr implements CongestionControl {
   #cwndGain = STARTUP_CWND_GAIN;
   #fullPipe = false;
   #rttSeen = false;
-  #fullBandwidth = 0;
-  #fullBandwidthRounds = 0;
+  readonly #fullPipeCheck = new FullPipeCheck();
   #stateStartMs: number;
   #stateStartRound = 0;
   #cruiseMs = 0;
@@ -191,26 +185,11 @@ class Bbr implements CongestionControl {
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
     this.model.growing = !this.#fullPipe;
     if (!this.#fullPipe) {
-      this.#checkFullPipe(queued);
+      this.#fullPipe = this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0);
       return;
     }
     this.#adaptShortTermBandwidth(queued);
     if (!this.model.roundAppLimited) this.model.remember(this.bandwidthBytesPerSec);
-  }
-
-  #checkFullPipe(queued: boolean): void {
-    const model = this.model;
-    if (model.roundAppLimited) return;
-    const bandwidth = model.maxBandwidthBytesPerSec;
-    if (model.roundLossRatio > STARTUP_LOSS_RATIO) this.#fullPipe = true;
-    if (bandwidth >= this.#fullBandwidth * FULL_BANDWIDTH_GROWTH) {
-      this.#fullBandwidth = bandwidth;
-      this.#fullBandwidthRounds = 0;
-      return;
-    }
-    this.#fullBandwidthRounds++;
-    const overflowing = model.roundLossRatio > CONGESTION_LOSS_RATIO || (queued && this.#queueMs() > 0.5 * model.baseRttMs);
-    if (this.#fullBandwidthRounds >= FULL_BANDWIDTH_ROUNDS || overflowing) this.#fullPipe = true;
   }
 
   /**
@@ -362,7 +341,9 @@ class Bbr implements CongestionControl {
     const bandwidth = this.bandwidthBytesPerSec;
     const slackMs = bandwidth >= FAST_BYTES_PER_SEC ? FAST_SLACK_MS : SLACK_MS;
     const allowanceBytes = (bandwidth * slackMs) / 1000 + model.extraAckedBytes;
-    const windowBytes = this.#cwndGain === CWND_GAIN ? this.#bdpBytes(1) + this.#queuePartBytes() : this.#bdpBytes(this.#cwndGain);
+    // Alone and without a queue, pacing rules, and the window only has to be no hindrance while losses are repaired.
+    const free = bandwidth < this.bandwidthLoBytesPerSec && !this.#jittery() && model.alone(sample.nowMs);
+    const windowBytes = this.#cwndGain === CWND_GAIN && !free ? this.#bdpBytes(1) + this.#queuePartBytes() : this.#bdpBytes(this.#cwndGain);
     const targetBytes = windowBytes + (this.state === 'ProbeRTT' ? 0 : allowanceBytes);
     if (this.#afterTimeout && sample.deliveredBytes > 0) {
       this.#afterTimeout = false;

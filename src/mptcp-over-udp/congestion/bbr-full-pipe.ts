@@ -1,0 +1,30 @@
+/** When BBR's Startup has found the path's bandwidth (draft-ietf-ccwg-bbr, 5.3.1.2 and 5.3.1.3). */
+import type { BbrPathModel } from './bbr-path-model.js';
+
+const FULL_BANDWIDTH_GROWTH = 1.25;
+const FULL_BANDWIDTH_ROUNDS = 3;
+/** A round without growth that loses this much has found the path's end, and so has one with a queue of half a base RTT. */
+const CONGESTION_LOSS_RATIO = 0.1;
+const QUEUE_RTT_RATIO = 0.5;
+/** A round that loses this much has overrun the path, even if bandwidth still seems to grow. */
+const STARTUP_LOSS_RATIO = 0.2;
+
+export class FullPipeCheck {
+  #fullBandwidthBytesPerSec = 0;
+  #roundsWithoutGrowth = 0;
+
+  /** `queueMs`: delay that neither the path nor its jitter explains. True when the pipe is full. */
+  onRoundEnd(model: BbrPathModel, queueMs: number): boolean {
+    if (model.roundAppLimited) return false;
+    const overrun = model.roundLossRatio > STARTUP_LOSS_RATIO;
+    const bandwidth = model.maxBandwidthBytesPerSec;
+    if (bandwidth >= this.#fullBandwidthBytesPerSec * FULL_BANDWIDTH_GROWTH) {
+      this.#fullBandwidthBytesPerSec = bandwidth;
+      this.#roundsWithoutGrowth = 0;
+      return overrun;
+    }
+    this.#roundsWithoutGrowth++;
+    const overflowing = model.roundLossRatio > CONGESTION_LOSS_RATIO || queueMs > QUEUE_RTT_RATIO * model.baseRttMs;
+    return overrun || overflowing || this.#roundsWithoutGrowth >= FULL_BANDWIDTH_ROUNDS;
+  }
+}
