@@ -49,6 +49,8 @@ export interface MptcpHostEvents {
   onIncoming?(connection: MptcpConnection, nowMs: number): void;
   onSubflowEstablished?(connection: MptcpConnection, subflow: Subflow, nowMs: number): void;
   onSubflowClosed?(connection: MptcpConnection, subflow: Subflow, reason: CloseReason, nowMs: number): void;
+  /** Takes over which subflows are added, by `join`: MPTCP is proved, a subflow was lost, or a path changed. Default: one per path. */
+  onJoinsDue?(connection: MptcpConnection, nowMs: number): void;
 }
 
 export interface MptcpHostOptions {
@@ -256,7 +258,12 @@ export class MptcpHost implements TcpHostServices {
   /** MP_JOIN on every usable path that has no subflow yet; the side that opened the connection does this. */
   startJoins(connection: MptcpConnection, nowMs: number): void {
     connection.joinDeadlineMs = Number.POSITIVE_INFINITY;
-    if (connection.role !== 'client' || connection.fallback || connection.subflowsClosing) return;
+    if (connection.fallback || connection.subflowsClosing) return;
+    if (this.events?.onJoinsDue !== undefined) {
+      this.events.onJoinsDue(connection, nowMs);
+      return;
+    }
+    if (connection.role !== 'client') return;
     for (const path of this.paths) {
       if (!path.usable || connection.subflows.length >= MAX_SUBFLOWS) continue;
       if (connection.subflows.some((subflow) => subflow.pathId === path.id)) continue;
@@ -267,10 +274,19 @@ export class MptcpHost implements TcpHostServices {
         localPort: this.allocatePort(),
         remotePort: connection.tuple.remotePort,
       };
-      const subflow = this.addSubflow(connection, 'join-client', tuple, path.id, path.id + 1, nowMs);
-      subflow.connect();
+      this.join(connection, tuple, path.id, path.id + 1, nowMs);
     }
     this.markDirty(connection);
+  }
+
+  /** One more subflow, from an address that has this id; undefined: there are enough, or it is no time for joins. */
+  join(connection: MptcpConnection, tuple: FourTuple, pathId: number, addressId: number, nowMs: number): Subflow | undefined {
+    const ready = connection.peerProved && !connection.fallback && !connection.closed && !connection.subflowsClosing;
+    if (!ready || connection.subflows.length >= MAX_SUBFLOWS) return undefined;
+    const subflow = this.addSubflow(connection, 'join-client', tuple, pathId, addressId, nowMs);
+    subflow.connect();
+    this.markDirty(connection);
+    return subflow;
   }
 
   acceptJoin(connection: MptcpConnection, segment: TcpSegment, pathId: number, nowMs: number): void {
