@@ -49,6 +49,8 @@ export class MptcpConnection implements ByteStream {
   peerProved = false;
   closed = false;
 
+  /** The peer's C flag (RFC 8684, 3.1): no joins to its initial address and port. */
+  remoteDeniesJoin = false;
   // Sending.
   readonly sendBuffer: SendBuffer;
   readonly sendQueue: DataSendQueue;

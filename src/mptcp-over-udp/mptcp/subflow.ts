@@ -16,7 +16,7 @@ import { acceptSynOptions, closeConnection } from '../tcp/tcp-input.js';
 import { sendAck, sendReset } from '../tcp/tcp-output.js';
 import { emitDss } from '../wire/dss.js';
 import { emitFastclose } from '../wire/fastclose.js';
-import { emitMpCapable, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_VERSION } from '../wire/mp-capable.js';
+import { emitMpCapable, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN, MP_CAPABLE_VERSION } from '../wire/mp-capable.js';
 import { emitMpJoin } from '../wire/mp-join.js';
 import {
   createTcpSegment,
@@ -100,6 +100,7 @@ export class Subflow extends TcpConnection {
 
   noteSyn(segment: TcpSegment): void {
     acceptSynOptions(this, segment);
+    if (this.role === 'capable-server') this.noteCapableFlags(segment.mptcp.mpCapable.flags);
     if (this.role === 'join-server') {
       this.remoteNonce = segment.mptcp.mpJoin.nonce;
       this.remoteBackup = segment.mptcp.mpJoin.backup;
@@ -218,6 +219,10 @@ export class Subflow extends TcpConnection {
     this.connection.onSubflowClosed(this, reason, nowMs);
   }
 
+  private noteCapableFlags(flags: number): void {
+    this.connection.remoteDeniesJoin = (flags & MP_CAPABLE_NO_JOIN) !== 0;
+  }
+
   private confirm(nowMs: number): void {
     this.confirmed = true;
     this.thirdAckDeadlineMs = NEVER_MS;
@@ -232,6 +237,7 @@ export class Subflow extends TcpConnection {
         const usable = (options.seen & SEEN_MP_CAPABLE) !== 0 && capable.length === 12 && capable.version === MP_CAPABLE_VERSION;
         if (usable && (capable.flags & MP_CAPABLE_HMAC_SHA256) !== 0 && (capable.flags & MP_CAPABLE_EXTENSIBILITY) === 0) {
           this.connection.setRemoteKey(capable.senderKey.slice());
+          this.noteCapableFlags(capable.flags);
         } else this.connection.fallBack(this);
         return true;
       }
