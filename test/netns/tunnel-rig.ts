@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { formatKey, generatePrivateKey } from '../../src/crypto/keys.js';
 import { publicKeyOf } from '../../src/crypto/x25519.js';
@@ -15,6 +16,8 @@ export const CLIENT_ADDRESS = '10.77.0.2';
 export const SERVER_ADDRESS = '10.77.0.1';
 const PORT = 5180;
 const UP_TIMEOUT_MS = 30_000;
+const PAGE_BYTES = 4096;
+const POLL_MS = 50;
 
 export interface TunnelRigOptions extends LabOptions {
   /** Lines for [stream] on both sides. */
@@ -34,6 +37,8 @@ export interface TunnelRig {
   status(side: 'client' | 'server'): Promise<TunnelStatus>;
   configFile(side: 'client' | 'server'): string;
   log(side: 'client' | 'server'): string;
+  /** Resident memory of a daemon. */
+  residentBytes(side: 'client' | 'server'): Promise<number>;
   up(side: 'client' | 'server'): Promise<void>;
   close(): Promise<void>;
 }
@@ -57,6 +62,10 @@ export async function createTunnelRig(options: TunnelRigOptions): Promise<Tunnel
     status: async (side) => JSON.parse((await mptunnel(side, 'status', 'mpt0', '--json')).stdout) as TunnelStatus,
     configFile,
     log: (side) => readFileSync(join(folderOf(side), 'mpt0.log'), 'utf8'),
+    residentBytes: async (side) => {
+      const pages = readFileSync(`/proc/${(await rig.status(side)).pid}/statm`, 'utf8').split(' ')[1];
+      return Number(pages) * PAGE_BYTES;
+    },
     up: async (side) => {
       await mptunnel(side, 'up', configFile(side));
     },
@@ -118,4 +127,22 @@ allowed_ips = ["${WEB_NETWORK}", "${SERVER_ADDRESS}/32", "fd77::1/128", "fd98::/
 `,
     { mode: 0o600 },
   );
+}
+
+/** Mean rate of samples (bytes received so far, at milliseconds since the start) between two times; the last sample counts when `toMs` lies beyond. */
+export function rateBetween(samples: readonly { atMs: number; bytes: number }[], fromMs: number, toMs: number): number {
+  const within = samples.filter(({ atMs }) => atMs >= fromMs && atMs <= toMs);
+  const [first, last] = [within[0], within.at(-1)];
+  if (first === undefined || last === undefined || last.atMs <= first.atMs) return 0;
+  return ((last.bytes - first.bytes) * 8000) / (last.atMs - first.atMs);
+}
+
+/** Asks again until it holds; throws when it did not within the time. */
+export async function until(what: string, holds: () => Promise<boolean>, timeoutMs: number): Promise<number> {
+  const startMs = performance.now();
+  while (!(await holds())) {
+    if (performance.now() - startMs > timeoutMs) throw new Error(`${what}: not within ${timeoutMs} ms`);
+    await sleep(POLL_MS);
+  }
+  return performance.now() - startMs;
 }
