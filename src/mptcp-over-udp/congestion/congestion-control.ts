@@ -3,6 +3,8 @@
  * figures: how much may be in flight, and how fast to send. One instance per subflow; pure, no clock.
  */
 
+import type { CoupledGroup, CoupledMember } from './coupled-group.js';
+
 /** What one incoming ACK told, after loss detection has run (draft-ietf-ccwg-bbr, 4.1: delivery rate sample). Reused: copy what you keep. */
 export interface AckSample {
   nowMs: number;
@@ -42,6 +44,8 @@ export interface CongestionControl {
   readonly pacingRateBytesPerSec: number;
   /** Slow-start threshold for information, Infinity when none. */
   readonly ssthreshBytes: number;
+  /** What coupled algorithms on the connection's other subflows may know of this one; absent when it is not coupled. */
+  readonly coupled?: CoupledMember | undefined;
   /** A segment or super-segment of `bytes` leaves; `inflightBytes` before it. */
   onSent(nowMs: number, bytes: number, inflightBytes: number): void;
   onAck(sample: AckSample): void;
@@ -91,6 +95,8 @@ export interface CongestionControlOptions {
   initialWindowBytes: number;
   nowMs: number;
   memory?: PathMemory;
+  /** The connection's subflows, for coupled algorithms; absent: there is only this one. */
+  group?: CoupledGroup;
 }
 
 export type CongestionControlFactory = (options: CongestionControlOptions) => CongestionControl;

@@ -4,6 +4,7 @@
  */
 
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
+import { CoupledGroup } from '../congestion/coupled-group.js';
 import type { FourTuple } from '../tcp/header-template.js';
 import { ReassemblyBuffer } from '../tcp/reassembly.js';
 import { SendBuffer } from '../tcp/send-buffer.js';
@@ -43,6 +44,7 @@ export class MptcpConnection implements ByteStream {
   remoteIdsnHigh = 0;
   remoteIdsnLow = 0;
   readonly subflows: Subflow[] = [];
+  readonly coupledGroup = new CoupledGroup(this.subflows);
   /** Plain TCP after all (RFC 8684, 3.7): one subflow, DSN = SSN. */
   fallback = false;
   /** The peer has shown both keys or a DSS: MPTCP works in both directions, joins are allowed. */

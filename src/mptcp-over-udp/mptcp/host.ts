@@ -225,6 +225,7 @@ export class MptcpHost implements TcpHostServices {
       mssBytes,
       initialWindowBytes: INITIAL_WINDOW_SEGMENTS * mssBytes,
       nowMs,
+      group: connection.coupledGroup,
       ...(path === undefined ? {} : { memory: path.memory }),
     });
     const subflow = new Subflow(this, connection, role, addressId, {
