@@ -13,7 +13,7 @@ import {
   type TcpHostServices,
 } from '../tcp/tcp-connection.js';
 import { acceptSynOptions, closeConnection } from '../tcp/tcp-input.js';
-import { sendAck, sendReset } from '../tcp/tcp-output.js';
+import { sendReset } from '../tcp/tcp-output.js';
 import { emitDss } from '../wire/dss.js';
 import { emitFastclose } from '../wire/fastclose.js';
 import { emitMpCapable, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN, MP_CAPABLE_VERSION } from '../wire/mp-capable.js';
@@ -201,7 +201,7 @@ export class Subflow extends TcpConnection {
       case 'join-server':
         // RFC 8684 (3.2): the fourth ACK, so that the other side may send.
         this.confirm(nowMs);
-        sendAck(this);
+        this.ackNow = true;
     }
   }
 
