@@ -1,0 +1,67 @@
+/** What the script's peer computes by itself, apart from the engine: tokens, IDSNs, HMACs, checksums (RFC 8684, 3.1-3.4). BigInt for plainness. */
+
+import { createHash, createHmac } from 'node:crypto';
+
+export interface PeerKeys {
+  key: Uint8Array;
+  token: number;
+  idsn: bigint;
+}
+
+export function keysOf(key: Uint8Array): PeerKeys {
+  const digest = createHash('sha256').update(key).digest();
+  return { key, token: digest.readUInt32BE(0), idsn: digest.readBigUInt64BE(24) };
+}
+
+function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value >>> 0);
+  return bytes;
+}
+
+/** RFC 8684 (3.2): HMAC(Key-sender || Key-receiver, R-sender || R-receiver). */
+export function handshakeHmac(senderKey: Uint8Array, receiverKey: Uint8Array, senderNonce: number, receiverNonce: number): Uint8Array {
+  const mac = createHmac('sha256', Buffer.concat([senderKey, receiverKey]));
+  return mac.update(Buffer.concat([u32(senderNonce), u32(receiverNonce)])).digest();
+}
+
+/** RFC 8684 (3.4.1): the rightmost 64 bits of HMAC(Key-sender || Key-receiver, Address ID || Address || Port). */
+export function addAddrHmac(senderKey: Uint8Array, receiverKey: Uint8Array, id: number, address: Uint8Array, port: number): Uint8Array {
+  const mac = createHmac('sha256', Buffer.concat([senderKey, receiverKey]));
+  return mac
+    .update(Buffer.concat([Buffer.from([id]), address, Buffer.from([port >> 8, port & 0xff])]))
+    .digest()
+    .subarray(24);
+}
+
+/** RFC 8684 (3.3.1): over the 64-bit DSN, SSN, length, two zero bytes, and the payload. */
+export function dssChecksum(dsn: bigint, ssn: number, length: number, payload: Uint8Array): number {
+  const pseudo = Buffer.alloc(16);
+  pseudo.writeBigUInt64BE(dsn);
+  pseudo.writeUInt32BE(ssn >>> 0, 8);
+  pseudo.writeUInt16BE(length, 12);
+  const odd = payload.length % 2 === 1 ? Buffer.alloc(1) : Buffer.alloc(0);
+  const all = Buffer.concat([pseudo, payload, odd]);
+  let sum = 0;
+  for (let i = 0; i < all.length; i += 2) sum += all.readUInt16BE(i);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}
+
+export function high(value: bigint): number {
+  return Number((value >> 32n) & 0xffff_ffffn);
+}
+
+export function low(value: bigint): number {
+  return Number(value & 0xffff_ffffn);
+}
+
+/** The first of many keys whose IDSN pleases: for data sequence numbers near a wrap. */
+export function findKey(pleases: (idsn: bigint) => boolean): Uint8Array {
+  for (let i = 0; i < 5_000_000; i++) {
+    const key = Buffer.alloc(8);
+    key.writeUInt32BE(i, 4);
+    if (pleases(keysOf(key).idsn)) return key;
+  }
+  throw new Error('no key pleases');
+}
