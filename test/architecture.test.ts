@@ -18,6 +18,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   control: ['tunnel', 'mptcp-over-udp', 'crypto', 'tun'],
   tunnel: ['mptcp-over-udp', 'crypto', 'tun'],
   lab: ['mptcp-over-udp', 'tun'],
+  host: ['mptcp-over-udp', 'tun'],
+  // The package's entry: the library.
+  index: ['host'],
+  // Examples do as users do.
+  examples: ['index'],
   'mptcp-over-udp': [],
   crypto: [],
   tun: [],
@@ -39,7 +44,7 @@ const PURE_PACKAGES = ['tweetnacl', 'msgpackr', 'zod'];
 
 function roomOf(file: string): string {
   const [top, room] = file.split('/');
-  return top === 'src' ? (room ?? '') : (top ?? '');
+  return (top === 'src' ? (room ?? '') : (top ?? '')).replace(/\.[jt]s$/, '');
 }
 
 interface Import {
@@ -176,7 +181,7 @@ function isMemberName(node: ts.Identifier): boolean {
 }
 
 function sourceFiles(): string[] {
-  return ['bin', 'src'].flatMap((folder) =>
+  return ['bin', 'examples', 'src'].flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.ts'))
       .map((name) =>
@@ -228,6 +233,10 @@ t.test('the checker finds each breach', async (t) => {
     ['src/control/sample.ts', "import { x } from '../cli/up.js';", /control imports cli/],
     ['src/lab/sample.ts', "import { x } from '../tunnel/link.js';", /lab imports tunnel/],
     ['src/control/sample.ts', "import { x } from '../lab/topology.js';", /control imports lab/],
+    ['src/host/sample.ts', "import { x } from '../tunnel/link.js';", /host imports tunnel/],
+    ['src/tunnel/sample.ts', "import { x } from '../host/host.js';", /tunnel imports host/],
+    ['src/index.ts', "export { x } from './tunnel/tunnel.js';", /imports tunnel/],
+    ['examples/sample.ts', "import { x } from '../src/host/host.js';", /examples imports host/],
     ['src/other/sample.ts', "import { x } from '../tun/native.js';", /not in the plan/],
     ['bin/mptunnel.ts', "import { x } from '../src/lab/topology.js';", /bin imports lab/],
   ];
@@ -247,6 +256,9 @@ t.test('the checker lets pass what is allowed', async (t) => {
     ['src/tunnel/sample.ts', "import { loadNative } from '../tun/native.js'; const now = performance.now();"],
     ['src/cli/sample.ts', "import { createLab } from '../lab/topology.js';"],
     ['src/lab/sample.ts', "import { loadNative } from '../tun/native.js';"],
+    ['src/host/sample.ts', "import { x } from '../mptcp-over-udp/mptcp/host.js'; import { y } from '../tun/native.js';"],
+    ['src/index.ts', "export { createHost } from './host/host.js';"],
+    ['examples/sample.ts', "import { createHost } from '../src/index.js';"],
     ['bin/mptunnel.ts', "import { main } from '../src/cli/main.js';"],
   ];
   for (const [file, text] of good) t.strictSame(checkFile(file, text), [], `${file}: ${text}`);

@@ -1,0 +1,61 @@
+/** A port that accepts. */
+
+import { equalAddress } from './endpoint-text.js';
+import type { MptcpSocket } from './mptcp-socket.js';
+
+export interface ListenOptions {
+  /** Only on this address of the host. */
+  address?: string;
+  allowHalfOpen?: boolean;
+}
+
+export class Listener {
+  readonly port: number;
+  readonly allowHalfOpen: boolean;
+  private readonly address: Uint8Array | undefined;
+  private readonly onConnection: (socket: MptcpSocket) => void;
+  private readonly forget: () => void;
+  private readonly open = new Set<MptcpSocket>();
+  private refusing = false;
+
+  constructor(
+    port: number,
+    address: Uint8Array | undefined,
+    allowHalfOpen: boolean,
+    onConnection: (socket: MptcpSocket) => void,
+    forget: () => void,
+  ) {
+    this.port = port;
+    this.address = address;
+    this.allowHalfOpen = allowHalfOpen;
+    this.onConnection = onConnection;
+    this.forget = forget;
+  }
+
+  /** Its open connections. */
+  get connections(): readonly MptcpSocket[] {
+    return [...this.open];
+  }
+
+  takes(localAddress: Uint8Array): boolean {
+    return !this.refusing && (this.address === undefined || equalAddress(this.address, localAddress));
+  }
+
+  deliver(socket: MptcpSocket): void {
+    this.open.add(socket);
+    void socket.whenClosed.then(() => this.open.delete(socket));
+    this.onConnection(socket);
+  }
+
+  /** No more connections from now on. */
+  refuse(): void {
+    this.refusing = true;
+    this.forget();
+  }
+
+  /** No more connections; resolves when the last of those that it gave is closed. */
+  async close(): Promise<void> {
+    this.refuse();
+    await Promise.all([...this.open].map((socket) => socket.whenClosed));
+  }
+}
