@@ -6,6 +6,7 @@ import type { CongestionControlFactory } from '../../src/mptcp-over-udp/congesti
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost, type MptcpHostEvents } from '../../src/mptcp-over-udp/mptcp/host.js';
 import { createMinRtt } from '../../src/mptcp-over-udp/scheduler/min-rtt.js';
+import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js';
 import type { CloseReason } from '../../src/mptcp-over-udp/tcp/tcp-connection.js';
 import { cutSegments } from '../../src/mptcp-over-udp/wire/cut-segments.js';
 import { createPrng, type Prng } from './prng.js';
@@ -26,6 +27,9 @@ export interface TwoHostsOptions {
   seed?: number;
   paths: SimLinkOptions[];
   congestionControl?: CongestionControlFactory;
+  scheduler?: Scheduler;
+  /** Shared with other pairs of hosts. */
+  clock?: SimClock;
   /** See and maybe drop (return false) every packet at the line. */
   inspect?: (fromClient: boolean, pathId: number, packet: Uint8Array) => boolean;
   clientEvents?: MptcpHostEvents;
@@ -41,7 +45,7 @@ function bytesFrom(prng: Prng): (count: number) => Uint8Array {
 }
 
 export class TwoHosts {
-  readonly clock = new SimClock(1_000);
+  readonly clock: SimClock;
   readonly client: MptcpHost;
   readonly server: MptcpHost;
   readonly paths: SimPath[] = [];
@@ -49,6 +53,7 @@ export class TwoHosts {
   private nextPort = 40_000;
 
   constructor(options: TwoHostsOptions) {
+    this.clock = options.clock ?? new SimClock(1_000);
     const prng = createPrng(options.seed ?? 1);
     const inspect = options.inspect ?? ((): boolean => true);
     const make = (isClient: boolean): MptcpHost =>
@@ -63,7 +68,7 @@ export class TwoHosts {
             }),
         },
         randomBytes: bytesFrom(createPrng((options.seed ?? 1) * 2 + (isClient ? 0 : 1))),
-        scheduler: createMinRtt(),
+        scheduler: options.scheduler ?? createMinRtt(),
         congestionControl: options.congestionControl ?? createBbr,
         ...(isClient
           ? options.clientEvents === undefined
