@@ -10,25 +10,35 @@ import { ReassemblyBuffer } from '../tcp/reassembly.js';
 import { SendBuffer } from '../tcp/send-buffer.js';
 import { type CloseReason, NEVER_MS } from '../tcp/tcp-connection.js';
 import { closeConnection } from '../tcp/tcp-input.js';
-import { sendReset } from '../tcp/tcp-output.js';
+import { sendAck, sendReset } from '../tcp/tcp-output.js';
 import { handleDeadlines, nextDeadlineMs } from '../tcp/tcp-timers.js';
 import type { TcpSegment } from '../wire/segment.js';
-import { dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
-import { nextDataDeadlineMs, outputConnection } from './data-output.js';
+import { dsnHigh, dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
+import { nextDataDeadlineMs, outputConnection, startInfiniteMapping } from './data-output.js';
 import { DataSendQueue } from './data-send-queue.js';
 import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial } from './keys.js';
+import { type AnnouncedAddress, addAddrHmac } from './path-signals.js';
 import { ReceiveWindow } from './receive-window.js';
-import { RST_MPTCP_ERROR, RST_UNSPECIFIED, type Subflow } from './subflow.js';
+import { RST_MIDDLEBOX, RST_MPTCP_ERROR, RST_UNSPECIFIED, type Subflow } from './subflow.js';
 
 /** A subflow that times out this often in a row is given up; its data is on other subflows long before. */
 const MAX_SUBFLOW_TIMEOUTS = 9;
 /** RFC 8684 (3.3.3): without a subflow a connection waits this long for a new one, as Linux does. */
 const NO_SUBFLOW_TIMEOUT_MS = 60_000;
 const MAX_REJOIN_INTERVAL_MS = 30_000;
+/** As Linux: an ADD_ADDR without echo is sent three times. */
+const MAX_ANNOUNCE_COUNT = 3;
+/** A sender that had an older, larger idea of the window. */
+const WINDOW_TOLERANCE_BYTES = 65_536;
 const MIN_SEND_BUFFER_BYTES = 256 << 10;
 /** Holds 1 Gbit/s x 300 ms. */
 export const MAX_SEND_BUFFER_BYTES = 64 << 20;
+
+interface Announcement {
+  readonly address: AnnouncedAddress;
+  count: number;
+}
 
 export type MptcpRole = 'client' | 'server';
 
@@ -45,14 +55,25 @@ export class MptcpConnection implements ByteStream {
   remoteIdsnLow = 0;
   readonly subflows: Subflow[] = [];
   readonly coupledGroup = new CoupledGroup(this.subflows);
-  /** Plain TCP after all (RFC 8684, 3.7): one subflow, DSN = SSN. */
+  /** Plain TCP after all (RFC 8684, 3.7): one subflow, DSN = SSN + a constant in each direction. */
   fallback = false;
+  private fallbackSendShift = 0;
+  private fallbackReceiveShift = 0;
+  /** DSS checksums are in use: one side asked for them. */
+  checksum: boolean;
+  /** C flag of the peer's MP_CAPABLE: no joins to the address and port of the initial subflow. */
+  remoteDeniesJoinInitial = false;
+  /** We found a bad checksum there, and wait for the infinite mapping; -1: no. */
+  failedOffset = -1;
+  /** Addresses we announced and the peer has not echoed. */
+  private readonly announcements: Announcement[] = [];
+  announceDeadlineMs = NEVER_MS;
   /** The peer has shown both keys or a DSS: MPTCP works in both directions, joins are allowed. */
   peerProved = false;
-  closed = false;
-
   /** The peer's C flag (RFC 8684, 3.1): no joins to its initial address and port. */
   remoteDeniesJoin = false;
+  closed = false;
+
   // Sending.
   readonly sendBuffer: SendBuffer;
   readonly sendQueue: DataSendQueue;
@@ -93,6 +114,7 @@ export class MptcpConnection implements ByteStream {
     this.role = role;
     this.tuple = tuple;
     this.local = host.allocateKey();
+    this.checksum = host.checksum;
     this.sendBuffer = new SendBuffer(host.pool);
     this.sendQueue = new DataSendQueue(host.pool);
     this.reassembly = new ReassemblyBuffer(host.pool, 1, (bytes, at, length) => this.handler?.onData(bytes, at, length) ?? 0);
@@ -161,6 +183,7 @@ export class MptcpConnection implements ByteStream {
       const subflow = this.subflows[i] as Subflow;
       handleDeadlines(subflow, MAX_SUBFLOW_TIMEOUTS, nowMs);
     }
+    if (nowMs >= this.announceDeadlineMs) this.sendAnnouncements(nowMs);
     if (nowMs >= this.noSubflowDeadlineMs) this.close('timeout', nowMs);
     if (this.closed) return NEVER_MS;
     outputConnection(this, nowMs);
@@ -169,7 +192,7 @@ export class MptcpConnection implements ByteStream {
 
   private nextDeadlineMs(): number {
     if (this.closed) return NEVER_MS;
-    let at = Math.min(this.noSubflowDeadlineMs, this.peerProved ? this.joinDeadlineMs : NEVER_MS);
+    let at = Math.min(this.noSubflowDeadlineMs, this.announceDeadlineMs, this.peerProved ? this.joinDeadlineMs : NEVER_MS);
     for (let i = 0; i < this.subflows.length; i++) {
       const subflow = this.subflows[i] as Subflow;
       at = Math.min(at, nextDeadlineMs(subflow), subflow.thirdAckDeadlineMs);
@@ -257,8 +280,141 @@ export class MptcpConnection implements ByteStream {
   }
 
   /** In fallback the subflow's acknowledgement is the data's. */
-  noteFallbackAck(subflow: Subflow, _nowMs: number): void {
-    this.handleDataAck(subflow.recovery.sndUna, subflow.sendWindowEdge - subflow.recovery.sndUna);
+  noteFallbackAck(subflow: Subflow): void {
+    const { sndUna } = subflow.recovery;
+    const una = Math.min(sndUna, subflow.finSent ? subflow.finOffset : sndUna) + this.fallbackSendShift;
+    if (una >= this.dataUna) this.handleDataAck(una, subflow.sendWindowEdge - sndUna);
+  }
+
+  onFallbackData(ssn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
+    const dsn = ssn + this.fallbackReceiveShift;
+    const old = Math.max(0, 1 - dsn, this.failedOffset - dsn);
+    return old >= length || this.onData(dsn + old, bytes, at + old, length - old, nowMs);
+  }
+
+  onFallbackFin(ssn: number, nowMs: number): void {
+    this.onDataFin(ssn + this.fallbackReceiveShift, nowMs);
+  }
+
+  // ---- checksums and MP_FAIL (RFC 8684, 3.7) ----
+
+  /** With several subflows the bad one is reset, and its data comes by another; with one, MP_FAIL asks for an infinite mapping. */
+  onBadChecksum(subflow: Subflow, dsn: number, nowMs: number): boolean {
+    this.host.count('mptcp-bad-checksum');
+    const signal = {
+      kind: 'fail',
+      dsnHigh: dsnHigh(this.remoteIdsnHigh, this.remoteIdsnLow, dsn),
+      dsnLow: dsnLow(this.remoteIdsnLow, dsn),
+    } as const;
+    if (this.subflows.length > 1) {
+      subflow.signals.length = 0;
+      subflow.signals.push(signal);
+      subflow.reset(RST_MIDDLEBOX, nowMs);
+      return false;
+    }
+    this.failedOffset = dsn;
+    subflow.signal(signal);
+    return true;
+  }
+
+  /** The peer could not use our data from there on: it goes again in one infinite mapping, and that is the end of MPTCP here. */
+  onMpFail(subflow: Subflow, high: number, low: number, nowMs: number): void {
+    const from = this.sendOffset64(high, low);
+    if (this.fallback || this.subflows.length > 1 || from < this.dataUna || from > this.dataNxt) {
+      this.host.count('mptcp-fail-ignored');
+      return;
+    }
+    this.host.count('mptcp-fail-received');
+    startInfiniteMapping(this, subflow, from, nowMs);
+  }
+
+  /** From now on the subflow's bytes from `ssn` are the data from `dsn`, without end. */
+  onInfiniteMapping(subflow: Subflow, dsn: number, ssn: number, nowMs: number): boolean {
+    if (this.subflows.length > 1) {
+      subflow.reset(RST_MPTCP_ERROR, nowMs);
+      return false;
+    }
+    this.host.count('mptcp-infinite-mapping-received');
+    this.enterFallback(subflow, subflow.recovery.sndNxt - this.dataNxt, dsn - ssn);
+    return true;
+  }
+
+  /** `sendShift`: SSN - DSN of what we send from now on. */
+  enterFallback(subflow: Subflow, sendShift: number, receiveShift: number): void {
+    this.fallback = true;
+    this.fallbackSendShift = -sendShift;
+    this.fallbackReceiveShift = receiveShift;
+    subflow.confirmed = true;
+    this.joinDeadlineMs = NEVER_MS;
+    this.markDirty();
+  }
+
+  /** DSN - SSN of what the peer sends from here on, when all that it sends comes in order on this subflow. */
+  receiveShiftNow(subflow: Subflow): number {
+    return this.reassembly.nextOffset - subflow.rcvNxt;
+  }
+
+  // ---- addresses (RFC 8684, 3.4) ----
+
+  /** ADD_ADDR, repeated until it is echoed. Throws RangeError when the id is 0, the initial address's. */
+  announceAddress(address: AnnouncedAddress, nowMs: number): void {
+    if (address.addressId === 0) throw new RangeError('addressId 0 is that of the initial subflow');
+    if (this.fallback || !this.hasRemoteKey) return;
+    this.announcements.push({ address, count: 0 });
+    this.announceDeadlineMs = nowMs;
+    this.markDirty();
+  }
+
+  /** REMOVE_ADDR; our subflows from these addresses are closed. */
+  withdrawAddresses(addressIds: Uint8Array, nowMs: number): void {
+    for (let i = this.announcements.length - 1; i >= 0; i--) {
+      if (addressIds.includes((this.announcements[i] as Announcement).address.addressId)) this.announcements.splice(i, 1);
+    }
+    const dying = this.subflows.filter((subflow) => addressIds.includes(subflow.addressId));
+    const carrier = this.subflows.find((subflow) => subflow.usable && !dying.includes(subflow)) ?? this.subflows[0];
+    if (carrier === undefined || this.fallback) return;
+    carrier.signal({ kind: 'remove-addr', addressIds });
+    sendAck(carrier);
+    for (const subflow of dying) if (subflow !== carrier) subflow.reset(RST_UNSPECIFIED, nowMs);
+  }
+
+  onAddAddr(address: AnnouncedAddress, nowMs: number): void {
+    this.host.events?.onAnnounced?.(this, address, nowMs);
+  }
+
+  onAddAddrEcho(address: AnnouncedAddress): void {
+    const i = this.announcements.findIndex(({ address: known }) => known.addressId === address.addressId && known.port === address.port);
+    if (i >= 0) this.announcements.splice(i, 1);
+    else this.host.count('mptcp-echo-unexpected');
+  }
+
+  /** Subflows to the withdrawn addresses end (the peer's own RSTs may be lost). */
+  onRemoveAddr(addressIds: Uint8Array, nowMs: number): void {
+    this.host.events?.onRemoved?.(this, addressIds, nowMs);
+    for (const subflow of this.subflows.slice()) {
+      const remoteId = subflow.role.startsWith('capable') ? 0 : subflow.remoteAddressId;
+      if (addressIds.includes(remoteId) && this.subflows.length > 1) subflow.reset(RST_UNSPECIFIED, nowMs);
+    }
+  }
+
+  private sendAnnouncements(nowMs: number): void {
+    this.announceDeadlineMs = NEVER_MS;
+    const subflow = this.subflows.find((candidate) => candidate.usable);
+    if (subflow === undefined || this.fallback) return;
+    for (const announcement of this.announcements.slice()) {
+      if (announcement.count >= MAX_ANNOUNCE_COUNT) {
+        this.announcements.splice(this.announcements.indexOf(announcement), 1);
+        continue;
+      }
+      announcement.count++;
+      const { addressId, address, port } = announcement.address;
+      subflow.signal({
+        kind: 'add-addr',
+        address: announcement.address,
+        hmac: addAddrHmac(this.local.key, this.remoteKey, addressId, address, port),
+      });
+      this.announceDeadlineMs = nowMs + this.host.announceTimeoutMs;
+    }
   }
 
   /** RFC 8684 (3.3.4): window relative to the DATA_ACK; the edge never retreats. */
@@ -299,10 +455,7 @@ export class MptcpConnection implements ByteStream {
     const fin = this.remoteDataFinOffset;
     const usable = fin >= 0 ? Math.min(length, fin - dsn) : length;
     if (usable <= 0) return true;
-    if (dsn + usable > this.receiveWindow.edge + this.reassembly.nextOffset - this.reassembly.readOffset + 65_536) {
-      this.host.count('mptcp-beyond-window');
-      return false;
-    }
+    if (!this.isInWindow(dsn, usable)) return false;
     this.lastActivityMs = nowMs;
     const before = this.reassembly.nextOffset;
     this.reassembly.receive(dsn, bytes, at, usable);
@@ -312,14 +465,16 @@ export class MptcpConnection implements ByteStream {
     return true;
   }
 
+  /** What lies beyond the window that we told, and a little more, is not taken. */
+  isInWindow(dsn: number, length: number): boolean {
+    if (dsn + length <= this.receiveWindow.edge + WINDOW_TOLERANCE_BYTES) return true;
+    this.host.count('mptcp-beyond-window');
+    return false;
+  }
+
   onDataFin(offset: number, nowMs: number): void {
     if (this.remoteDataFinOffset < 0) this.remoteDataFinOffset = offset;
     this.deliverEnd(nowMs);
-    this.markDirty();
-  }
-
-  /** A subflow's FIN before the DATA_FIN: the peer closes this subflow only; so do we. */
-  onSubflowFin(_subflow: Subflow, _nowMs: number): void {
     this.markDirty();
   }
 

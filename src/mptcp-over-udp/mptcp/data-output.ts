@@ -1,10 +1,13 @@
 /** What a connection sends, and on which subflow: reinjections, new data, DATA_FIN, acknowledgements (RFC 8684, 3.3). */
 
+import type { PayloadBlock } from '../tcp/payload-block.js';
+import type { DssMapping } from '../tcp/retransmission-queue.js';
 import type { Piece } from '../tcp/send-buffer.js';
 import { NEVER_MS } from '../tcp/tcp-connection.js';
 import { sendAck, sendData, sendFin, sendRetransmissions, sendRoomBytes, sendWindowProbe } from '../tcp/tcp-output.js';
 import type { MptcpConnection } from './connection.js';
 import type { Reinjection } from './data-send-queue.js';
+import { mappingChecksum } from './received-mappings.js';
 import type { Subflow } from './subflow.js';
 
 /** A mapping's length is 16 bits, and so is that of an IP packet. */
@@ -13,6 +16,9 @@ const MAX_PROBE_INTERVAL_MS = 60_000;
 /** DATA_FIN is repeated at least so far apart. */
 const MIN_DATA_FIN_INTERVAL_MS = 200;
 const MAX_DATA_FIN_COUNT = 12;
+
+/** Each signal needs an ACK of its own. */
+const MAX_SIGNALS_AT_ONCE = 8;
 
 const piece: Piece = { block: undefined, offset: 0, length: 0 };
 
@@ -42,7 +48,8 @@ function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): voi
   }
   noteTimeouts(c, subflow);
   sendRetransmissions(subflow, nowMs);
-  if (subflow.state === 'close-wait' && subflow.recovery.queue.head === undefined) sendFin(subflow, nowMs);
+  // In fallback the FIN is the application's: half-close stays open.
+  if (subflow.state === 'close-wait' && !c.fallback && subflow.recovery.queue.head === undefined) sendFin(subflow, nowMs);
 }
 
 /** A subflow that timed out keeps trying, but its data no longer waits for it. */
@@ -77,12 +84,36 @@ function outputData(c: MptcpConnection, nowMs: number): void {
     if (subflow === undefined) return;
     if (c.sendBuffer.take(Math.min(subflow.roomBytes, window, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined) return;
     c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
-    const mapping = { dsn: c.dataNxt, ssn: subflow.recovery.sndNxt, length: piece.length };
+    const mapping = mappingFor(c, subflow, c.dataNxt, piece.length, piece.block, piece.offset);
     c.dataNxt += piece.length;
     sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
     subflow.roomBytes = sendRoomBytes(subflow, nowMs);
   }
   noteIdle(c, nowMs);
+}
+
+function mappingFor(c: MptcpConnection, subflow: Subflow, dsn: number, length: number, block: PayloadBlock, offset: number): DssMapping {
+  const ssn = subflow.recovery.sndNxt;
+  if (!c.checksum) return { dsn, ssn, length, checksum: 0 };
+  return { dsn, ssn, length, checksum: mappingChecksum(c.local.idsnHigh, c.local.idsnLow, dsn, ssn, length, false, block.bytes, offset) };
+}
+
+/**
+ * RFC 8684 (3.7): the data from `from` on goes again on the one subflow there is, in order, the first segment under an infinite mapping. What the
+ * subflow has in flight of older mappings is retransmitted as it was; the peer discards it.
+ */
+export function startInfiniteMapping(c: MptcpConnection, subflow: Subflow, from: number, nowMs: number): void {
+  const ssn = subflow.recovery.sndNxt;
+  c.enterFallback(subflow, ssn - from, c.receiveShiftNow(subflow));
+  let first = true;
+  for (const record of c.sendQueue.outstanding()) {
+    if (record.dsn + record.length <= from) continue;
+    const skip = Math.max(0, from - record.dsn);
+    record.block.referenceCount++;
+    const mapping = first ? { dsn: from, ssn, length: 0, checksum: 0 } : undefined;
+    sendData(subflow, record.block, record.blockOffset + skip, record.length - skip, mapping, false, nowMs);
+    first = false;
+  }
 }
 
 /** RFC 8684 (3.3.6): the same DSN on another subflow, under a new mapping. */
@@ -97,7 +128,7 @@ function outputReinjections(c: MptcpConnection, nowMs: number): void {
 function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowMs: number): void {
   const { record } = next;
   const length = Math.min(subflow.roomBytes, record.length - next.done, MAX_MAPPING_BYTES);
-  const mapping = { dsn: record.dsn + next.done, ssn: subflow.recovery.sndNxt, length };
+  const mapping = mappingFor(c, subflow, record.dsn + next.done, length, record.block, record.blockOffset + next.done);
   record.block.referenceCount++;
   sendData(subflow, record.block, record.blockOffset + next.done, length, mapping, false, nowMs);
   next.done += length;
@@ -226,6 +257,8 @@ function bestForControl(c: MptcpConnection): Subflow | undefined {
 function outputAcks(c: MptcpConnection): void {
   for (let i = 0; i < c.subflows.length; i++) {
     const subflow = c.subflows[i] as Subflow;
-    if (subflow.ackNow && subflow.isSynchronized) sendAck(subflow);
+    if (!subflow.isSynchronized) continue;
+    if (subflow.ackNow) sendAck(subflow);
+    for (let i = 0; i < MAX_SIGNALS_AT_ONCE && subflow.signals.length > 0; i++) sendAck(subflow);
   }
 }

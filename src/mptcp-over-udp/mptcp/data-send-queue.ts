@@ -56,6 +56,11 @@ export class DataSendQueue {
     return this.records[this.head];
   }
 
+  /** In order of DSN. */
+  outstanding(): readonly DataRecord[] {
+    return this.records.slice(this.head);
+  }
+
   acknowledge(dataUna: number): void {
     while (this.head < this.records.length) {
       const record = this.records[this.head] as DataRecord;

@@ -15,11 +15,18 @@ import { sendStatelessReset } from '../tcp/stateless-reset.js';
 import type { CloseReason, TcpHostServices } from '../tcp/tcp-connection.js';
 import { handleSegment } from '../tcp/tcp-input.js';
 import { readU32 } from '../wire/big-endian.js';
-import { MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_VERSION } from '../wire/mp-capable.js';
+import {
+  MP_CAPABLE_CHECKSUM_REQUIRED,
+  MP_CAPABLE_EXTENSIBILITY,
+  MP_CAPABLE_HMAC_SHA256,
+  MP_CAPABLE_NO_JOIN,
+  MP_CAPABLE_VERSION,
+} from '../wire/mp-capable.js';
 import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
 import { MptcpConnection } from './connection.js';
 import { deriveKeyMaterial, type KeyMaterial } from './keys.js';
+import type { AnnouncedAddress } from './path-signals.js';
 import { ReceiveMemory } from './receive-window.js';
 import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
 
@@ -30,6 +37,7 @@ const INITIAL_WINDOW_SEGMENTS = 10;
 const MIN_INITIAL_RTO_MS = 300;
 const MAX_SUBFLOWS = 8;
 const FIRST_EPHEMERAL_PORT = 32_768;
+const DEFAULT_ANNOUNCE_TIMEOUT_MS = 1_000;
 const DEFAULT_RECEIVE_MEMORY_BYTES = 512 << 20;
 
 export interface HostPath {
@@ -49,6 +57,10 @@ export interface MptcpHostEvents {
   onIncoming?(connection: MptcpConnection, nowMs: number): void;
   onSubflowEstablished?(connection: MptcpConnection, subflow: Subflow, nowMs: number): void;
   onSubflowClosed?(connection: MptcpConnection, subflow: Subflow, reason: CloseReason, nowMs: number): void;
+  /** The peer announced an address (its HMAC was right), or withdrew some, or changed a subflow's priority. */
+  onAnnounced?(connection: MptcpConnection, address: AnnouncedAddress, nowMs: number): void;
+  onRemoved?(connection: MptcpConnection, addressIds: Uint8Array, nowMs: number): void;
+  onPriority?(connection: MptcpConnection, subflow: Subflow, backup: boolean, nowMs: number): void;
   /** Takes over which subflows are added, by `join`: MPTCP is proved, a subflow was lost, or a path changed. Default: one per path. */
   onJoinsDue?(connection: MptcpConnection, nowMs: number): void;
 }
@@ -62,6 +74,12 @@ export interface MptcpHostOptions {
   pool?: BlockPool;
   /** Bound on what all receive windows may promise beyond their initial size. */
   receiveMemoryBytes?: number;
+  /** Ask for DSS checksums (the A flag). */
+  checksum?: boolean;
+  /** Tell peers not to join to the address and port of the initial subflow (the C flag). */
+  denyJoinInitial?: boolean;
+  /** An ADD_ADDR without echo is repeated after this. */
+  announceTimeoutMs?: number;
   /** More pending and open connections than this are refused. */
   maxConnections?: number;
 }
@@ -72,6 +90,9 @@ export class MptcpHost implements TcpHostServices {
   readonly scheduler: Scheduler;
   readonly events: MptcpHostEvents | undefined;
   readonly memory: ReceiveMemory;
+  readonly checksum: boolean;
+  readonly denyJoinInitial: boolean;
+  readonly announceTimeoutMs: number;
   readonly counters: Record<string, number> = {};
   private readonly randomBytes: (count: number) => Uint8Array;
   private readonly congestionControl: CongestionControlFactory;
@@ -96,6 +117,9 @@ export class MptcpHost implements TcpHostServices {
     this.scheduler = options.scheduler;
     this.events = options.events;
     this.memory = new ReceiveMemory(options.receiveMemoryBytes ?? DEFAULT_RECEIVE_MEMORY_BYTES);
+    this.checksum = options.checksum ?? false;
+    this.denyJoinInitial = options.denyJoinInitial ?? false;
+    this.announceTimeoutMs = options.announceTimeoutMs ?? DEFAULT_ANNOUNCE_TIMEOUT_MS;
     this.randomBytes = options.randomBytes;
     this.congestionControl = options.congestionControl;
     this.maxConnections = options.maxConnections ?? 65_536;
@@ -325,6 +349,8 @@ export class MptcpHost implements TcpHostServices {
     const subflow = this.addSubflow(connection, 'capable-server', connection.tuple, pathId, 0, nowMs);
     subflow.noteSyn(segment);
     if (!usable) connection.fallBack(subflow);
+    else if ((mpCapable.flags & MP_CAPABLE_CHECKSUM_REQUIRED) !== 0) connection.checksum = true;
+    if (usable && (mpCapable.flags & MP_CAPABLE_NO_JOIN) !== 0) connection.remoteDeniesJoinInitial = true;
     connection.lastActivityMs = nowMs;
     this.events.onIncoming(connection, nowMs);
     this.markDirty(connection);

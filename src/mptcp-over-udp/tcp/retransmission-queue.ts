@@ -10,7 +10,10 @@ import type { BlockPool, PayloadBlock } from './payload-block.js';
 export interface DssMapping {
   readonly dsn: number;
   readonly ssn: number;
+  /** 0: the infinite mapping (RFC 8684, 3.7). */
   readonly length: number;
+  /** DSS checksum, 0 when none is in use. */
+  readonly checksum: number;
 }
 
 export class SegmentRecord implements RateRecord {
