@@ -51,10 +51,11 @@ class WVegas extends CoupledReno {
       if (diffPackets > GAMMA_PACKETS) this.leaveSlowStart(rttMs);
       return;
     }
-    if (diffPackets >= this.alphaPackets) this.weigh(rttMs);
+    const equilibrium = diffPackets >= this.alphaPackets;
+    if (equilibrium) this.weigh(rttMs);
     if (diffPackets > this.alphaPackets) this.setVegasWindow(this.cwndBytes - this.mssBytes);
     else if (diffPackets < this.alphaPackets) this.setVegasWindow(this.cwndBytes + this.mssBytes);
-    this.drain(rttMs);
+    if (equilibrium) this.drain(rttMs);
   }
 
   /** The window that fills the pipe and no more. */
@@ -75,10 +76,13 @@ class WVegas extends CoupledReno {
     this.alphaPackets = Math.max(MIN_ALPHA_PACKETS, (TOTAL_ALPHA_PACKETS * own) / sum);
   }
 
-  /** The paper (III-C): when the queue has grown to twice its least, the window steps back so that queues drain and the base is seen again. */
+  /**
+   * When the queue has grown to twice its least, the window steps back so that queues drain and the base is seen again.
+   * DEVIATION Linux's port: only queues at equilibrium are compared. Below it the delay is that of our own pacing's bursts, parts of a packet, and twice next to
+   * nothing comes in every other round.
+   */
   private drain(rttMs: number): void {
     const queueDelayMs = rttMs - this.baseRttMs;
-    if (queueDelayMs <= 0) return;
     this.minQueueDelayMs = Math.min(this.minQueueDelayMs, queueDelayMs);
     if (queueDelayMs < 2 * this.minQueueDelayMs) return;
     this.setVegasWindow((this.cwndBytes * this.baseRttMs) / (2 * rttMs));
