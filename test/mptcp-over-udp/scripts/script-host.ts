@@ -7,7 +7,7 @@
 import t from 'tap';
 import type { CongestionControl, CongestionControlFactory } from '../../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
-import { MptcpHost, type MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host.js';
+import { type HostPath, MptcpHost, type MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host.js';
 import { createMinRtt } from '../../../src/mptcp-over-udp/scheduler/min-rtt.js';
 import type { FourTuple } from '../../../src/mptcp-over-udp/tcp/header-template.js';
 import { cutSegments } from '../../../src/mptcp-over-udp/wire/cut-segments.js';
@@ -39,8 +39,8 @@ export * from './script-segment.js';
 export const MTU_BYTES = 1064;
 export const FULL = 1000;
 export const RTT_MS = 20;
-const CLIENT_ADDRESS = Uint8Array.of(10, 77, 0, 2);
-const SERVER_ADDRESS = Uint8Array.of(198, 51, 100, 2);
+export const CLIENT_ADDRESS = Uint8Array.of(10, 77, 0, 2);
+export const SERVER_ADDRESS = Uint8Array.of(198, 51, 100, 2);
 export const CLIENT_PORT = 40_000;
 export const SERVER_PORT = 80;
 /** A host that talks to itself for ever within one instant fails the script in place of hanging it. */
@@ -137,16 +137,17 @@ export class ScriptHost {
       ...options.host,
     });
     for (let id = 0; id < (options.paths ?? 1); id++) {
-      this.host.setPath({
-        id,
-        usable: true,
-        rttMs: RTT_MS,
-        mtuBytes: MTU_BYTES,
-        localAddress: pathAddress(id, 1),
-        remoteAddress: pathAddress(id, 2),
-        memory: { minRttMs: -1, bandwidthBytesPerSec: 0 },
-      });
+      const [localAddress, remoteAddress] = [pathAddress(id, 1), pathAddress(id, 2)];
+      const memory = { minRttMs: -1, bandwidthBytesPerSec: 0 };
+      this.host.setPath({ id, usable: true, rttMs: RTT_MS, mtuBytes: MTU_BYTES, localAddress, remoteAddress, memory });
     }
+  }
+
+  /** The path layer changes what it knows of a path. */
+  movePath(pathId: number, change: Partial<HostPath>): void {
+    const path = this.host.path(pathId);
+    if (path === undefined) this.fail(`no path ${pathId}`);
+    this.host.setPath({ ...path, ...change });
   }
 
   get nowMs(): number {

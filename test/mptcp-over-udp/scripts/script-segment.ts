@@ -82,7 +82,7 @@ export interface SegmentSpec {
   plain?: boolean;
 }
 
-type Rest = Omit<SegmentSpec, 'flags'>;
+type Rest = Partial<SegmentSpec>;
 
 const MSS = { mss: 1460, wscale: 0, sackOk: true };
 
