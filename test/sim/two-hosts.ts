@@ -4,7 +4,7 @@ import type { ByteStreamHandler } from '../../src/mptcp-over-udp/byte-stream.js'
 import { createBbr1 as createBbr } from '../../src/mptcp-over-udp/congestion/bbr1.js';
 import type { CongestionControlFactory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
-import { MptcpHost, type MptcpHostEvents } from '../../src/mptcp-over-udp/mptcp/host.js';
+import { MptcpHost, type MptcpHostEvents, type MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host.js';
 import { createMinRtt } from '../../src/mptcp-over-udp/scheduler/min-rtt.js';
 import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js';
 import type { CloseReason } from '../../src/mptcp-over-udp/tcp/tcp-connection.js';
@@ -32,6 +32,8 @@ export interface TwoHostsOptions {
   clock?: SimClock;
   /** See and maybe drop (return false) every packet at the line. */
   inspect?: (fromClient: boolean, pathId: number, packet: Uint8Array) => boolean;
+  /** More options for both hosts. */
+  host?: Partial<MptcpHostOptions>;
   clientEvents?: MptcpHostEvents;
   serverEvents?: MptcpHostEvents;
 }
@@ -70,6 +72,7 @@ export class TwoHosts {
         randomBytes: bytesFrom(createPrng((options.seed ?? 1) * 2 + (isClient ? 0 : 1))),
         scheduler: options.scheduler ?? createMinRtt(),
         congestionControl: options.congestionControl ?? createBbr,
+        ...options.host,
         ...(isClient
           ? options.clientEvents === undefined
             ? {}

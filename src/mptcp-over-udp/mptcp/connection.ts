@@ -349,9 +349,10 @@ export class MptcpConnection implements ByteStream {
     this.markDirty();
   }
 
-  /** DSN - SSN of what the peer sends from here on, when all that it sends comes in order on this subflow. */
-  receiveShiftNow(subflow: Subflow): number {
-    return this.reassembly.nextOffset - subflow.rcvNxt;
+  /** DSN - SSN of what the peer sends from here on, when all that it sends comes in order on this subflow. Data held for a checksum is taken as it is. */
+  takeUnchecked(subflow: Subflow, nowMs: number): number {
+    const shift = subflow.mappings.giveUpChecksums((dsn, bytes, at, length) => this.onData(dsn, bytes, at, length, nowMs));
+    return shift ?? this.reassembly.nextOffset - subflow.rcvNxt;
   }
 
   // ---- addresses (RFC 8684, 3.4) ----

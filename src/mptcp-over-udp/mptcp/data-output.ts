@@ -104,7 +104,7 @@ function mappingFor(c: MptcpConnection, subflow: Subflow, dsn: number, length: n
  */
 export function startInfiniteMapping(c: MptcpConnection, subflow: Subflow, from: number, nowMs: number): void {
   const ssn = subflow.recovery.sndNxt;
-  c.enterFallback(subflow, ssn - from, c.receiveShiftNow(subflow));
+  c.enterFallback(subflow, ssn - from, c.takeUnchecked(subflow, nowMs));
   let first = true;
   for (const record of c.sendQueue.outstanding()) {
     if (record.dsn + record.length <= from) continue;

@@ -70,6 +70,21 @@ export class ReceivedMappings {
     return isChecksumRight(mapping, mapping.held, idsnHigh, idsnLow) ? 'good' : 'bad';
   }
 
+  /**
+   * Checksums are no longer looked at: gives out what is held, in no particular order, and returns DSN - SSN of the newest mapping, or undefined when
+   * there is none.
+   */
+  giveUpChecksums(deliver: (dsn: number, bytes: Uint8Array, at: number, length: number) => void): number | undefined {
+    for (const mapping of this.mappings) {
+      const { held, have, dsn, ssn } = mapping;
+      mapping.held = undefined;
+      if (held === undefined) continue;
+      have.forEach((start, end) => deliver(dsn + start - ssn, held, start - ssn, end - start));
+    }
+    const newest = this.mappings[this.mappings.length - 1];
+    return newest === undefined ? undefined : newest.dsn - newest.ssn;
+  }
+
   clear(): void {
     this.mappings.length = 0;
   }

@@ -13,7 +13,7 @@ import {
   type TcpHostServices,
 } from '../tcp/tcp-connection.js';
 import { acceptSynOptions, closeConnection } from '../tcp/tcp-input.js';
-import { sendAck, sendReset } from '../tcp/tcp-output.js';
+import { sendReset } from '../tcp/tcp-output.js';
 import type { TcpSegment } from '../wire/segment.js';
 import type { MptcpConnection } from './connection.js';
 import type { Signal } from './path-signals.js';
@@ -69,7 +69,9 @@ export class Subflow extends TcpConnection {
 
   /** May carry new data now, as far as its state and path go. */
   get usable(): boolean {
-    return this.confirmed && !this.stale && this.state === 'established';
+    if (!this.confirmed || this.stale) return false;
+    // A FIN closes a subflow, but of plain TCP only one direction.
+    return this.state === 'established' || (this.state === 'close-wait' && this.connection.fallback);
   }
 
   /** Smoothed RTT; before a sample, what the path layer knows. */
@@ -168,7 +170,7 @@ export class Subflow extends TcpConnection {
       case 'join-server':
         // RFC 8684 (3.2): the fourth ACK, so that the other side may send.
         this.confirm(nowMs);
-        sendAck(this);
+        this.ackNow = true;
     }
   }
 

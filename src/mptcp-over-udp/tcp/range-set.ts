@@ -83,6 +83,10 @@ export class RangeSet {
     return this.changed.length > 0 && this.starts.length > 0;
   }
 
+  forEach(visit: (start: number, end: number) => void): void {
+    for (let i = 0; i < this.starts.length; i++) visit(this.starts[i] as number, this.ends[i] as number);
+  }
+
   clear(): void {
     this.starts.length = 0;
     this.ends.length = 0;

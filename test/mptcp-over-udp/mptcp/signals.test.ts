@@ -1,0 +1,143 @@
+/** Checksums, MP_FAIL and address signals between two of our hosts. */
+
+import t from 'tap';
+import type { MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host.js';
+import { PatternPeer, TwoHosts, type TwoHostsOptions } from '../../sim/two-hosts.js';
+
+function start(
+  up: number,
+  down: number,
+  host: Partial<MptcpHostOptions>,
+  options: Partial<TwoHostsOptions> & Pick<TwoHostsOptions, 'paths'>,
+) {
+  const made: { server?: PatternPeer } = {};
+  const hosts: TwoHosts = new TwoHosts({
+    ...options,
+    host,
+    serverEvents: {
+      ...options.serverEvents,
+      onIncoming: (connection) => {
+        const peer = new PatternPeer(hosts.clock, down);
+        peer.connection = connection;
+        connection.setHandler(peer);
+        made.server = peer;
+        connection.accept();
+      },
+    },
+  });
+  const client = new PatternPeer(hosts.clock, up);
+  client.connection = hosts.connect(client);
+  hosts.run(200);
+  return { hosts, client, server: made.server as PatternPeer, connection: client.connection };
+}
+
+const LINK = { rateBitsPerSec: 20e6, delayMs: 10, queuePackets: 100 };
+
+t.test('with checksums asked for by one side, data arrives and both sides use them', async (t) => {
+  const { hosts, client, server, connection } = start(
+    2_000_000,
+    2_000_000,
+    { checksum: true },
+    { paths: [{ ...LINK, lossRatio: 0.02 }, LINK] },
+  );
+  hosts.run(10_000);
+  t.equal(client.readBytes, 2_000_000);
+  t.equal(server.readBytes, 2_000_000);
+  t.equal(client.corruptAt, -1);
+  t.equal(server.corruptAt, -1);
+  t.ok(connection.checksum && server.connection?.checksum);
+  t.equal(hosts.client.pool.inUseBytes + hosts.server.pool.inUseBytes, 0);
+});
+
+t.test('a bad checksum on one of two subflows resets it, and its data comes by the other', async (t) => {
+  let damaged = 0;
+  const { hosts, client, server } = start(
+    0,
+    3_000_000,
+    { checksum: true },
+    {
+      paths: [LINK, LINK],
+      inspect: (fromClient, pathId, packet) => {
+        if (!fromClient && pathId === 1 && packet.length > 1_000 && damaged < 1) {
+          damaged++;
+          packet[packet.length - 1] = (packet[packet.length - 1] as number) ^ 0x55;
+        }
+        return true;
+      },
+    },
+  );
+  hosts.run(10_000);
+  t.equal(damaged, 1);
+  t.equal(client.readBytes, 3_000_000);
+  t.equal(client.corruptAt, -1);
+  t.equal(client.closed, 'finished');
+  t.equal(server.closed, 'finished');
+  t.equal(hosts.client.counters['mptcp-bad-checksum'], 1);
+});
+
+t.test('a bad checksum on the only subflow: MP_FAIL, infinite mapping, and both directions go on', async (t) => {
+  let packets = 0;
+  const { hosts, client, server } = start(
+    1_500_000,
+    3_000_000,
+    { checksum: true },
+    {
+      paths: [LINK],
+      inspect: (fromClient, _pathId, packet) => {
+        if (!fromClient && packet.length > 1_000 && ++packets === 300)
+          packet[packet.length - 1] = (packet[packet.length - 1] as number) ^ 0x55;
+        return true;
+      },
+    },
+  );
+  hosts.run(10_000);
+  t.equal(client.readBytes, 3_000_000);
+  t.equal(server.readBytes, 1_500_000);
+  t.equal(client.corruptAt, -1);
+  t.equal(server.corruptAt, -1);
+  t.equal(hosts.server.counters['mptcp-fail-received'], 1);
+  t.equal(hosts.client.counters['mptcp-infinite-mapping-received'], 1);
+  t.equal(client.closed, 'finished');
+  t.equal(server.closed, 'finished');
+});
+
+t.test('ADD_ADDR is echoed and told, MP_PRIO moves the data, REMOVE_ADDR closes', async (t) => {
+  const told: string[] = [];
+  const { hosts, client, server, connection } = start(
+    0,
+    1e9,
+    {},
+    {
+      paths: [LINK, LINK],
+      clientEvents: {
+        onAnnounced: (_c, address) => told.push(`announced ${address.addressId} ${address.address.join('.')} ${address.port}`),
+      },
+      serverEvents: {
+        onPriority: (_c, subflow, backup) => told.push(`priority ${subflow.pathId} ${backup}`),
+        onRemoved: (_c, ids) => told.push(`removed ${ids.join(',')}`),
+      },
+    },
+  );
+  hosts.run(1_000);
+  server.connection?.announceAddress({ addressId: 9, address: new Uint8Array([192, 0, 2, 9]), port: 4443 }, hosts.clock.nowMs);
+  hosts.settle(hosts.server);
+  hosts.run(5_000);
+  t.same(told, ['announced 9 192.0.2.9 4443'], 'told once: the echo stops the repeats');
+  const backup = connection.subflows.find((subflow) => subflow.pathId === 1);
+  backup?.setBackup(true);
+  hosts.settle(hosts.client);
+  hosts.run(500);
+  const [path0, path1] = hosts.paths.map((path) => path.down.counters.deliveredBytes) as [number, number];
+  hosts.run(1_000);
+  t.ok((hosts.paths[0]?.down.counters.deliveredBytes as number) - path0 > 2_000_000);
+  t.ok((hosts.paths[1]?.down.counters.deliveredBytes as number) - path1 < 50_000, 'a backup carries nothing while a regular subflow can');
+  const serverSide = server.connection?.subflows.find((subflow) => subflow.pathId === 1);
+  connection.withdrawAddresses(new Uint8Array([2]), hosts.clock.nowMs);
+  hosts.settle(hosts.client);
+  hosts.run(100);
+  t.equal(backup?.state, 'closed');
+  t.equal(serverSide?.state, 'closed');
+  t.ok(told.includes('removed 2'));
+  t.equal(client.corruptAt, -1);
+  t.ok(told.includes('priority 1 true'));
+});
