@@ -52,7 +52,7 @@ export function emitSpec(s: ScriptHost, flow: Flow, written: SegmentSpec): { pac
   const seq = written.seq ?? flow.peerNext;
   const spec = withDefaults(s, written, seq);
   const length = spec.len ?? 0;
-  const position = spec.dss?.dsn ?? (spec.capable !== undefined ? 1 : seq);
+  const position = spec.payloadAt ?? spec.dss?.dsn ?? (spec.capable !== undefined ? 1 : seq);
   const payload = peerPayload(position, length);
   const options = emitOptions(s, flow, spec, seq, payload);
   if (spec.corrupt === true && length > 0) payload[length >> 1] = (payload[length >> 1] as number) ^ 0x20;

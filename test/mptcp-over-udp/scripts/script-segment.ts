@@ -74,6 +74,8 @@ export interface SegmentSpec {
   /** The key: default the receiver's. */
   fastclose?: { key?: Uint8Array };
   tcpRst?: { reason?: number; flags?: number };
+  /** Where in the peer's stream the payload stands, if neither mapping nor sequence number says it. */
+  payloadAt?: number;
   /** Option bytes put in verbatim after all others (injected only). */
   raw?: Uint8Array;
   /** Payload bytes spoilt after the checksum of the mapping was computed (injected only). */
