@@ -38,6 +38,7 @@ const MIN_INITIAL_RTO_MS = 300;
 const MAX_SUBFLOWS = 8;
 const FIRST_EPHEMERAL_PORT = 32_768;
 const DEFAULT_ANNOUNCE_TIMEOUT_MS = 1_000;
+const DEFAULT_CAPABLE_SYN_COUNT = 2;
 const DEFAULT_RECEIVE_MEMORY_BYTES = 512 << 20;
 
 export interface HostPath {
@@ -61,6 +62,8 @@ export interface MptcpHostEvents {
   onAnnounced?(connection: MptcpConnection, address: AnnouncedAddress, nowMs: number): void;
   onRemoved?(connection: MptcpConnection, addressIds: Uint8Array, nowMs: number): void;
   onPriority?(connection: MptcpConnection, subflow: Subflow, backup: boolean, nowMs: number): void;
+  /** Our address id for the address that a join came to (RFC 8684, 3.2); default: the peer's id, for hosts that number paths alike. */
+  localAddressId?(connection: MptcpConnection, address: Uint8Array): number | undefined;
   /** Takes over which subflows are added, by `join`: MPTCP is proved, a subflow was lost, or a path changed. Default: one per path. */
   onJoinsDue?(connection: MptcpConnection, nowMs: number): void;
 }
@@ -78,6 +81,12 @@ export interface MptcpHostOptions {
   checksum?: boolean;
   /** Tell peers not to join to the address and port of the initial subflow (the C flag). */
   denyJoinInitial?: boolean;
+  /** SYNs that carry MP_CAPABLE; those after go without, lest a middlebox that drops the option keep the connection from coming about (as Linux, 2). */
+  capableSynCount?: number;
+  /** Offer timestamps on subflows (RFC 7323); default false: inside the tunnel they are 12 bytes a segment for nothing. */
+  timestamps?: boolean;
+  /** Silence after which a subflow is probed; default never. */
+  keepaliveMs?: number;
   /** An ADD_ADDR without echo is repeated after this. */
   announceTimeoutMs?: number;
   /** More pending and open connections than this are refused. */
@@ -91,7 +100,10 @@ export class MptcpHost implements TcpHostServices {
   readonly events: MptcpHostEvents | undefined;
   readonly memory: ReceiveMemory;
   readonly checksum: boolean;
+  private readonly timestamps: boolean;
+  private readonly keepaliveMs: number;
   readonly denyJoinInitial: boolean;
+  readonly capableSynCount: number;
   readonly announceTimeoutMs: number;
   readonly counters: Record<string, number> = {};
   private readonly randomBytes: (count: number) => Uint8Array;
@@ -118,7 +130,10 @@ export class MptcpHost implements TcpHostServices {
     this.events = options.events;
     this.memory = new ReceiveMemory(options.receiveMemoryBytes ?? DEFAULT_RECEIVE_MEMORY_BYTES);
     this.checksum = options.checksum ?? false;
+    this.timestamps = options.timestamps ?? false;
+    this.keepaliveMs = options.keepaliveMs ?? Number.POSITIVE_INFINITY;
     this.denyJoinInitial = options.denyJoinInitial ?? false;
+    this.capableSynCount = options.capableSynCount ?? DEFAULT_CAPABLE_SYN_COUNT;
     this.announceTimeoutMs = options.announceTimeoutMs ?? DEFAULT_ANNOUNCE_TIMEOUT_MS;
     this.randomBytes = options.randomBytes;
     this.congestionControl = options.congestionControl;
@@ -140,6 +155,14 @@ export class MptcpHost implements TcpHostServices {
     const i = this.paths.findIndex((known) => known.id === path.id);
     if (i < 0) this.paths.push(path);
     else this.paths[i] = path;
+  }
+
+  /** The path carries packets of another size now. */
+  setPathMtu(pathId: number, mtuBytes: number): void {
+    const path = this.path(pathId);
+    if (path === undefined || path.mtuBytes === mtuBytes) return;
+    path.mtuBytes = mtuBytes;
+    for (const connection of this.connections) connection.handlePathMtu(pathId, mtuBytes);
   }
 
   /** Usable: its subflows carry data, and connections join over it. Not usable: they carry nothing new, and what they carried is reinjected. */
@@ -259,6 +282,8 @@ export class MptcpHost implements TcpHostServices {
       receiveWindowScale: WINDOW_SCALE,
       congestion,
       paced: true,
+      timestamps: this.timestamps,
+      keepaliveMs: this.keepaliveMs,
     });
     // DEVIATION RFC 6298 (2.1): the path's round trip is known from its own acknowledgements.
     if (path !== undefined && path.rttMs > 0)
@@ -308,6 +333,8 @@ export class MptcpHost implements TcpHostServices {
   join(connection: MptcpConnection, tuple: FourTuple, pathId: number, addressId: number, nowMs: number): Subflow | undefined {
     const ready = connection.peerProved && !connection.fallback && !connection.closed && !connection.subflowsClosing;
     if (!ready || connection.subflows.length >= MAX_SUBFLOWS) return undefined;
+    // RFC 8684 (3.1): C forbids joins to the address and port of the initial subflow.
+    if (connection.remoteDeniesJoinInitial && isSameRemote(connection.tuple, tuple)) return undefined;
     const subflow = this.addSubflow(connection, 'join-client', tuple, pathId, addressId, nowMs);
     subflow.connect();
     this.markDirty(connection);
@@ -319,7 +346,9 @@ export class MptcpHost implements TcpHostServices {
       this.refuse(segment, pathId, 'mptcp-join-refused');
       return;
     }
-    const subflow = this.addSubflow(connection, 'join-server', tupleOfSegment(segment), pathId, segment.mptcp.mpJoin.addressId, nowMs);
+    const tuple = tupleOfSegment(segment);
+    const addressId = this.events?.localAddressId?.(connection, tuple.localAddress) ?? segment.mptcp.mpJoin.addressId;
+    const subflow = this.addSubflow(connection, 'join-server', tuple, pathId, addressId, nowMs);
     subflow.noteSyn(segment);
     subflow.accept();
     this.markDirty(connection);
@@ -365,4 +394,8 @@ export class MptcpHost implements TcpHostServices {
     this.nextPort = this.nextPort >= 65_535 ? FIRST_EPHEMERAL_PORT : this.nextPort + 1;
     return this.nextPort;
   }
+}
+
+function isSameRemote(a: FourTuple, b: FourTuple): boolean {
+  return a.remotePort === b.remotePort && a.ipVersion === b.ipVersion && a.remoteAddress.every((byte, i) => byte === b.remoteAddress[i]);
 }

@@ -38,7 +38,8 @@ export function writeSubflowOptions(
   if (s.connection.fallback) return writeInFallback(s, kind, out, at, record);
   switch (kind) {
     case 'syn':
-      return s.role === 'join-client' ? writeMpJoin(s, 12, out, at) : writeMpCapable(s, 4, out, at, 0, 0);
+      if (s.role === 'join-client') return writeMpJoin(s, 12, out, at);
+      return s.synCount > s.connection.host.capableSynCount ? 0 : writeMpCapable(s, 4, out, at, 0, 0);
     case 'syn-ack':
       return s.role === 'join-server' ? writeMpJoin(s, 16, out, at) : writeMpCapable(s, 12, out, at, 0, 0);
     case 'third-ack':
