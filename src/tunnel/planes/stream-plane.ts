@@ -164,6 +164,8 @@ export class StreamPlane {
       },
     };
     const host = new MptcpHost({
+      // Between peers no middlebox sees the option, and a slow dial on the far side must not cost the connection its paths.
+      capableSynCount: Number.POSITIVE_INFINITY,
       sink,
       randomBytes: this.options.randomBytes,
       scheduler: createMinRtt(),
