@@ -2,13 +2,18 @@
 
     bulk.py serve PORT [mptcp]
     bulk.py download|upload HOST PORT SECONDS CONNECTIONS [mptcp]
+    bulk.py objects HOST PORT PARALLEL BYTES,BYTES,...
+    bulk.py udp-echo ADDRESS PORT
+    bulk.py udp-call HOST PORT SECONDS PACKETS_PER_SEC PAYLOAD_BYTES
     bulk.py udp-serve ADDRESS PORT
     bulk.py udp-send HOST PORT SECONDS BITS_PER_SEC PAYLOAD_BYTES
     bulk.py udp-fetch HOST PORT SECONDS BITS_PER_SEC PAYLOAD_BYTES
 
 Python since its sockets can speak MPTCP (protocol 262). Whoever receives prints [connection, monotonic seconds, bytes so far] as JSON
 lines, at most every 20 ms and on the end; all hosts of a lab share the monotonic clock. A client prints {"start": s} before its first
-connect and {"connected": s} after the last; it ends hard, so that nothing stays queued.
+connect and {"connected": s} after the last; it ends hard, so that nothing stays queued. A client of objects opens a connection for each
+and prints [number, seconds from the connect to the first byte, to the last]. A call prints [sequence, sent, at the far side, back] for
+each datagram that came back.
 """
 
 import json
@@ -74,6 +79,13 @@ def end_hard(sock):
     sock.close()
 
 
+def send_object(sock, size):
+    for at in range(0, size, CHUNK_BYTES):
+        sock.sendall(ZEROS[: min(CHUNK_BYTES, size - at)])
+    sock.shutdown(socket.SHUT_WR)
+    sock.recv(1)
+
+
 def new_socket(mptcp):
     return socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP if mptcp else 0)
 
@@ -89,6 +101,8 @@ def serve_one(sock):
         verb, number = request.split()
         if verb == b"D":
             send(sock)
+        elif verb == b"O":
+            send_object(sock, int(number))
         else:
             receive(sock, int(number))
     except OSError:
@@ -115,7 +129,7 @@ def transfer(verb, host, port, seconds, connections, mptcp):
         sock = new_socket(mptcp)
         sock.settimeout(20)
         sock.connect((host, port))
-        sock.sendall(b"%s %d" % (verb, number) + b" " * (REQUEST_BYTES - 2 - len(str(number))))
+        sock.sendall(request_line(verb, number))
         socks.append(sock)
     connected = time.monotonic()
     say({"connected": connected})
@@ -131,6 +145,99 @@ def transfer(verb, host, port, seconds, connections, mptcp):
     for sock in socks:
         end_hard(sock)
     say({"end": time.monotonic()})
+
+
+def request_line(verb, number):
+    return (b"%s %d" % (verb, number)).ljust(REQUEST_BYTES)
+
+
+def fetch_objects(host, port, sizes, numbers):
+    buffer = bytearray(CHUNK_BYTES)
+    while True:
+        number = next(numbers, None)
+        if number is None:
+            return
+        start = time.monotonic()
+        first = None
+        left = sizes[number]
+        try:
+            sock = new_socket(False)
+            sock.settimeout(30)
+            sock.connect((host, port))
+            sock.sendall(request_line(b"O", left))
+            while left > 0:
+                count = sock.recv_into(buffer)
+                if count == 0:
+                    break
+                first = first or time.monotonic()
+                left -= count
+            sock.close()
+        except OSError as error:
+            say({"error": "object %d: %s" % (number, error)})
+            continue
+        if left > 0:
+            say({"error": "object %d ended %d bytes early" % (number, left)})
+        else:
+            say([number, first - start, time.monotonic() - start])
+
+
+def objects(host, port, parallel, sizes):
+    numbers = iter(range(len(sizes)))
+    # next() of a range's iterator is one step of the interpreter: threads may share it.
+    threads = [threading.Thread(target=fetch_objects, args=(host, port, sizes, numbers)) for _ in range(parallel)]
+    say({"start": time.monotonic()})
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    say({"end": time.monotonic()})
+
+
+def udp_echo(address, port):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, port))
+    say({"listening": port})
+    while True:
+        packet, peer = sock.recvfrom(2048)
+        if len(packet) >= 16:
+            sock.sendto(packet[:8] + struct.pack("d", time.monotonic()) + packet[16:], peer)
+
+
+def udp_call(host, port, seconds, packets_per_sec, payload_bytes):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    sock.connect((host, port))
+    sent = []
+    start = time.monotonic()
+    say({"start": start})
+    listener = threading.Thread(target=udp_call_listen, args=(sock, sent, start + seconds + 2))
+    listener.start()
+    filler = bytes(max(0, payload_bytes - 16))
+    for sequence in range(int(seconds * packets_per_sec)):
+        wait = start + sequence / packets_per_sec - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        sent.append(time.monotonic())
+        try:
+            sock.send(struct.pack("Qd", sequence, 0) + filler)
+        except OSError:
+            pass
+    listener.join()
+    say({"sent": len(sent), "end": time.monotonic()})
+
+
+def udp_call_listen(sock, sent, until):
+    while True:
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        sock.settimeout(left)
+        try:
+            packet = sock.recv(2048)
+        except OSError:
+            continue
+        sequence, far = struct.unpack("Qd", packet[:16])
+        say([sequence, sent[sequence], far, time.monotonic()])
 
 
 def udp_flood(sock, seconds, bits_per_sec, payload_bytes):
@@ -218,6 +325,12 @@ def main(args):
     verb = args[0]
     if verb == "serve":
         serve(int(args[1]), "mptcp" in args[2:])
+    elif verb == "objects":
+        objects(args[1], int(args[2]), int(args[3]), [int(size) for size in args[4].split(",")])
+    elif verb == "udp-echo":
+        udp_echo(args[1], int(args[2]))
+    elif verb == "udp-call":
+        udp_call(args[1], int(args[2]), float(args[3]), float(args[4]), int(args[5]))
     elif verb == "udp-serve":
         udp_serve(args[1], int(args[2]))
     elif verb in ("udp-send", "udp-fetch"):

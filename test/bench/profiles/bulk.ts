@@ -8,6 +8,8 @@ import { LabError, type NamespaceHost } from '../../../src/lab/namespaces.js';
 const PROGRAM = fileURLToPath(new URL('../../../../test/bench/profiles/bulk.py', import.meta.url));
 export const BULK_PORT = 9000;
 const UDP_PORT = 9001;
+const CALL_PORT = 9002;
+const OBJECTS_TIMEOUT_MS = 300_000;
 /** Beyond the time that a run is to take. */
 const PATIENCE_MS = 40_000;
 
@@ -104,7 +106,7 @@ export interface BulkOptions {
 /** Resolves when the transfer is over and its samples are in. */
 export async function runBulk(options: BulkOptions): Promise<BulkRecord> {
   const { direction, seconds } = options;
-  const uploads = options.server.collect();
+  const uploads = direction === 'upload' ? options.server.collect() : [];
   const downloads: Sample[][] = [];
   const times = { start: 0, connected: 0, end: 0 };
   const connections = options.connections ?? 1;
@@ -159,6 +161,71 @@ export async function floodUdp(options: {
   // The last sample of all is the end of waiting, not an arrival: it is beyond the window.
   const toSec = firstSec + total(options) - 0.1;
   return ((bytesAt(samples, toSec) - bytesAt(samples, fromSec)) * 8) / (toSec - fromSec);
+}
+
+export interface ObjectsRecord {
+  totalSec: number;
+  /** In the order of their ends: number, seconds to the first and to the last byte. */
+  objects: { number: number; firstByteSec: number; lastByteSec: number }[];
+  errors: string[];
+}
+
+/** Fetches objects, each by a connection of its own, so many at a time. */
+export async function fetchObjects(
+  client: NamespaceHost,
+  serverAddress: string,
+  parallel: number,
+  sizesBytes: readonly number[],
+): Promise<ObjectsRecord> {
+  const record: ObjectsRecord = { totalSec: 0, objects: [], errors: [] };
+  const times = { start: 0, end: 0 };
+  const args = ['objects', serverAddress, String(BULK_PORT), String(parallel), sizesBytes.join(',')];
+  await runProgram(client, args, OBJECTS_TIMEOUT_MS, (line) => {
+    if (Array.isArray(line)) {
+      const [number, firstByteSec, lastByteSec] = line as [number, number, number];
+      record.objects.push({ number, firstByteSec, lastByteSec });
+    } else if ((line as { error?: string }).error !== undefined) record.errors.push((line as { error: string }).error);
+    else Object.assign(times, line);
+  });
+  record.totalSec = times.end - times.start;
+  return record;
+}
+
+export interface CallRecord {
+  startSec: number;
+  sentPackets: number;
+  /** Of what came back, in order of arrival. */
+  packets: { sequence: number; sentSec: number; farSec: number; backSec: number }[];
+}
+
+/** Datagrams at a steady rate that come back from the far side, like a call in both directions. */
+export async function runCall(
+  client: NamespaceHost,
+  server: NamespaceHost,
+  serverAddress: string,
+  options: { seconds: number; packetsPerSec: number; payloadBytes: number; onStart?: (startSec: number) => void },
+): Promise<CallRecord> {
+  const { seconds, packetsPerSec, payloadBytes } = options;
+  const echo = await startProgram(server, ['udp-echo', serverAddress, String(CALL_PORT)], 'listening', () => undefined);
+  const record: CallRecord = { startSec: 0, sentPackets: 0, packets: [] };
+  try {
+    const args = ['udp-call', serverAddress, String(CALL_PORT), String(seconds), String(packetsPerSec), String(payloadBytes)];
+    await runProgram(client, args, seconds * 1000 + PATIENCE_MS, (line) => {
+      if (Array.isArray(line)) {
+        const [sequence, sentSec, farSec, backSec] = line as [number, number, number, number];
+        record.packets.push({ sequence, sentSec, farSec, backSec });
+        return;
+      }
+      const { start, sent } = line as { start?: number; sent?: number };
+      if (sent !== undefined) record.sentPackets = sent;
+      if (start === undefined) return;
+      record.startSec = start;
+      options.onStart?.(start);
+    });
+  } finally {
+    echo.kill();
+  }
+  return record;
 }
 
 function total(options: { seconds: number; warmUpSec: number }): number {

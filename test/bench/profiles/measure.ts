@@ -103,10 +103,17 @@ export async function openCarrier(
 
 /** One run: a new lab, one stream each way, one after the other. */
 export async function measureRun(carrier: Carrier, profile: Profile, options: MeasureOptions): Promise<RunResult[]> {
-  const carried = await openCarrier(carrier, profile, options);
+  const directions = options.directions ?? DIRECTIONS;
+  let carried: Carried;
+  try {
+    carried = await openCarrier(carrier, profile, options);
+  } catch (error) {
+    // A table of twenty profiles goes on; the run counts as one that carried nothing.
+    return directions.map((direction) => failedRun(direction, loadavg()[0] ?? 0, error));
+  }
   try {
     const results: RunResult[] = [];
-    for (const direction of options.directions ?? DIRECTIONS) {
+    for (const direction of directions) {
       results.push(await measureDirection(carried, profile, direction, options));
       await drain(carried.lab);
     }
@@ -154,12 +161,16 @@ async function measureDirection(carried: Carried, profile: Profile, direction: B
       load,
     };
   } catch (error) {
-    const none = { share: 0, shareFromStart: 0, megabits: 0, gapMs: 0, links: [] };
-    return { direction, ...none, load, error: (error as Error).message };
+    return failedRun(direction, load, error);
   } finally {
     for (const timer of timers) clearTimeout(timer);
     await swinging?.stop();
   }
+}
+
+function failedRun(direction: BulkDirection, load: number, error: unknown): RunResult {
+  const message = error instanceof Error ? error.message : String(error);
+  return { direction, share: 0, shareFromStart: 0, megabits: 0, gapMs: 0, links: [], load, error: message };
 }
 
 export function countersOf(lab: Lab): Promise<LinkCounters[]> {

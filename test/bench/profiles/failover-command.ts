@@ -1,0 +1,144 @@
+/** A link is cut in the middle of a transfer, silently and then with a link event: how long the stream stands, how soon the link is used again. */
+
+import type { EmulatedLink } from '../../../src/lab/lab-api.js';
+import type { Lab } from '../../../src/lab/topology.js';
+import { type BulkDirection, longestGapMs, monotonicSec, runBulk, runCall } from './bulk.js';
+import { type Carrier, drain, openCarrier } from './measure.js';
+import type { Profile } from './profiles.js';
+import { table } from './report.js';
+
+export type Cut = 'silent' | 'event';
+
+export interface FailoverResult {
+  profile: string;
+  carrier: Carrier;
+  flow: BulkDirection | 'udp';
+  cut: Cut;
+  link: number;
+  /** Longest time without a byte, from the cut to the return. */
+  gapMs: number;
+  gapBoundMs: number;
+  /** From the return until the link carried data again; Infinity: it did not. null in JSON. */
+  returnMs: number | undefined;
+  ok: boolean;
+}
+
+const START_SEC = 4;
+const DOWN_SEC = 3;
+const UP_SEC = 3;
+const RETURN_BOUND_MS = 1000;
+const POLL_MS = 50;
+/** A link is used again when it carries this part of its rate: probes are less. */
+const USED_RATIO = 0.05;
+const CALL = { packetsPerSec: 100, payloadBytes: 172 };
+
+interface Moment {
+  cut: Cut;
+  cutSec: number;
+  backSec: number;
+  returnMs?: number | undefined;
+}
+
+function gapBoundMs(cut: Cut, profile: Profile): number {
+  const slowestRttMs = 2 * Math.max(...profile.paths.map(({ delayMs }) => delayMs));
+  return cut === 'silent' ? 300 + 2 * slowestRttMs : 100;
+}
+
+export async function runFailover(profile: Profile, carrier: Carrier): Promise<FailoverResult[]> {
+  const carried = await openCarrier(carrier, profile, { seed: 1 });
+  const { lab, server, serverAddress, mptcp } = carried;
+  const results: FailoverResult[] = [];
+  const add = (flow: FailoverResult['flow'], link: number, gapMs: number, moment: Moment): void => {
+    const bound = gapBoundMs(moment.cut, profile);
+    const returned = flow === 'udp' || (moment.returnMs ?? Number.POSITIVE_INFINITY) <= RETURN_BOUND_MS;
+    const common = { profile: profile.name, carrier, flow, cut: moment.cut, link };
+    results.push({ ...common, gapMs, gapBoundMs: bound, returnMs: moment.returnMs, ok: gapMs <= bound && returned });
+  };
+  const seconds = START_SEC + 2 * (DOWN_SEC + UP_SEC);
+  try {
+    for (const link of profile.paths.keys()) {
+      for (const direction of ['download', 'upload'] as const) {
+        let moments: Promise<Moment[]> = Promise.resolve([]);
+        const onConnected = () => {
+          moments = playCuts(lab, link, profile, direction);
+        };
+        const record = await runBulk({ client: lab.client, server, serverAddress, direction, mptcp, seconds, onConnected });
+        for (const moment of await moments) {
+          add(direction, link, longestGapMs(record.samples[0] ?? [], moment.cutSec, moment.backSec), moment);
+        }
+        await drain(lab);
+      }
+      if (carrier === 'kernel') continue;
+      let moments: Promise<Moment[]> = Promise.resolve([]);
+      const onStart = () => {
+        moments = playCuts(lab, link, profile, undefined);
+      };
+      const call = await runCall(lab.client, lab.web, serverAddress, { ...CALL, seconds, onStart });
+      const arrivals = call.packets.map(({ backSec }, i) => ({ atSec: backSec, bytes: i + 1 }));
+      for (const moment of await moments) add('udp', link, longestGapMs(arrivals, moment.cutSec, moment.backSec), moment);
+    }
+    return results;
+  } finally {
+    await carried.close();
+  }
+}
+
+async function playCuts(lab: Lab, index: number, profile: Profile, direction: BulkDirection | undefined): Promise<Moment[]> {
+  const link = lab.links[index]!;
+  const moments: Moment[] = [];
+  await sleep(START_SEC);
+  for (const cut of ['silent', 'event'] as const) {
+    const set = (down: boolean): Promise<void> => (cut === 'silent' ? link.blackhole(down) : link.setDown(down));
+    const cutSec = monotonicSec();
+    await set(true);
+    await sleep(DOWN_SEC);
+    await set(false);
+    const backSec = monotonicSec();
+    const moment: Moment = { cut, cutSec, backSec };
+    if (direction !== undefined) moment.returnMs = await whenUsed(link, direction, profile.paths[index]!.rateBitsPerSec, backSec);
+    moments.push(moment);
+    await sleep(UP_SEC - (monotonicSec() - backSec));
+  }
+  return moments;
+}
+
+async function whenUsed(
+  link: EmulatedLink,
+  direction: BulkDirection,
+  rateBitsPerSec: number,
+  sinceSec: number,
+): Promise<number | undefined> {
+  const bytes = async (): Promise<number> => {
+    const counters = await link.counters();
+    return direction === 'download' ? counters.downBytes : counters.upBytes;
+  };
+  let before = await bytes();
+  let beforeSec = monotonicSec();
+  while (monotonicSec() - sinceSec < UP_SEC - 0.2) {
+    await sleep(POLL_MS / 1000);
+    const now = await bytes();
+    const nowSec = monotonicSec();
+    if (((now - before) * 8) / (nowSec - beforeSec) > USED_RATIO * rateBitsPerSec) return (nowSec - sinceSec) * 1000;
+    before = now;
+    beforeSec = nowSec;
+  }
+  return undefined;
+}
+
+function sleep(seconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.max(0, seconds) * 1000));
+}
+
+export function failoverTable(results: readonly FailoverResult[]): string {
+  const rows = results.map(({ profile, carrier, flow, cut, link, gapMs, gapBoundMs: bound, returnMs, ok }) => [
+    profile,
+    carrier,
+    flow,
+    `${link}, ${cut}`,
+    gapMs.toFixed(0),
+    bound.toFixed(0),
+    flow === 'udp' ? '' : returnMs === undefined ? 'never' : returnMs.toFixed(0),
+    ok ? 'ok' : 'over the bound',
+  ]);
+  return table(['profile', 'carrier', 'flow', 'link cut', 'gap, ms', 'bound', 'used again after, ms', 'verdict'], rows);
+}
