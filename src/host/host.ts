@@ -8,6 +8,7 @@ import { EventEmitter } from 'node:events';
 import type { CongestionControlFactory } from '../mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost } from '../mptcp-over-udp/mptcp/host.js';
+import type { AnnouncedAddress } from '../mptcp-over-udp/mptcp/path-signals.js';
 import type { Subflow } from '../mptcp-over-udp/mptcp/subflow.js';
 import type { Scheduler } from '../mptcp-over-udp/scheduler/scheduler.js';
 import type { SegmentSink } from '../mptcp-over-udp/segment-sink.js';
@@ -27,6 +28,8 @@ import { openTunDevice } from './tun-device.js';
 const DEFAULT_MTU_BYTES = 1500;
 const FIRST_EPHEMERAL_PORT = 32_768;
 const EPHEMERAL_PORTS = 28_232;
+/** `close` lets finished connections close their subflows for so long. */
+const CLOSE_PATIENCE_MS = 500;
 const DEFAULT_LIMITS: PathManagerLimits = { subflows: 7, acceptedAddresses: 7 };
 
 export interface DeviceOptions {
@@ -44,6 +47,12 @@ export interface HostOptions {
   /** Default bbr. */
   congestionControl?: string | CongestionControlFactory;
   limits?: Partial<PathManagerLimits>;
+  /** Ask for DSS checksums (net.mptcp.checksum_enabled); default false. */
+  checksum?: boolean;
+  /** Tell peers not to join to the initial address and port (net.mptcp.allow_join_initial_addr_port = 0); default false. */
+  denyJoinInitial?: boolean;
+  /** An ADD_ADDR that is not echoed is repeated after this (net.mptcp.add_addr_timeout). */
+  announceTimeoutMs?: number;
 }
 
 export interface ConnectOptions {
@@ -54,6 +63,8 @@ export interface ConnectOptions {
   localPort?: number;
   /** Default true: our side stays open after the peer's has ended. */
   allowHalfOpen?: boolean;
+  /** Default mptcp; tcp asks for none of it. */
+  protocol?: 'mptcp' | 'tcp';
 }
 
 export interface HostEventMap {
@@ -75,6 +86,8 @@ export class Host extends EventEmitter implements SocketHost {
   private readonly sockets = new Map<MptcpConnection, MptcpSocket>();
   private readonly ports = new Map<number, Listener>();
   private nextPort = FIRST_EPHEMERAL_PORT + Math.floor(Math.random() * EPHEMERAL_PORTS);
+  /** Finished for their owners; the engine closes their subflows. */
+  private readonly leaving = new Set<MptcpConnection>();
   private inBatch = false;
   private closing: Promise<void> | undefined;
 
@@ -85,6 +98,9 @@ export class Host extends EventEmitter implements SocketHost {
       sink: this.sink,
       randomBytes: (count) => randomBytes(count),
       scheduler: typeof scheduler === 'string' ? schedulerNamed(scheduler) : scheduler,
+      checksum: options.checksum ?? false,
+      denyJoinInitial: options.denyJoinInitial ?? false,
+      ...(options.announceTimeoutMs === undefined ? {} : { announceTimeoutMs: options.announceTimeoutMs }),
       congestionControl: typeof congestionControl === 'string' ? congestionControlNamed(congestionControl) : congestionControl,
       events: {
         onIncoming: (connection, nowMs) => this.handleIncoming(connection, nowMs),
@@ -94,6 +110,10 @@ export class Host extends EventEmitter implements SocketHost {
           if (socket !== undefined) socket.subflowCount++;
           this.report(subflowEvent('sub_established', subflow));
         },
+        onAnnounced: (connection, address, nowMs) => this.handleAnnounced(connection, address, nowMs),
+        onRemoved: (connection, addressIds) => this.handleRemoved(connection, addressIds),
+        onPriority: (_connection, subflow) => this.report(subflowEvent('sub_priority', subflow)),
+        localAddressId: (connection, address) => this.paths.localAddressId(connection, address),
         onSubflowClosed: (_connection, subflow, reason) => {
           if (subflow.confirmed) this.report(subflowEvent('sub_closed', subflow, { reason }));
         },
@@ -133,6 +153,7 @@ export class Host extends EventEmitter implements SocketHost {
     // The engine wants the handler first, the socket wants the connection: nothing calls back before the next poll.
     const connection = this.engine.connect(tuple, local.device, NO_HANDLER, performance.now());
     const socket = this.makeSocket(connection, options.allowHalfOpen ?? true, () => undefined);
+    if (options.protocol === 'tcp') usePlainTcp(connection);
     this.report(connectionEvent('created', connection, { serverSide: false }));
     this.wake();
     return socket;
@@ -144,7 +165,7 @@ export class Host extends EventEmitter implements SocketHost {
     requirePort(port, 'port');
     if (this.ports.has(port)) throw new HostError('EADDRINUSE', `port ${port} is in use on this host`);
     const address = options.address === undefined ? undefined : this.addresses.require(options.address).bytes;
-    const listener = new Listener(port, address, options.allowHalfOpen ?? true, onConnection, () => this.ports.delete(port));
+    const listener = new Listener(port, address, options, onConnection, () => this.ports.delete(port));
     this.ports.set(port, listener);
     return listener;
   }
@@ -199,7 +220,7 @@ export class Host extends EventEmitter implements SocketHost {
     const remote = options.remoteAddress === undefined ? tuple.remoteAddress : requireAddress(options.remoteAddress, 'remoteAddress');
     const remotePort = options.remotePort === undefined ? tuple.remotePort : requirePort(options.remotePort, 'remotePort');
     if (remote.length !== local.bytes.length) throw new TypeError('localAddress and remoteAddress must be of one family');
-    if (this.paths.join(socket.connection, local, remote, remotePort, performance.now()) === undefined) {
+    if (this.paths.join(socket.connection, local, remote, remotePort, options.backup ?? local.backup, performance.now()) === undefined) {
       throw new HostError('ENOTSUP', 'no subflow can be added: the connection is not (or no longer) MPTCP, or has enough of them');
     }
     this.wake();
@@ -213,24 +234,17 @@ export class Host extends EventEmitter implements SocketHost {
   }
 
   setBackup(socket: MptcpSocket, selector: SubflowSelector, backup: boolean): void {
-    void this.selectSubflow(socket, selector);
-    void backup;
-    throw new HostError('ENOTSUP', 'MP_PRIO is not sent yet');
+    this.selectSubflow(socket, selector).setBackup(backup);
+    this.wake();
   }
 
-  announce(socket: MptcpSocket, address: AddressOptions): void {
-    void socket;
-    void address;
-    throw new HostError('ENOTSUP', 'ADD_ADDR is not sent yet');
+  announce(socket: MptcpSocket, address: string): void {
+    this.paths.announce(socket.connection, this.addresses.require(address), performance.now());
+    this.wake();
   }
 
   withdraw(socket: MptcpSocket, address: string): void {
-    const local = this.addresses.require(address);
-    for (const subflow of socket.connection.subflows.slice()) {
-      if (!equalAddress(subflow.tuple.localAddress, local.bytes)) continue;
-      this.paths.noteRemoved(subflow);
-      socket.connection.dropSubflow(subflow, performance.now());
-    }
+    this.paths.withdraw(socket.connection, this.addresses.require(address), performance.now());
     this.wake();
   }
 
@@ -242,8 +256,13 @@ export class Host extends EventEmitter implements SocketHost {
 
   private async closeOnce(): Promise<void> {
     for (const listener of this.ports.values()) listener.refuse();
-    this.engine.abortAll(performance.now());
+    for (const socket of this.connections) socket.resetAndDestroy();
     this.driver.run();
+    // Connections that have exchanged all data still close their subflows: a reset now would be for nothing.
+    const deadlineMs = performance.now() + CLOSE_PATIENCE_MS;
+    while ([...this.leaving].some(isStillClosing) && performance.now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     this.driver.close();
     for (const device of this.devices) device.close?.();
     await Promise.all(this.connections.map((socket) => socket.whenClosed));
@@ -294,7 +313,7 @@ export class Host extends EventEmitter implements SocketHost {
   }
 
   private handlePacket(packet: Uint8Array, offset: number, length: number, coalesced: boolean, device: number): void {
-    if (this.closing !== undefined || length < 20) return;
+    if (length < 20) return;
     const isV4 = (packet[offset] as number) >> 4 === 4;
     // What is for others is not ours to refuse.
     if (isV4 ? !this.addresses.holds(packet, offset + 16, 4) : length < 40 || !this.addresses.holds(packet, offset + 24, 16)) return;
@@ -310,8 +329,28 @@ export class Host extends EventEmitter implements SocketHost {
       connection.reject(true, nowMs);
       return;
     }
-    this.makeSocket(connection, listener.allowHalfOpen, (socket) => listener.deliver(socket));
+    if (listener.options.protocol === 'tcp') usePlainTcp(connection);
+    this.makeSocket(connection, listener.options.allowHalfOpen ?? true, (socket) => listener.deliver(socket));
     connection.accept();
+  }
+
+  private handleAnnounced(connection: MptcpConnection, announced: AnnouncedAddress, nowMs: number): void {
+    const { addressId, address, port } = announced;
+    this.report(
+      connectionEvent('announced', connection, {
+        addressId,
+        remoteAddress: formatEndpoint(address),
+        remotePort: port === 0 ? connection.tuple.remotePort : port,
+      }),
+    );
+    this.paths.noteAnnounced(connection, { id: addressId, bytes: address, port }, nowMs);
+  }
+
+  private handleRemoved(connection: MptcpConnection, addressIds: Uint8Array): void {
+    for (const addressId of addressIds) {
+      this.report(connectionEvent('removed', connection, { addressId }));
+      this.paths.noteWithdrawn(connection, addressId);
+    }
   }
 
   private makeSocket(connection: MptcpConnection, allowHalfOpen: boolean, established: (socket: MptcpSocket) => void): MptcpSocket {
@@ -327,6 +366,7 @@ export class Host extends EventEmitter implements SocketHost {
         },
         onClosed: (_socket, reason) => {
           this.sockets.delete(connection);
+          if (!connection.closed) this.noteLeaving(connection);
           this.report(connectionEvent('closed', connection, { reason, fallback: connection.fallback }));
         },
       },
@@ -335,6 +375,11 @@ export class Host extends EventEmitter implements SocketHost {
     connection.setHandler(socket);
     this.sockets.set(connection, socket);
     return socket;
+  }
+
+  private noteLeaving(connection: MptcpConnection): void {
+    for (const other of this.leaving) if (other.closed) this.leaving.delete(other);
+    this.leaving.add(connection);
   }
 
   private report(event: HostEvent): void {
@@ -376,6 +421,15 @@ export class Host extends EventEmitter implements SocketHost {
   private requireOpen(): void {
     if (this.closing !== undefined) throw new HostError('ECANCELED', 'the host is closed');
   }
+}
+
+function isStillClosing(connection: MptcpConnection): boolean {
+  return !connection.closed && connection.subflows.some((subflow) => subflow.state !== 'time-wait');
+}
+
+function usePlainTcp(connection: MptcpConnection): void {
+  const subflow = connection.subflows[0];
+  if (subflow !== undefined && !connection.fallback) connection.fallBack(subflow);
 }
 
 const NO_HANDLER = {

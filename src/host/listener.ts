@@ -6,12 +6,15 @@ import type { MptcpSocket } from './mptcp-socket.js';
 export interface ListenOptions {
   /** Only on this address of the host. */
   address?: string;
+  /** Default true: our side stays open after the peer's has ended. */
   allowHalfOpen?: boolean;
+  /** Default mptcp where the peer asks for it; tcp: never. */
+  protocol?: 'mptcp' | 'tcp';
 }
 
 export class Listener {
   readonly port: number;
-  readonly allowHalfOpen: boolean;
+  readonly options: ListenOptions;
   private readonly address: Uint8Array | undefined;
   private readonly onConnection: (socket: MptcpSocket) => void;
   private readonly forget: () => void;
@@ -21,13 +24,13 @@ export class Listener {
   constructor(
     port: number,
     address: Uint8Array | undefined,
-    allowHalfOpen: boolean,
+    options: ListenOptions,
     onConnection: (socket: MptcpSocket) => void,
     forget: () => void,
   ) {
     this.port = port;
     this.address = address;
-    this.allowHalfOpen = allowHalfOpen;
+    this.options = options;
     this.onConnection = onConnection;
     this.forget = forget;
   }

@@ -6,7 +6,6 @@ import type { MptcpConnection } from '../mptcp-over-udp/mptcp/connection.js';
 import type { CloseReason } from '../mptcp-over-udp/tcp/tcp-connection.js';
 import { formatEndpoint } from './endpoint-text.js';
 import { errorOf } from './host-error.js';
-import type { AddressOptions } from './local-addresses.js';
 import { type ConnectionStatistics, connectionStatistics, type SubflowStatistics, subflowStatistics } from './statistics.js';
 
 /** A destroyed stream whose peer never closes is aborted after this, as the kernel does with an orphan (net.mptcp.close_timeout). */
@@ -18,7 +17,7 @@ export interface SocketHost {
   addSubflow(socket: MptcpSocket, options: SubflowOptions): void;
   removeSubflow(socket: MptcpSocket, subflow: SubflowSelector): void;
   setBackup(socket: MptcpSocket, subflow: SubflowSelector, backup: boolean): void;
-  announce(socket: MptcpSocket, address: AddressOptions): void;
+  announce(socket: MptcpSocket, address: string): void;
   withdraw(socket: MptcpSocket, address: string): void;
 }
 
@@ -124,8 +123,8 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
     this.host.setBackup(this, subflow, backup);
   }
 
-  /** ADD_ADDR on this connection. */
-  announce(address: AddressOptions): void {
+  /** ADD_ADDR of one of the host's addresses on this connection. */
+  announce(address: string): void {
     this.host.announce(this, address);
   }
 

@@ -28,8 +28,10 @@ interface ConnectionPlan {
   readonly announced: RemoteAddress[];
   /** Pairs that were removed by hand, and stay so. */
   readonly removed: { local: Uint8Array; remote: Uint8Array; remotePort: number }[];
-  /** Our ids that the peer was told to forget or that are given up on. */
-  readonly manual: boolean;
+  /** Our ids that the peer was told of, or told to forget. */
+  readonly told: Set<number>;
+  /** Our addresses that this connection has done with. */
+  readonly withdrawn: Uint8Array[];
 }
 
 export class PathManager {
@@ -56,11 +58,27 @@ export class PathManager {
     const { tuple } = connection;
     const plan = this.planOf(connection);
     for (const local of this.addresses.all) {
+      if (plan.withdrawn.some((address) => equalAddress(address, local.bytes))) continue;
       const isInitial = equalAddress(local.bytes, tuple.localAddress);
       if (connection.role === 'client' && local.subflow && !isInitial) this.joinFrom(connection, plan, local, nowMs);
       if (isInitial && !local.fullmesh) for (const remote of plan.announced) this.joinTo(connection, plan, local, remote, nowMs);
       if (local.fullmesh) for (const remote of plan.announced) this.joinTo(connection, plan, local, remote, nowMs);
+      if (local.signal && !isInitial && !plan.told.has(local.id)) this.announce(connection, local, nowMs);
     }
+  }
+
+  /** ADD_ADDR. */
+  announce(connection: MptcpConnection, local: LocalAddress, nowMs: number): void {
+    this.planOf(connection).told.add(local.id);
+    connection.announceAddress({ addressId: local.id, address: local.bytes, port: local.port }, nowMs);
+  }
+
+  /** REMOVE_ADDR; the engine closes our subflows from there. */
+  withdraw(connection: MptcpConnection, local: LocalAddress, nowMs: number): void {
+    const plan = this.planOf(connection);
+    plan.told.add(local.id);
+    plan.withdrawn.push(local.bytes);
+    connection.withdrawAddresses(Uint8Array.of(this.idOn(connection, local)), nowMs);
   }
 
   noteAnnounced(connection: MptcpConnection, remote: RemoteAddress, nowMs: number): void {
@@ -83,11 +101,20 @@ export class PathManager {
   }
 
   /** By hand: whatever the plan says. */
-  join(connection: MptcpConnection, local: LocalAddress, remote: Uint8Array, remotePort: number, nowMs: number): Subflow | undefined {
+  join(
+    connection: MptcpConnection,
+    local: LocalAddress,
+    remote: Uint8Array,
+    remotePort: number,
+    backup: boolean,
+    nowMs: number,
+  ): Subflow | undefined {
     const ipVersion = local.bytes.length === 4 ? 4 : 6;
     const localPort = this.allocatePort(local.bytes, remote, remotePort);
     const tuple = { ipVersion, localAddress: local.bytes, localPort, remoteAddress: remote, remotePort } as const;
-    return this.engine.join(connection, tuple, local.device, this.idOn(connection, local), nowMs);
+    const subflow = this.engine.join(connection, tuple, local.device, this.idOn(connection, local), nowMs);
+    if (subflow !== undefined) subflow.localBackup = backup;
+    return subflow;
   }
 
   /** RFC 8684 (3.4.1): the address of the initial subflow has id 0. */
@@ -95,11 +122,17 @@ export class PathManager {
     return equalAddress(local.bytes, connection.tuple.localAddress) ? 0 : local.id;
   }
 
+  /** Of the address that a peer's join has come to; undefined: none of ours. */
+  localAddressId(connection: MptcpConnection, address: Uint8Array): number | undefined {
+    const local = this.addresses.find(address);
+    return local === undefined ? undefined : this.idOn(connection, local);
+  }
+
   /** To where the connection went first; when that is of another family, to what was announced. */
   private joinFrom(connection: MptcpConnection, plan: ConnectionPlan, local: LocalAddress, nowMs: number): void {
     const { remoteAddress, remotePort } = connection.tuple;
     const initial = { id: 0, bytes: remoteAddress, port: remotePort };
-    const mayUseInitial = remoteAddress.length === local.bytes.length && !connection.remoteDeniesJoin;
+    const mayUseInitial = remoteAddress.length === local.bytes.length && !connection.remoteDeniesJoinInitial;
     const remote = mayUseInitial ? initial : plan.announced.find((address) => address.bytes.length === local.bytes.length);
     if (remote !== undefined) this.joinTo(connection, plan, local, remote, nowMs);
   }
@@ -110,13 +143,13 @@ export class PathManager {
     if (connection.subflows.filter((subflow) => subflow.role === 'join-client').length >= this.limits.subflows) return;
     if (connection.subflows.some((subflow) => isBetween(subflow, local.bytes, remote.bytes))) return;
     const removed = plan.removed.some((pair) => equalAddress(pair.local, local.bytes) && equalAddress(pair.remote, remote.bytes));
-    if (!removed) this.join(connection, local, remote.bytes, remotePort, nowMs);
+    if (!removed) this.join(connection, local, remote.bytes, remotePort, local.backup, nowMs);
   }
 
   private planOf(connection: MptcpConnection): ConnectionPlan {
     let plan = this.plans.get(connection);
     if (plan === undefined) {
-      plan = { announced: [], removed: [], manual: false };
+      plan = { announced: [], removed: [], told: new Set(), withdrawn: [] };
       this.plans.set(connection, plan);
     }
     return plan;
