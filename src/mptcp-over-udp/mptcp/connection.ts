@@ -546,6 +546,12 @@ export class MptcpConnection implements ByteStream {
     this.markDirty();
   }
 
+  handlePathMtu(pathId: number, mtuBytes: number): void {
+    for (const subflow of this.subflows) {
+      if (subflow.pathId === pathId) subflow.setPathMss(mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60));
+    }
+  }
+
   handlePathUp(pathId: number, nowMs: number): void {
     for (const subflow of this.subflows) {
       if (subflow.pathId !== pathId || !subflow.stale) continue;

@@ -10,6 +10,7 @@ import { readU32 } from '../wire/big-endian.js';
 import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SYN, type TcpSegment } from '../wire/segment.js';
 import { createUnlimitedWindow, type EndpointOwner, TcpEndpoint } from './endpoint.js';
+import type { FourTuple } from './header-template.js';
 import { BlockPool } from './payload-block.js';
 import { sendStatelessReset } from './stateless-reset.js';
 import type { TcpHostServices } from './tcp-connection.js';
@@ -35,6 +36,8 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
   readonly sink: SegmentSink;
   readonly pool: BlockPool;
   readonly counters: Record<string, number> = {};
+  /** As given to `poll` or `handlePacket` last. */
+  nowMs = 0;
   private readonly options: EndpointHostOptions;
   private readonly table = new ConnectionTable<TcpEndpoint>();
   private readonly pollScheduler = new PollScheduler();
@@ -57,6 +60,7 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
    * caller's to pass on, or to refuse by `resetLast`.
    */
   handlePacket(bytes: Uint8Array, offset: number, length: number, nowMs: number): string {
+    this.nowMs = nowMs;
     if (this.viewOf !== bytes) {
       this.viewOf = bytes;
       this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -74,6 +78,10 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
     return '';
   }
 
+  find(tuple: FourTuple): TcpEndpoint | undefined {
+    return this.table.findTuple(tuple);
+  }
+
   /** RST for the packet that `handlePacket` just called unknown. */
   resetLast(): void {
     if ((this.segment.flags & RST) !== 0) return;
@@ -82,6 +90,7 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
   }
 
   poll(nowMs: number): void {
+    this.nowMs = nowMs;
     this.pollScheduler.poll(nowMs);
   }
 

@@ -57,6 +57,8 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
   private finishing = false;
   private writeBlocked = false;
   private endDelivered = false;
+  /** The application has said all and is gone, and what it said waits for its reader. */
+  private isDraining = false;
 
   constructor(services: TcpHostServices, owner: EndpointOwner, options: TcpConnectionOptions) {
     super(services, options);
@@ -107,6 +109,7 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
   }
 
   abort(nowMs: number): void {
+    if (this.isDraining) this.end('aborted', nowMs);
     if (this.closeReason !== undefined) return;
     sendReset(this);
     if (this.state === 'closed') {
@@ -116,9 +119,13 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
   }
 
   resumeReading(): void {
-    if (this.closeReason !== undefined) return;
+    if (this.closeReason !== undefined && !this.isDraining) return;
     this.reassembly.drain();
     this.deliverEnd(this.lastReceivedMs);
+    if (this.isDraining && this.endDelivered) this.end('finished', this.lastReceivedMs);
+    // After its FIN the application sends no more, and may be gone: a window update would only earn an RST.
+    const isFinTaken = this.finReceivedOffset >= 0 && this.rcvNxt > this.finReceivedOffset;
+    if (this.closeReason !== undefined || isFinTaken) return;
     // RFC 9293 (3.8.6.2.2): tell of a window that grew by two segments from little, or by a quarter of the buffer.
     const window = this.receiveWindowBytes();
     const known = Math.max(0, this.advertisedEdge - this.rcvNxt);
@@ -180,8 +187,14 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
 
   onClosed(reason: CloseReason, nowMs: number): void {
     this.sendBuffer.clear();
-    this.reassembly.clear();
     this.owner.onEndpointClosed(this);
+    this.isDraining = reason === 'finished' && !this.endDelivered;
+    if (!this.isDraining) this.end(reason, nowMs);
+  }
+
+  private end(reason: CloseReason, nowMs: number): void {
+    this.isDraining = false;
+    this.reassembly.clear();
     this.handler?.onClosed(reason, nowMs);
   }
 

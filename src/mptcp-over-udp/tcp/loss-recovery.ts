@@ -74,9 +74,18 @@ export class LossRecovery {
   }
 
   /**
-   * An acceptable ACK: `ackOffset` in (.., sndNxt], SACK edges as on the wire relative to `iss`. Returns ACK_* bits.
+   * An acceptable ACK: `ackOffset` in (.., sndNxt], SACK edges as on the wire relative to `iss`; `echoedRttMs`: round trip by the echoed timestamp, -1
+   * without (RFC 7323, 4: it samples what was retransmitted too). Returns ACK_* bits.
    */
-  handleAck(ackOffset: number, sack: Uint32Array, sackCount: number, iss: number, ecnEcho: boolean, nowMs: number): number {
+  handleAck(
+    ackOffset: number,
+    sack: Uint32Array,
+    sackCount: number,
+    iss: number,
+    ecnEcho: boolean,
+    echoedRttMs: number,
+    nowMs: number,
+  ): number {
     const queue = this.queue;
     const priorInflight = queue.inflightBytes;
     this.deliveredBytes = 0;
@@ -92,6 +101,7 @@ export class LossRecovery {
       if (start < this.sndUna || end > this.sndNxt || start >= end) continue;
       this.sackRange(start, end, nowMs);
     }
+    if (this.sampleRttMs < 0 && advanced && echoedRttMs > 0) this.sampleRttMs = echoedRttMs;
     if (this.sampleRttMs >= 0) this.rtt.addSample(this.sampleRttMs, nowMs);
     if (this.deliveredBytes > 0 || advanced) {
       this.timeoutCount = 0;

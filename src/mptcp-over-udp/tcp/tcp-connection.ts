@@ -21,6 +21,8 @@ export type CloseReason = 'finished' | 'reset' | 'timeout' | 'aborted' | 'refuse
 export interface TcpHostServices {
   readonly sink: SegmentSink;
   readonly pool: BlockPool;
+  /** The time that the host was last told. */
+  readonly nowMs: number;
   randomUint32(): number;
   count(counter: string): void;
 }
@@ -33,8 +35,14 @@ export interface TcpConnectionOptions {
   receiveWindowScale: number;
   congestion: CongestionControl;
   paced: boolean;
+  /** Offer timestamps (RFC 7323), 12 bytes in every segment; default false. */
+  timestamps?: boolean;
+  /** Silence after which a probe is sent; default never. */
+  keepaliveMs?: number;
 }
 
+/** With the two NOPs that align it (RFC 7323, appendix A). */
+export const TIMESTAMP_OPTION_BYTES = 12;
 export const NEVER_MS = Number.POSITIVE_INFINITY;
 
 export type SegmentKind = 'syn' | 'syn-ack' | 'third-ack' | 'ack' | 'data' | 'rst';
@@ -56,6 +64,17 @@ export abstract class TcpConnection {
   sendWindowEdge = 0;
   sendWindowScale = 0;
   sackEnabled = false;
+  /** Both sides offered timestamps (RFC 7323, 3.2). */
+  timestamps = false;
+  readonly timestampsOffered: boolean;
+  /** TS.Recent (RFC 7323, 4.3), and the offset that hides our clock. */
+  timestampRecent = 0;
+  readonly timestampOffset: number;
+  /** What the path carries and what the peer announced: mssBytes is the smaller one. */
+  pathMssBytes: number;
+  peerMssBytes = Number.POSITIVE_INFINITY;
+  readonly keepaliveMs: number;
+  keepaliveCount = 0;
   finSent = false;
   finOffset = -1;
   /** Pacing: nothing leaves before this time. */
@@ -96,6 +115,10 @@ export abstract class TcpConnection {
     this.recovery = new LossRecovery(services.pool, options.congestion);
     this.paced = options.paced;
     this.mssBytes = options.mssBytes;
+    this.pathMssBytes = options.mssBytes;
+    this.timestampsOffered = options.timestamps ?? false;
+    this.timestampOffset = this.timestampsOffered ? services.randomUint32() : 0;
+    this.keepaliveMs = options.keepaliveMs ?? NEVER_MS;
     this.receiveWindowScale = options.receiveWindowScale;
     this.iss = services.randomUint32();
   }
@@ -120,6 +143,23 @@ export abstract class TcpConnection {
     return this.state === 'established' || this.state === 'close-wait';
   }
 
+  /** The path carries segments of another size now (RFC 8899): what is sent from here on, retransmissions included, is cut to it. */
+  setPathMss(mssBytes: number): void {
+    this.pathMssBytes = mssBytes;
+    this.mssBytes = Math.min(mssBytes, this.peerMssBytes);
+    this.recovery.congestion.setMss(this.mssBytes);
+  }
+
+  /** TSval for now: milliseconds. */
+  timestampNow(): number {
+    return (Math.floor(this.services.nowMs) + this.timestampOffset) >>> 0;
+  }
+
+  /** Bytes of options on a segment with data. */
+  segmentOptionBytes(): number {
+    return this.dataOptionBytes() + (this.timestamps ? TIMESTAMP_OPTION_BYTES : 0);
+  }
+
   sequenceNumber(offset: number): number {
     return seqAdd(this.iss, offset % 0x1_0000_0000);
   }
@@ -134,7 +174,7 @@ export abstract class TcpConnection {
   abstract acceptanceEdge(): number;
   /** Writes the options of the upper protocol at `at`; returns bytes written, at most `roomBytes`. */
   abstract writeOptions(kind: SegmentKind, out: Uint8Array, at: number, roomBytes: number, record: SegmentRecord | undefined): number;
-  /** The same length without writing, for data segments: the payload of a segment is mss less options. */
+  /** The same length without writing, for data segments. */
   abstract dataOptionBytes(): number;
   /** Before the payload: the options of an acceptable segment. False: the connection is gone, stop. */
   abstract processOptions(segment: TcpSegment, nowMs: number): boolean;

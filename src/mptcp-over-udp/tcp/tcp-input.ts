@@ -67,7 +67,10 @@ export function acceptSynOptions(c: TcpConnection, segment: TcpSegment): void {
   c.irs = segment.sequenceNumber;
   c.rcvNxt = 1;
   // RFC 9293 (3.7.1): 536 when the peer names none.
-  c.mssBytes = Math.min(c.mssBytes, segment.mss > 0 ? segment.mss : segment.ipVersion === 4 ? 536 : 1_220);
+  c.peerMssBytes = segment.mss > 0 ? segment.mss : segment.ipVersion === 4 ? 536 : 1_220;
+  c.mssBytes = Math.min(c.pathMssBytes, c.peerMssBytes);
+  c.timestamps = c.timestampsOffered && segment.hasTimestamps;
+  if (c.timestamps) c.timestampRecent = segment.timestampValue;
   c.scaling = segment.windowScale >= 0;
   c.sendWindowScale = c.scaling ? Math.min(14, segment.windowScale) : 0;
   c.sackEnabled = segment.sackPermitted;
@@ -81,6 +84,7 @@ function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: numbe
     handleSyn(c, offset);
     return;
   }
+  if (!checkTimestamp(c, segment, offset)) return;
   if (!checkSequenceNumber(c, segment, offset)) return;
   if ((segment.flags & RST) !== 0) {
     handleReset(c, segment, offset, nowMs);
@@ -88,6 +92,7 @@ function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: numbe
   }
   if ((segment.flags & ACK) === 0) return;
   c.lastReceivedMs = nowMs;
+  c.keepaliveCount = 0;
   if (!checkAck(c, segment, nowMs)) return;
   if (!c.processOptions(segment, nowMs)) return;
   if (segment.payloadBytes > 0) handlePayload(c, segment, offset, nowMs);
@@ -100,6 +105,20 @@ function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: numbe
 function handleSyn(c: TcpConnection, offset: number): void {
   if (c.state === 'syn-received' && offset === 0) c.synDeadlineMs = 0;
   else c.ackNow = true;
+}
+
+/** RFC 7323 (5.3): an older timestamp than the last valid one is from an earlier wrap of the sequence space. */
+function checkTimestamp(c: TcpConnection, segment: TcpSegment, offset: number): boolean {
+  if (!c.timestamps || !segment.hasTimestamps) return true;
+  const age = (segment.timestampValue - c.timestampRecent) | 0;
+  if (age < 0 && (segment.flags & RST) === 0) {
+    c.services.count('tcp-paws');
+    c.ackNow = true;
+    return false;
+  }
+  // (4.3): only what spans the last ACK moves TS.Recent.
+  if (age > 0 && offset <= c.rcvNxt) c.timestampRecent = segment.timestampValue;
+  return true;
 }
 
 /** First: check sequence number. */
@@ -122,6 +141,8 @@ function handleReset(c: TcpConnection, segment: TcpSegment, offset: number, nowM
     c.ackNow = true;
     return;
   }
+  // RFC 1337: all was said in both directions, and no RST unsays it.
+  if (c.state === 'time-wait') return;
   c.processOptions(segment, nowMs);
   closeConnection(c, c.state === 'syn-received' ? 'refused' : 'reset', nowMs);
 }
@@ -153,7 +174,8 @@ function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean
     c.persistDeadlineMs = NEVER_MS;
     c.persistCount = 0;
   }
-  const bits = recovery.handleAck(ackOffset, segment.sack, segment.sackCount, c.iss, (segment.flags & ECE) !== 0, nowMs);
+  const echoedMs = c.timestamps && segment.hasTimestamps ? (c.timestampNow() - segment.timestampEcho) | 0 : -1;
+  const bits = recovery.handleAck(ackOffset, segment.sack, segment.sackCount, c.iss, (segment.flags & ECE) !== 0, echoedMs, nowMs);
   if ((bits & ACK_ADVANCED) !== 0 && c.finSent && ackOffset > c.finOffset) handleFinAcknowledged(c, nowMs);
   if (c.closeReason !== undefined) return false;
   c.onAcknowledged(nowMs);

@@ -2,7 +2,7 @@
 
 import { ACK, FIN, PSH, RST, SYN } from '../wire/segment.js';
 import { seqAdd } from '../wire/sequence.js';
-import { emitMss, emitSack, emitSackPermitted, emitWindowScale } from '../wire/tcp-options.js';
+import { emitMss, emitSack, emitSackPermitted, emitTimestamps, emitWindowScale, OPTION_NOP } from '../wire/tcp-options.js';
 import { MAX_OPTION_BYTES } from './header-template.js';
 import type { PayloadBlock } from './payload-block.js';
 import type { DssMapping, SegmentRecord } from './retransmission-queue.js';
@@ -30,9 +30,16 @@ function writeAllOptions(c: TcpConnection, kind: SegmentKind, record: SegmentRec
     if (kind === 'syn' || c.sackEnabled) at += emitSackPermitted(out, at);
     if (kind === 'syn' || c.scaling) at += emitWindowScale(out, at, c.receiveWindowScale);
   }
+  if (kind === 'syn' ? c.timestampsOffered : c.timestamps) at += writeTimestamps(c, out, at);
   at += c.writeOptions(kind, out, at, start + MAX_OPTION_BYTES - at, record);
   if (kind === 'ack' && c.sackEnabled && c.received.count > 0) at += writeSack(c, out, at, start + MAX_OPTION_BYTES - at);
   return at;
+}
+
+function writeTimestamps(c: TcpConnection, out: Uint8Array, at: number): number {
+  out[at] = OPTION_NOP;
+  out[at + 1] = OPTION_NOP;
+  return 2 + emitTimestamps(out, at + 2, c.timestampNow(), c.timestampRecent);
 }
 
 function writeSack(c: TcpConnection, out: Uint8Array, at: number, roomBytes: number): number {
@@ -97,7 +104,7 @@ export function sendReset(c: TcpConnection): void {
 /** Bytes that congestion control and pacing let go now, in whole segments (at least one when nothing is in flight). */
 export function sendRoomBytes(c: TcpConnection, nowMs: number): number {
   const recovery = c.recovery;
-  const segmentBytes = c.mssBytes - c.dataOptionBytes();
+  const segmentBytes = c.mssBytes - c.segmentOptionBytes();
   if (c.paced && c.nextSendMs > nowMs + PACING_SLACK_MS) {
     c.pacingBlocked = true;
     return 0;
@@ -174,7 +181,7 @@ export function sendRetransmissions(c: TcpConnection, nowMs: number): boolean {
 
 /** RFC 8985 (7.3): new data would do as well; the owner tries that first. */
 export function sendProbe(c: TcpConnection, nowMs: number): void {
-  const record = c.recovery.probeRecord(c.mssBytes - c.dataOptionBytes());
+  const record = c.recovery.probeRecord(c.mssBytes - c.segmentOptionBytes());
   if (record !== undefined) transmit(c, record, true, nowMs);
   c.recovery.noteProbeSent(nowMs);
 }

@@ -6,6 +6,9 @@ import { sendProbe, sendSyn, sendWindowProbe } from './tcp-output.js';
 
 /** RFC 9293 (3.8.3), R2 for a SYN: Linux gives up after six repeats. */
 const MAX_SYN_COUNT = 7;
+/** As Linux: nine probes, 75 s apart. */
+const MAX_KEEPALIVE_COUNT = 9;
+const KEEPALIVE_REPEAT_MS = 75_000;
 const MAX_PERSIST_INTERVAL_MS = 60_000;
 
 /** Absolute time of the next deadline, Infinity when none. */
@@ -17,7 +20,7 @@ export function nextDeadlineMs(c: TcpConnection): number {
   if (c.persistDeadlineMs < at) at = c.persistDeadlineMs;
   if (c.timeWaitDeadlineMs < at) at = c.timeWaitDeadlineMs;
   if (c.pacingBlocked && c.nextSendMs < at) at = c.nextSendMs;
-  return at;
+  return c.keepaliveMs === NEVER_MS ? at : Math.min(at, keepaliveDeadlineMs(c));
 }
 
 /** Runs what is due. The output phase follows. `mayProbeWithData`: the owner will send new data in its place. */
@@ -39,7 +42,25 @@ export function handleDeadlines(c: TcpConnection, maxTimeouts: number, nowMs: nu
       return;
     }
   }
+  if (c.keepaliveMs !== NEVER_MS && nowMs >= keepaliveDeadlineMs(c) && !handleKeepalive(c, nowMs)) return;
   if (nowMs >= c.persistDeadlineMs) handlePersistTimeout(c, nowMs);
+}
+
+/** RFC 9293 (3.8.4): only an idle connection is probed. */
+function keepaliveDeadlineMs(c: TcpConnection): number {
+  if (!c.isSynchronized || c.state === 'time-wait' || c.recovery.queue.head !== undefined) return NEVER_MS;
+  return c.lastReceivedMs + c.keepaliveMs + c.keepaliveCount * KEEPALIVE_REPEAT_MS;
+}
+
+/** False: the connection is gone. */
+function handleKeepalive(c: TcpConnection, nowMs: number): boolean {
+  if (c.keepaliveCount >= MAX_KEEPALIVE_COUNT) {
+    closeConnection(c, 'timeout', nowMs);
+    return false;
+  }
+  c.keepaliveCount++;
+  sendWindowProbe(c);
+  return true;
 }
 
 function handleSynTimeout(c: TcpConnection, nowMs: number): boolean {

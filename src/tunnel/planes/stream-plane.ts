@@ -19,7 +19,7 @@ import type { StreamConfig } from '../config.js';
 import type { PathLink, PeerLink } from '../link.js';
 import { SocketStream } from './socket-egress.js';
 import { SpliceHalf } from './splice.js';
-import { emitSynUnreachable, MAX_NOTICE_BYTES } from './syn-unreachable.js';
+import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable } from './syn-unreachable.js';
 
 export interface StreamPlaneOptions {
   config: StreamConfig;
@@ -27,6 +27,8 @@ export interface StreamPlaneOptions {
   randomBytes: (count: number) => Uint8Array;
   /** Towards applications. */
   tunSink: SegmentSink;
+  /** Writes one whole IP packet to the TUN. Borrowed until return. */
+  writeTun: (packet: Uint8Array, offset: number, length: number) => void;
   /** Which peer a destination is routed to. */
   peerFor: (destination: Uint8Array) => PeerLink | undefined;
   /** May this peer use that source address? */
@@ -92,6 +94,15 @@ export class StreamPlane {
     this.streamsOf(peer).host.handlePacket(bytes, offset, length, coalesced, path.id, nowMs);
   }
 
+  /** A datagram from a peer that says that egress could not reach what an application of ours dials: told to it in its own sequence numbers, and true. */
+  handleUnreachable(bytes: Uint8Array, offset: number, length: number): boolean {
+    const tuple = parseSynUnreachable(bytes, offset, length);
+    const endpoint = tuple === undefined ? undefined : this.endpoints.find(tuple);
+    if (endpoint === undefined || endpoint.state !== 'closed') return false;
+    this.options.writeTun(this.notice, 0, emitSynUnreachable(this.notice, endpoint.tuple, endpoint.irs));
+    return true;
+  }
+
   handlePathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
     const { host, links } = this.streamsOf(peer);
     links[path.id] = path;
@@ -111,7 +122,7 @@ export class StreamPlane {
       });
     } else {
       known.rttMs = Math.max(0, path.rttMs);
-      known.mtuBytes = path.innerMtuBytes;
+      host.setPathMtu(path.id, path.innerMtuBytes);
     }
     host.setPathUsable(path.id, usable, nowMs);
   }
@@ -262,7 +273,7 @@ export class StreamPlane {
   private rejectIncoming(streams: PeerStreams, connection: MptcpConnection, reason: CloseReason, nowMs: number): void {
     if (connection.closed) return;
     if (reason === 'unreachable') {
-      const length = emitSynUnreachable(this.notice, connection.tuple);
+      const length = emitSynUnreachable(this.notice, connection.tuple, 0);
       streams.links[connection.subflows[0]?.pathId ?? 0]?.sendPacket(this.notice, 0, length, 0, 0, 0, 0);
     }
     connection.reject(reason !== 'timeout', nowMs);

@@ -9,6 +9,7 @@ function start(
   down: number,
   host: Partial<MptcpHostOptions>,
   options: Partial<TwoHostsOptions> & Pick<TwoHostsOptions, 'paths'>,
+  finish = true,
 ) {
   const made: { server?: PatternPeer } = {};
   const hosts: TwoHosts = new TwoHosts({
@@ -17,7 +18,7 @@ function start(
     serverEvents: {
       ...options.serverEvents,
       onIncoming: (connection) => {
-        const peer = new PatternPeer(hosts.clock, down);
+        const peer = new PatternPeer(hosts.clock, down, finish);
         peer.connection = connection;
         connection.setHandler(peer);
         made.server = peer;
@@ -25,7 +26,7 @@ function start(
       },
     },
   });
-  const client = new PatternPeer(hosts.clock, up);
+  const client = new PatternPeer(hosts.clock, up, finish);
   client.connection = hosts.connect(client);
   hosts.run(200);
   return { hosts, client, server: made.server as PatternPeer, connection: client.connection };
@@ -140,4 +141,73 @@ t.test('ADD_ADDR is echoed and told, MP_PRIO moves the data, REMOVE_ADDR closes'
   t.ok(told.includes('removed 2'));
   t.equal(client.corruptAt, -1);
   t.ok(told.includes('priority 1 true'));
+});
+
+t.test('timestamps: offered by both, data arrives over loss, and the options leave room for SACK', async (t) => {
+  let withTimestamps = 0;
+  const { hosts, client, server } = start(
+    1_000_000,
+    1_000_000,
+    { timestamps: true },
+    {
+      paths: [
+        { ...LINK, lossRatio: 0.03 },
+        { ...LINK, lossRatio: 0.03 },
+      ],
+      inspect: (_fromClient, _pathId, packet) => {
+        for (let at = 40; at + 1 < 20 + ((packet[32] as number) >> 4) * 4; ) {
+          if (packet[at] === 8) withTimestamps++;
+          if (packet[at] === 0) break;
+          at += packet[at] === 1 ? 1 : Math.max(2, packet[at + 1] as number);
+        }
+        return true;
+      },
+    },
+  );
+  hosts.run(10_000);
+  t.equal(client.readBytes, 1_000_000);
+  t.equal(server.readBytes, 1_000_000);
+  t.equal(client.corruptAt, -1);
+  t.equal(server.corruptAt, -1);
+  t.ok(withTimestamps > 1_000);
+  t.equal(hosts.client.counters['tcp-paws'] ?? 0, 0);
+});
+
+t.test('a path that carries smaller packets from now on: the transfer goes on in smaller segments', async (t) => {
+  let largest = 0;
+  const { hosts, client } = start(
+    0,
+    4_000_000,
+    {},
+    {
+      paths: [LINK],
+      inspect: (_fromClient, _pathId, packet) => {
+        largest = Math.max(largest, packet.length);
+        return true;
+      },
+    },
+  );
+  t.ok(largest > 1_400);
+  for (const host of [hosts.client, hosts.server]) {
+    host.setPathMtu(0, 1_000);
+    hosts.settle(host);
+  }
+  largest = 0;
+  hosts.run(5_000);
+  t.ok(largest <= 1_000, `${largest}`);
+  t.equal(client.readBytes, 4_000_000);
+  t.equal(client.corruptAt, -1);
+});
+
+t.test('keepalive: a peer that is gone is noticed by a connection that has nothing to send', async (t) => {
+  const { hosts, client } = start(0, 1_000, { keepaliveMs: 10_000 }, { paths: [LINK] }, false);
+  const path = hosts.paths[0];
+  client.connection?.write(new Uint8Array(10), 0, 10);
+  hosts.settle(hosts.client);
+  hosts.run(1_000);
+  if (path !== undefined) path.up.blackhole = path.down.blackhole = true;
+  hosts.run(15_000);
+  t.equal(client.closed, undefined);
+  hosts.run(15 * 60_000);
+  t.equal(client.closed, 'timeout');
 });
