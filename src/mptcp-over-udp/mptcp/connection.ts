@@ -499,7 +499,8 @@ export class MptcpConnection implements ByteStream {
     if (this.subflowsClosing) this.close('finished', nowMs);
     else if (this.fallback || !this.peerProved || reason === 'refused') this.close(reason === 'finished' ? 'finished' : reason, nowMs);
     else {
-      this.noSubflowDeadlineMs = nowMs + NO_SUBFLOW_TIMEOUT_MS;
+      // Attempts to join do not put it off; a join that succeeds ends it.
+      if (this.noSubflowDeadlineMs === NEVER_MS) this.noSubflowDeadlineMs = nowMs + NO_SUBFLOW_TIMEOUT_MS;
       if (this.role === 'client') this.joinDeadlineMs = Math.min(this.joinDeadlineMs, nowMs);
       this.markDirty();
     }

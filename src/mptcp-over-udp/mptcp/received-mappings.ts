@@ -79,7 +79,7 @@ export class ReceivedMappings {
       const { held, have, dsn, ssn } = mapping;
       mapping.held = undefined;
       if (held === undefined) continue;
-      have.forEach((start, end) => deliver(dsn + start - ssn, held, start - ssn, end - start));
+      have.visit((start, end) => deliver(dsn + start - ssn, held, start - ssn, end - start));
     }
     const newest = this.mappings[this.mappings.length - 1];
     return newest === undefined ? undefined : newest.dsn - newest.ssn;

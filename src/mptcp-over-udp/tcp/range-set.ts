@@ -83,8 +83,8 @@ export class RangeSet {
     return this.changed.length > 0 && this.starts.length > 0;
   }
 
-  forEach(visit: (start: number, end: number) => void): void {
-    for (let i = 0; i < this.starts.length; i++) visit(this.starts[i] as number, this.ends[i] as number);
+  visit(visitor: (start: number, end: number) => void): void {
+    for (let i = 0; i < this.starts.length; i++) visitor(this.starts[i] as number, this.ends[i] as number);
   }
 
   clear(): void {
