@@ -96,12 +96,12 @@ export class SubflowLedger {
     while (at > 0 && this.#mappings[at - 1]!.ssn > mapping.ssn) at--;
     for (const other of [this.#mappings[at - 1], this.#mappings[at]]) {
       if (other === undefined || other.ssn >= mapping.ssn + mapping.payloadBytes || other.ssn + other.payloadBytes <= mapping.ssn) continue;
+      // A DATA_FIN may be merged into a mapping that has been sent without it (Linux does): it counts in the length, and so in the checksum.
       const isSame =
         other.ssn === mapping.ssn &&
         other.dsn === mapping.dsn &&
-        other.dataLength === mapping.dataLength &&
         other.payloadBytes === mapping.payloadBytes &&
-        other.checksum === mapping.checksum;
+        checksumWithLength(other, mapping.dataLength) === mapping.checksum;
       if (!isSame) report(`mapping ${describe(mapping)} contradicts ${describe(other)}`);
       return;
     }
@@ -163,6 +163,13 @@ export class SubflowLedger {
   get unmappedBytes(): number {
     return this.#unmapped.reduce((sum, piece) => sum + piece.bytes.length, 0);
   }
+}
+
+/** The one's complement sum grows by what the length grows by. */
+function checksumWithLength(mapping: Mapping, dataLength: number): number {
+  if (mapping.checksum === -1 || mapping.dataLength === dataLength) return mapping.checksum;
+  const sum = (~mapping.checksum & 0xffff) + (dataLength - mapping.dataLength) + 0xffff;
+  return ~((sum & 0xffff) + (sum >>> 16)) & 0xffff;
 }
 
 function describe(mapping: Mapping): string {

@@ -1,7 +1,9 @@
 import t from 'tap';
+import { dssChecksum } from '../../src/mptcp-over-udp/wire/checksum.js';
 import { emitFastclose } from '../../src/mptcp-over-udp/wire/fastclose.js';
 import * as seg from '../../src/mptcp-over-udp/wire/segment.js';
 import { hex, tcpPacket } from '../mptcp-over-udp/wire/packets.js';
+import { DataStream, SubflowLedger } from './data-ledger.js';
 import { checkMptcp } from './mptcp-checker.js';
 import { scriptedTrace, type TraceBend } from './scripted-trace.js';
 
@@ -53,6 +55,24 @@ t.test('a wrong TCP checksum and a malformed option are found', async (t) => {
   t.strictSame(checkMptcp(packets).faults, ['packet 4: TCP checksum wrong']);
   t.strictSame(checkMptcp(packets, { tcpChecksums: false }).faults, []);
   t.strictSame(checkMptcp([tcpPacket({ flags: seg.ACK, options: hex('1e052001') })]).faults, ['packet 1: malformed MPTCP option']);
+});
+
+t.test('a DATA_FIN merged into a mapping that was sent without it is no fault, another length is', async (t) => {
+  const stream = new DataStream(1, 2);
+  const payload = hex('0102030405');
+  const checksumOf = (dataLength: number): number => dssChecksum(1, 3, 1, dataLength, payload, 0, payload.length);
+  for (const [payloadBytes, dataLength, checksum, expected] of [
+    [5, 6, checksumOf(6), 0],
+    [5, 6, checksumOf(6) ^ 1, 1],
+    [5, 6, checksumOf(5), 1],
+    [6, 6, checksumOf(6), 1],
+  ] as const) {
+    const ledger = new SubflowLedger(stream);
+    const faults: string[] = [];
+    ledger.addMapping({ ssn: 1, dsn: 1, payloadBytes: 5, dataLength: 5, checksum: checksumOf(5) }, (fault) => faults.push(fault));
+    ledger.addMapping({ ssn: 1, dsn: 1, payloadBytes, dataLength, checksum }, (fault) => faults.push(fault));
+    t.equal(faults.length, expected, faults.join());
+  }
 });
 
 t.test('retransmissions of the same packets are no fault', async (t) => {
