@@ -45,6 +45,16 @@ function matches(tuple: FourTuple, segment: TcpSegment): boolean {
   );
 }
 
+function sameTuple(a: FourTuple, b: FourTuple): boolean {
+  return (
+    a.localPort === b.localPort &&
+    a.remotePort === b.remotePort &&
+    a.ipVersion === b.ipVersion &&
+    bytesEqual(a.remoteAddress, b.remoteAddress, 0) &&
+    bytesEqual(a.localAddress, b.localAddress, 0)
+  );
+}
+
 export class ConnectionTable<T extends TcpConnection> {
   size = 0;
   private readonly buckets = new Map<number, T | T[]>();
@@ -65,6 +75,13 @@ export class ConnectionTable<T extends TcpConnection> {
     if (!Array.isArray(found)) return matches(found.tuple, segment) ? found : undefined;
     for (const connection of found) if (matches(connection.tuple, segment)) return connection;
     return undefined;
+  }
+
+  findTuple(tuple: FourTuple): T | undefined {
+    const found = this.buckets.get(tupleHash(tuple));
+    if (found === undefined) return undefined;
+    if (!Array.isArray(found)) return sameTuple(found.tuple, tuple) ? found : undefined;
+    return found.find((connection) => sameTuple(connection.tuple, tuple));
   }
 
   add(connection: T): void {

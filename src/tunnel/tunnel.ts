@@ -157,6 +157,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   onDatagramPacket(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, length: number, nowMs: number): void {
+    if (this.streams?.handleUnreachable(bytes, offset, length) === true) return;
     this.datagrams?.handlePathPacket(peer, path, bytes, offset, length, nowMs);
   }
 
@@ -191,6 +192,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       tunMtuBytes: config.interface.mtuBytes,
       randomBytes: (count) => randomBytes(count),
       tunSink: port,
+      writeTun: port.writePacket,
       peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
       permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
       permitsDestination: (destination) => this.egress.permits(destination),

@@ -48,7 +48,7 @@ t.test('one TCP stream over two links', async (t) => {
   await new Promise((resolve) => setTimeout(resolve, 2000));
   const loaded = median((await runTraffic(rig.lab.client, echoes)).timesMs!);
   load.stop();
-  t.equal((await load.result).error, undefined);
+  t.equal((await load.result).error, undefined, 'the download beside them is whole');
   t.comment(`first echoed byte of a new connection: ${idle.toFixed(0)} ms idle, ${loaded.toFixed(0)} ms under load`);
   t.ok(loaded < 5 * idle, 'a new connection is answered soon while a download fills both links');
 

@@ -141,5 +141,5 @@ t.test('flapping links and a time without any', async (t) => {
   t.ok((await untilAllUsed(rig, 'download')) < RETURN_LIMIT_MS, 'by both links');
   download.run.stop();
   t.equal((await download.run.result).error, undefined, 'the connection survived, every byte is right');
-  t.equal((await rig.status('client')).peers[0]!.state, 'up');
+  t.equal((await rig.status('client')).peers[0]!.state, 'up', 'and so did the session');
 });

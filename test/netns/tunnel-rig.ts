@@ -22,6 +22,8 @@ const POLL_MS = 50;
 export interface TunnelRigOptions extends LabOptions {
   /** Lines for [stream] on both sides. */
   stream?: string;
+  /** Routed into the tunnel beside the web network and the server's tunnel addresses. */
+  allowedIps?: readonly string[];
   /** MPTUNNEL_DEBUG and the like, for the daemons. */
   environment?: Readonly<Record<string, string>>;
   /** Node.js options of the daemons, e.g. --cpu-prof. */
@@ -110,6 +112,7 @@ allow = ["${WEB_NETWORK}", "fd98::/64"]
 `,
     { mode: 0o600 },
   );
+  const allowed = [WEB_NETWORK, `${SERVER_ADDRESS}/32`, 'fd77::1/128', 'fd98::/64', ...(options.allowedIps ?? [])];
   const paths = options.links.map((_, i) => `[[path]]\nname = "link${i}"\ninterface = "wan${i}"\n`).join('\n');
   writeFileSync(
     configFile('client'),
@@ -123,7 +126,7 @@ ${paths}
 name = "vps"
 public_key = "${formatKey(publicKeyOf(serverKey))}"
 endpoint = "${SERVER_PUBLIC_ADDRESS}:${PORT}"
-allowed_ips = ["${WEB_NETWORK}", "${SERVER_ADDRESS}/32", "fd77::1/128", "fd98::/64"]
+allowed_ips = ${JSON.stringify(allowed)}
 `,
     { mode: 0o600 },
   );
