@@ -66,7 +66,7 @@ export class ReceiveLoop {
 
   readonly receive = (carrier: UdpCarrier): void => {
     const context = this.#context;
-    const nowMs = performance.now();
+    let nowMs = performance.now();
     let count = 0;
     for (let call = 0; call < MAX_CALLS; call++) {
       // A callback may close or replace the socket in between.
@@ -74,6 +74,8 @@ export class ReceiveLoop {
       if (handle === undefined || context.closed) return;
       count = context.native.receive(handle, this.#table, this.#arena, this.#descriptors, this.#addresses, ROUNDS);
       if (count <= 0) break;
+      // Read after the packets: a time before their arrival makes round trips too short, and BBR would believe the shortest for ten seconds.
+      nowMs = performance.now();
       for (let i = 0; i < count; i++) this.#dispatch(carrier, i * RX_DESCRIPTOR_INTS, nowMs);
     }
     if (count < 0) {
