@@ -1,5 +1,6 @@
 import t from 'tap';
 import { loadNative, type NativeAddon } from '../../src/tun/native.js';
+import type { LinkObserver } from '../../src/tunnel/link.js';
 import { allUp, numberOf, sendNumbered, startPair, until } from './link-pair.js';
 
 t.test('a packet is never told to have arrived before it was sent, however long the host kept the reader waiting', async (t) => {
@@ -14,7 +15,8 @@ t.test('a packet is never told to have arrived before it was sent, however long 
   await allUp(pair);
   const { client, server } = pair;
   const arrivals = new Map<number, number>();
-  server.observer.onDatagramPacket = (_peer, _path, bytes, offset, length, nowMs) => {
+  const observer: LinkObserver = server.observer;
+  observer.onDatagramPacket = (_peer, _path, bytes, offset, length, nowMs) => {
     arrivals.set(numberOf(bytes.subarray(offset, offset + length)), nowMs);
   };
   let sentMs = 0;
