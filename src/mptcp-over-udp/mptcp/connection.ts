@@ -6,6 +6,7 @@
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import { CoupledGroup } from '../congestion/coupled-group.js';
 import type { FourTuple } from '../tcp/header-template.js';
+import { createSchedulerView, type Scheduler } from '../scheduler/scheduler.js';
 import { ReassemblyBuffer } from '../tcp/reassembly.js';
 import { SendBuffer } from '../tcp/send-buffer.js';
 import { type CloseReason, NEVER_MS } from '../tcp/tcp-connection.js';
@@ -55,6 +56,8 @@ export class MptcpConnection implements ByteStream {
   remoteIdsnLow = 0;
   readonly subflows: Subflow[] = [];
   readonly coupledGroup = new CoupledGroup(this.subflows);
+  readonly scheduler: Scheduler;
+  readonly schedulerView = createSchedulerView();
   /** Plain TCP after all (RFC 8684, 3.7): one subflow, DSN = SSN + a constant in each direction. */
   fallback = false;
   private fallbackSendShift = 0;
@@ -114,6 +117,7 @@ export class MptcpConnection implements ByteStream {
     this.role = role;
     this.tuple = tuple;
     this.local = host.allocateKey();
+    this.scheduler = host.scheduler.forConnection();
     this.checksum = host.checksum;
     this.sendBuffer = new SendBuffer(host.pool);
     this.sendQueue = new DataSendQueue(host.pool);

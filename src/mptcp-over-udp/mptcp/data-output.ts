@@ -1,5 +1,6 @@
 /** What a connection sends, and on which subflow: reinjections, new data, DATA_FIN, acknowledgements (RFC 8684, 3.3). */
 
+import { mayCarry, onlyBackupsUsable } from '../scheduler/candidates.js';
 import type { PayloadBlock } from '../tcp/payload-block.js';
 import type { DssMapping } from '../tcp/retransmission-queue.js';
 import type { Piece } from '../tcp/send-buffer.js';
@@ -68,6 +69,10 @@ function refreshRoom(c: MptcpConnection, nowMs: number): void {
 
 function outputData(c: MptcpConnection, nowMs: number): void {
   const reinjection = c.sendQueue.nextReinjection(c.dataUna);
+  if (c.scheduler.duplicates && !c.fallback) {
+    outputDuplicates(c, nowMs);
+    return;
+  }
   if (c.sendBuffer.queuedBytes === 0 && reinjection === undefined) {
     noteIdle(c, nowMs);
     return;
@@ -80,16 +85,63 @@ function outputData(c: MptcpConnection, nowMs: number): void {
       outputWindowLimited(c, nowMs);
       return;
     }
-    const subflow = c.host.scheduler.select(c.subflows);
-    if (subflow === undefined) return;
-    if (c.sendBuffer.take(Math.min(subflow.roomBytes, window, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined) return;
-    c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
-    const mapping = mappingFor(c, subflow, c.dataNxt, piece.length, piece.block, piece.offset);
-    c.dataNxt += piece.length;
-    sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
-    subflow.roomBytes = sendRoomBytes(subflow, nowMs);
+    const subflow = selectSubflow(c, false, nowMs);
+    if (subflow === undefined || !sendNew(c, subflow, window, nowMs)) return;
   }
   noteIdle(c, nowMs);
+}
+
+function selectSubflow(c: MptcpConnection, urgent: boolean, nowMs: number): Subflow | undefined {
+  const view = c.schedulerView;
+  view.nowMs = nowMs;
+  view.queuedBytes = c.sendBuffer.queuedBytes;
+  view.sendWindowBytes = Math.min(c.peerWindowEdge - c.dataUna, c.sendBufferLimitBytes());
+  view.urgent = urgent;
+  return c.scheduler.select(c.subflows, view);
+}
+
+function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowMs: number): boolean {
+  if (c.sendBuffer.take(Math.min(subflow.roomBytes, windowBytes, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined)
+    return false;
+  c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
+  const mapping = mappingFor(c, subflow, c.dataNxt, piece.length, piece.block, piece.offset);
+  c.dataNxt += piece.length;
+  sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
+  subflow.roomBytes = sendRoomBytes(subflow, nowMs);
+  return true;
+}
+
+/** A duplicating scheduler: each subflow carries all data that has no DATA_ACK, in order and at its own pace; reinjection has nothing to add. */
+function outputDuplicates(c: MptcpConnection, nowMs: number): void {
+  refreshRoom(c, nowMs);
+  const onlyBackups = onlyBackupsUsable(c.subflows);
+  for (let i = 0; i < c.subflows.length; i++) {
+    const subflow = c.subflows[i] as Subflow;
+    if (!mayCarry(subflow, onlyBackups)) continue;
+    while (subflow.roomBytes > 0 && sendNextDuplicate(c, subflow, nowMs));
+  }
+  if (c.sendBuffer.queuedBytes === 0) noteIdle(c, nowMs);
+  else if (c.peerWindowEdge <= c.dataNxt) outputWindowLimited(c, nowMs);
+}
+
+/** What this subflow has not carried yet: first what others have, then new data. False: nothing. */
+function sendNextDuplicate(c: MptcpConnection, subflow: Subflow, nowMs: number): boolean {
+  const dsn = Math.max(subflow.duplicateNxt, c.dataUna);
+  const record = c.sendQueue.find(dsn);
+  if (record === undefined) {
+    const windowBytes = c.peerWindowEdge - c.dataNxt;
+    if (windowBytes <= 0 || !sendNew(c, subflow, windowBytes, nowMs)) return false;
+    subflow.duplicateNxt = c.dataNxt;
+    return true;
+  }
+  const offset = record.blockOffset + dsn - record.dsn;
+  const length = Math.min(subflow.roomBytes, record.dsn + record.length - dsn, MAX_MAPPING_BYTES);
+  record.block.referenceCount++;
+  sendData(subflow, record.block, offset, length, mappingFor(c, subflow, dsn, length, record.block, offset), false, nowMs);
+  subflow.duplicateNxt = dsn + length;
+  c.host.count('mptcp-duplicates');
+  subflow.roomBytes = sendRoomBytes(subflow, nowMs);
+  return true;
 }
 
 function mappingFor(c: MptcpConnection, subflow: Subflow, dsn: number, length: number, block: PayloadBlock, offset: number): DssMapping {
@@ -118,8 +170,10 @@ export function startInfiniteMapping(c: MptcpConnection, subflow: Subflow, from:
 
 /** RFC 8684 (3.3.6): the same DSN on another subflow, under a new mapping. */
 function outputReinjections(c: MptcpConnection, nowMs: number): void {
+  // MP_CAPABLE with data knows no second mapping (RFC 8684, 3.1): until the peer has answered the subflow's own retransmissions have to do.
+  if (!c.peerProved) return;
   for (let next = c.sendQueue.nextReinjection(c.dataUna); next !== undefined; next = c.sendQueue.nextReinjection(c.dataUna)) {
-    const subflow = selectOther(c, next.record.subflow);
+    const subflow = selectOther(c, next.record.subflow, nowMs);
     if (subflow === undefined) return;
     sendAgain(c, next, subflow, nowMs);
   }
@@ -141,16 +195,17 @@ function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowM
 }
 
 /** The best subflow with room but this one, unless this one is all there is and alive again. */
-function selectOther(c: MptcpConnection, avoid: Subflow): Subflow | undefined {
+function selectOther(c: MptcpConnection, avoid: Subflow, nowMs: number): Subflow | undefined {
   const room = avoid.roomBytes;
   if (c.subflows.length > 1 || !avoid.usable) avoid.roomBytes = 0;
-  const chosen = c.host.scheduler.select(c.subflows);
+  const chosen = selectSubflow(c, true, nowMs);
   avoid.roomBytes = room;
   return chosen;
 }
 
 /** The peer's window is closed: the head of line may sit on a slow subflow, or the reader is slow. */
 function outputWindowLimited(c: MptcpConnection, nowMs: number): void {
+  c.schedulerView.blockedCount++;
   reinjectHeadOfLine(c, nowMs);
   if (c.dataUna < c.dataNxt) return;
   if (c.probeDeadlineMs === NEVER_MS || nowMs >= c.probeDeadlineMs) {
@@ -180,7 +235,7 @@ function noteIdle(c: MptcpConnection, nowMs: number): void {
  */
 function reinjectHeadOfLine(c: MptcpConnection, nowMs: number): void {
   const record = c.sendQueue.first;
-  if (record === undefined || record.reinjected || c.subflows.length < 2) return;
+  if (record === undefined || record.reinjected || c.subflows.length < 2 || c.scheduler.duplicates) return;
   const slow = record.subflow;
   let fast: Subflow | undefined;
   for (let i = 0; i < c.subflows.length; i++) {

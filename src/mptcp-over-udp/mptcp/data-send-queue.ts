@@ -61,6 +61,20 @@ export class DataSendQueue {
     return this.records.slice(this.head);
   }
 
+  /** The record that holds `dsn`, undefined when that was never sent or is acknowledged. */
+  find(dsn: number): DataRecord | undefined {
+    let low = this.head;
+    let high = this.records.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const record = this.records[middle] as DataRecord;
+      if (dsn < record.dsn) high = middle;
+      else if (dsn >= record.dsn + record.length) low = middle + 1;
+      else return record;
+    }
+    return undefined;
+  }
+
   acknowledge(dataUna: number): void {
     while (this.head < this.records.length) {
       const record = this.records[this.head] as DataRecord;

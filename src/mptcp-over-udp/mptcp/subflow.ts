@@ -47,6 +47,10 @@ export class Subflow extends TcpConnection {
   stale = false;
   /** Refreshed by the connection before scheduling. */
   roomBytes = 0;
+  /** Its path's, lower first. */
+  priority = 0;
+  /** A duplicating scheduler: this subflow has carried the data up to here. */
+  duplicateNxt = 0;
   resetReason = RST_UNSPECIFIED;
   /** Reason of the peer's MP_TCPRST, -1 when none came. */
   remoteResetReason = -1;

@@ -1,9 +1,51 @@
-/** The seam of schedulers: which subflow carries the next piece of new data. Pure choice; the connection sends. */
+/**
+ * The seam of schedulers: which subflow carries the next piece of new data, or none for now. Pure choice; the connection sends. A choice of none is
+ * asked again when an acknowledgement comes or a subflow's pacing lets go.
+ */
 
-import type { Subflow } from '../mptcp/subflow.js';
+/** What a scheduler sees of a subflow. */
+export interface SchedulerSubflow {
+  /** Established, confirmed, and its path is not known to be gone. */
+  readonly usable: boolean;
+  readonly remoteBackup: boolean;
+  /** What it would send now, as refreshed for this visit: 0 when its window is full or pacing holds it. */
+  readonly roomBytes: number;
+  readonly rttMs: number;
+  readonly mssBytes: number;
+  /** Its path's, lower first. */
+  readonly priority: number;
+  readonly recovery: {
+    /** Timeouts in a row: while it is not zero, nobody waits for this subflow. */
+    readonly timeoutCount: number;
+    readonly inflightBytes: number;
+    readonly congestion: { readonly cwndBytes: number };
+    readonly rtt: { readonly rttvarMs: number };
+  };
+}
+
+/** What a scheduler sees of the connection. One object per connection, filled in before each `select`. */
+export interface SchedulerView {
+  nowMs: number;
+  /** Written by the application and on no subflow yet. */
+  queuedBytes: number;
+  /** What may be unacknowledged at the data level: the peer's window, or our send buffer's bound where that is less. */
+  sendWindowBytes: number;
+  /** How often new data had to wait for the peer's window, since the connection began. */
+  blockedCount: number;
+  /** A reinjection: late already, it takes any subflow rather than wait for a better one. */
+  urgent: boolean;
+}
 
 export interface Scheduler {
   readonly name: string;
-  /** A subflow with room (`roomBytes > 0` as refreshed for this visit), or undefined: wait. */
-  select(subflows: readonly Subflow[]): Subflow | undefined;
+  /** Every subflow carries all data, each at its own pace: the connection does it, and `select` is for reinjections in fallback only. */
+  readonly duplicates: boolean;
+  /** An instance for one connection: itself when it keeps nothing between calls. */
+  forConnection(): Scheduler;
+  /** A subflow with room, or undefined: wait. */
+  select<S extends SchedulerSubflow>(subflows: readonly S[], view: SchedulerView): S | undefined;
+}
+
+export function createSchedulerView(): SchedulerView {
+  return { nowMs: 0, queuedBytes: 0, sendWindowBytes: 0, blockedCount: 0, urgent: false };
 }

@@ -1,0 +1,46 @@
+/**
+ * ECF, earliest completion first (Lim, Nahum, Towsley, Gibbens, "ECF: An MPTCP path scheduler to manage heterogeneous paths", CoNEXT 2017): waits
+ * for the fastest subflow when all that is queued would be through there before a slower one had delivered its part.
+ */
+
+import { fastestAlive, fastestWithRoom, onlyBackupsUsable } from './candidates.js';
+import type { Scheduler, SchedulerSubflow, SchedulerView } from './scheduler.js';
+
+/** Hysteresis: who waits keeps waiting for a little more. */
+const BETA = 0.25;
+
+class Ecf implements Scheduler {
+  readonly name = 'ecf';
+  readonly duplicates = false;
+  private waiting = false;
+
+  forConnection(): Scheduler {
+    return new Ecf();
+  }
+
+  select<S extends SchedulerSubflow>(subflows: readonly S[], view: SchedulerView): S | undefined {
+    const onlyBackups = onlyBackupsUsable(subflows);
+    const candidate = fastestWithRoom(subflows, onlyBackups);
+    if (candidate === undefined || view.urgent) return candidate;
+    const fastest = fastestAlive(subflows, onlyBackups);
+    if (fastest === undefined || candidate.rttMs <= fastest.rttMs) return candidate;
+    return this.shouldWait(fastest, candidate, view.queuedBytes) ? undefined : candidate;
+  }
+
+  private shouldWait(fastest: SchedulerSubflow, slow: SchedulerSubflow, queuedBytes: number): boolean {
+    const marginMs = Math.max(fastest.recovery.rtt.rttvarMs, slow.recovery.rtt.rttvarMs);
+    const fastDoneMs = (1 + queuedBytes / fastest.recovery.congestion.cwndBytes) * fastest.rttMs;
+    if (fastDoneMs >= (1 + (this.waiting ? BETA : 0)) * (slow.rttMs + marginMs)) {
+      this.waiting = false;
+      return false;
+    }
+    // Little enough for the slow one to be through even sooner: no need to wait.
+    if ((queuedBytes / slow.recovery.congestion.cwndBytes) * slow.rttMs < 2 * fastest.rttMs + marginMs) return false;
+    this.waiting = true;
+    return true;
+  }
+}
+
+export function createEcf(): Scheduler {
+  return new Ecf();
+}
