@@ -73,6 +73,8 @@ export class MptcpConnection implements ByteStream {
   announceDeadlineMs = NEVER_MS;
   /** The peer has shown both keys or a DSS: MPTCP works in both directions, joins are allowed. */
   peerProved = false;
+  /** The peer has sent data options outside the handshake: nothing strips them, fallback is no longer possible (RFC 8684, 3.7). */
+  dataOptionsSeen = false;
   /** The peer's C flag (RFC 8684, 3.1): no joins to its initial address and port. */
   remoteDeniesJoin = false;
   closed = false;
@@ -265,6 +267,7 @@ export class MptcpConnection implements ByteStream {
   }
 
   onSubflowConfirmed(subflow: Subflow, nowMs: number): void {
+    this.dataOptionsSeen = true;
     this.noSubflowDeadlineMs = NEVER_MS;
     this.host.events?.onSubflowEstablished?.(this, subflow, nowMs);
     this.markDirty();
@@ -483,8 +486,9 @@ export class MptcpConnection implements ByteStream {
     this.markDirty();
   }
 
-  onFastclose(nowMs: number): void {
-    for (const subflow of this.subflows.slice()) sendReset(subflow);
+  /** `carrier`: the subflow whose RST carried it, which gets no RST in answer. */
+  onFastclose(nowMs: number, carrier?: Subflow): void {
+    for (const subflow of this.subflows) if (subflow !== carrier) sendReset(subflow);
     this.close('reset', nowMs);
   }
 

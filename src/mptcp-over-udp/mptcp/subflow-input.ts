@@ -40,7 +40,10 @@ export function processSubflowOptions(s: Subflow, segment: TcpSegment, nowMs: nu
   if ((seen & SEEN_MP_FASTCLOSE) !== 0 && !processFastclose(s, segment, nowMs)) return false;
   processSignals(s, segment, nowMs);
   if ((seen & SEEN_MP_CAPABLE) !== 0 && segment.payloadBytes > 0 && segment.mptcp.mpCapable.dataLength > 0) addFirstMapping(s, segment);
-  if ((seen & SEEN_DSS) !== 0) return processDss(s, segment, nowMs);
+  if ((seen & SEEN_DSS) !== 0) {
+    connection.dataOptionsSeen = true;
+    return processDss(s, segment, nowMs);
+  }
   return checkFallback(s, segment);
 }
 
@@ -97,6 +100,7 @@ function processThirdAck(s: Subflow, segment: TcpSegment, nowMs: number): boolea
 
 function addFirstMapping(s: Subflow, segment: TcpSegment): void {
   const { mpCapable } = segment.mptcp;
+  s.connection.dataOptionsSeen = true;
   s.mappings.add(1, 1, mpCapable.dataLength, mpCapable.length === 24 ? mpCapable.checksum : -1, false, s.rcvNxt);
 }
 
@@ -144,7 +148,7 @@ function processFastclose(s: Subflow, segment: TcpSegment, nowMs: number): boole
     s.services.count('mptcp-fastclose-wrong-key');
     return true;
   }
-  s.connection.onFastclose(nowMs);
+  s.connection.onFastclose(nowMs, (segment.flags & RST) !== 0 ? s : undefined);
   return false;
 }
 
@@ -222,7 +226,7 @@ function processDss(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
 /** RFC 8684 (3.7): before MPTCP is proved in both directions, data or its acknowledgement without options means that something strips them. */
 function checkFallback(s: Subflow, segment: TcpSegment): boolean {
   const { connection } = s;
-  if (connection.peerProved || s.role !== 'capable-client') return true;
+  if (connection.dataOptionsSeen || (segment.mptcp.seen & SEEN_MP_CAPABLE) !== 0) return true;
   if (segment.payloadBytes > 0 || s.recovery.sndUna > 1) {
     connection.fallBack(s);
     connection.noteFallbackAck(s);

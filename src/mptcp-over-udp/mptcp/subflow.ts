@@ -153,7 +153,7 @@ export class Subflow extends TcpConnection {
     const end = offset + length;
     while (from < end) {
       const mapping = this.mappings.find(from);
-      if (mapping === undefined) return this.handleUnmapped(nowMs);
+      if (mapping === undefined) return this.handleUnmapped(offset === this.rcvNxt, nowMs);
       const n = Math.min(end, mapping.ssn + mapping.length) - from;
       if (!this.takeMapped(mapping, from, segment.bytes, at + (from - offset), n, nowMs)) return false;
       from += n;
@@ -203,12 +203,13 @@ export class Subflow extends TcpConnection {
     return this.rcvNxt + ((ssn - (this.rcvNxt % 0x1_0000_0000)) | 0);
   }
 
-  /** RFC 8684 (3.3.1, 3.7): data without a mapping is not ours to acknowledge; once MPTCP works, a middlebox would be at work. */
-  private handleUnmapped(nowMs: number): boolean {
+  /**
+   * RFC 8684 (3.3.1, 3.7): data without a mapping is not ours to acknowledge. In order, nothing can map it any more: a middlebox is at work. Out of order,
+   * its mapping may be in a segment that was lost.
+   */
+  private handleUnmapped(inOrder: boolean, nowMs: number): boolean {
     this.services.count('mptcp-data-without-mapping');
-    if (this.connection.failedOffset < 0 && this.role !== 'capable-client' && this.role !== 'capable-server') {
-      this.reset(RST_MIDDLEBOX, nowMs);
-    }
+    if (this.connection.failedOffset < 0 && inOrder) this.reset(RST_MIDDLEBOX, nowMs);
     return false;
   }
 

@@ -97,7 +97,9 @@ export function sendWindowProbe(c: TcpConnection): void {
   emit(c, 'ack', ACK, c.recovery.sndNxt - 1, undefined, EMPTY, 0, 0);
 }
 
+/** RFC 9293 (3.10.5): nothing goes to a peer that has not been heard of. */
 export function sendReset(c: TcpConnection): void {
+  if (c.state === 'syn-sent' && c.rcvNxt === 0) return;
   emit(c, 'rst', RST | ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
 }
 
