@@ -46,6 +46,8 @@ export const SERVER_PORT = 80;
 /** A host that talks to itself for ever within one instant fails the script in place of hanging it. */
 const MAX_POLLS_AT_ONE_TIME = 1_000;
 
+const MAX_TRACE_LINES = 60;
+
 class ScriptFailure extends Error {}
 
 export interface ScriptOptions {
@@ -566,7 +568,7 @@ export function script(name: string, first: ScriptOptions | ((s: ScriptHost) => 
   } catch (error) {
     const message =
       error instanceof Error ? (error instanceof ScriptFailure ? error.message : (error.stack ?? error.message)) : String(error);
-    for (const line of s.trace) t.comment(line);
+    for (const line of s.trace.slice(-MAX_TRACE_LINES)) t.comment(line);
     t.fail(name, { because: message });
   }
 }

@@ -1,0 +1,160 @@
+/** RFC 8684, 3.5: MP_FASTCLOSE, the RST of a whole connection. */
+
+import { ack, data, FULL, RTT_MS, rst, script, syn, synAckOfHost, synOfHost } from './script-host.js';
+
+const TWO = { paths: 2 };
+
+// RFC 8684 (3.5), option R: "RST ... with MP_FASTCLOSE on all subflows", with the receiver's key, which the harness verifies.
+script('abort sends RST with FASTCLOSE and the key of the peer', (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, rst({ seq: 1, fastclose: {}, tcpRst: {} }));
+  s.equal(s.app.closed, 'aborted', 'closed');
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.expectNothing(10_000);
+});
+
+script('abort sends it on every subflow', TWO, (s) => {
+  s.server();
+  const flow = s.peerJoins(0);
+  s.abort(30);
+  s.expect(30, rst({ fastclose: {}, tcpRst: {} }));
+  flow.expect(30, rst({ fastclose: {}, tcpRst: {} }));
+  s.expectNothing(10_000);
+});
+
+script('abort discards what was not sent', { cwndSegments: 2 }, (s) => {
+  s.server();
+  s.write(0, 10 * FULL);
+  s.expect(0, data(FULL));
+  s.expect(0, data(FULL));
+  s.abort(5);
+  s.expect(5, rst({ seq: 2 * FULL + 1, fastclose: {} }));
+  s.expectNothing(10_000);
+});
+
+// RFC 8684 (3.5), option A: an ACK with FASTCLOSE is answered with RST on all subflows.
+script('an ACK with FASTCLOSE is answered with RST', (s) => {
+  s.server();
+  s.inject(0, ack({ dss: { ack: 1 }, fastclose: {} }));
+  s.expect(0, rst({ tcpRst: {} }));
+  s.equal(s.app.closed, 'reset', 'closed');
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.expectNothing(10_000);
+});
+
+script('an ACK with FASTCLOSE closes all subflows with RST', TWO, (s) => {
+  s.server();
+  const flow = s.peerJoins(0);
+  flow.inject(30, ack({ dss: { ack: 1 }, fastclose: {} }));
+  flow.expect(30, rst({ tcpRst: {} }));
+  s.expect(30, rst({ tcpRst: {} }));
+  s.equal(s.app.closed, 'reset', 'closed');
+});
+
+// RFC 9293 (3.10.7): a RST is never answered with a RST.
+script('a RST with FASTCLOSE closes the connection and is not answered', (s) => {
+  s.server();
+  s.inject(0, rst({ fastclose: {} }));
+  s.equal(s.app.closed, 'reset', 'closed');
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.expectNothing(10_000);
+});
+
+script('a RST with FASTCLOSE on one subflow ends the others with RST', TWO, (s) => {
+  s.server();
+  const flow = s.peerJoins(0);
+  flow.inject(30, rst({ fastclose: {}, tcpRst: { reason: 0 } }));
+  s.expect(30, rst({ tcpRst: {} }));
+  s.equal(s.app.closed, 'reset', 'closed');
+  s.expectNothing(10_000);
+});
+
+// RFC 8684 (3.5): "If the key is wrong, the option is ignored": a blind attacker does not know it.
+script('FASTCLOSE with a wrong key on an ACK is ignored', (s) => {
+  s.server();
+  s.inject(0, ack({ dss: { ack: 1 }, fastclose: { key: new Uint8Array(8) } }));
+  s.expectNothing(5_000);
+  s.assert(s.app.closed === undefined, 'the connection lives on');
+  s.inject(5_000, data(100));
+  s.expect(5_025, ack({ dss: { ack: 101 } }));
+});
+
+script("FASTCLOSE with the sender's own key is ignored", (s) => {
+  s.server();
+  s.inject(0, ack({ dss: { ack: 1 }, fastclose: { key: s.peer.key } }));
+  s.expectNothing(5_000);
+  s.assert(s.app.closed === undefined, 'the connection lives on');
+});
+
+script('a RST whose FASTCLOSE has a wrong key ends its subflow only', TWO, (s) => {
+  s.server();
+  const flow = s.peerJoins(0);
+  flow.inject(30, rst({ fastclose: { key: new Uint8Array(8) } }));
+  s.expectNothing(1_000);
+  s.assert(s.app.closed === undefined, 'the connection lives on');
+  s.equal(s.events.join(), 'sub_established path 1,sub_closed path 1 reset', 'events');
+});
+
+// RFC 5961 (3.2): a RST in the window but not at its edge proves nothing, whatever it carries.
+script('a RST with FASTCLOSE that is not at the next sequence number gets a challenge ACK', (s) => {
+  s.server();
+  s.inject(0, rst({ seq: 500, fastclose: {} }));
+  s.expect(0, ack({ seq: 1, ack: 1 }));
+  s.assert(s.app.closed === undefined, 'the connection lives on');
+  s.expectNothing(1_000);
+});
+
+script('FASTCLOSE on an ACK of another DATA_ACK still acknowledges nothing', (s) => {
+  s.server();
+  s.write(0, 500);
+  s.expect(0, data(500));
+  s.inject(20, ack({ ack: 501, dss: { ack: 501 }, fastclose: {} }));
+  s.expect(20, rst({ tcpRst: {} }));
+  s.equal(s.app.closed, 'reset', 'closed');
+  s.equal(s.app.closedCount, 1, 'onClosed calls');
+});
+
+// RFC 8684 (3.5): FASTCLOSE is for connections; before there are keys on both sides abort is TCP's.
+script('abort in SYN-SENT sends nothing', (s) => {
+  s.connect(0);
+  s.expect(0, synOfHost({ capable: {} }));
+  s.abort(10);
+  s.expectNothing(10_000);
+  s.equal(s.app.closed, 'aborted', 'closed');
+});
+
+script('abort in SYN-RECEIVED sends RST without FASTCLOSE', (s) => {
+  s.listen();
+  s.inject(0, syn({ capable: {} }));
+  s.expect(0, synAckOfHost({ capable: {} }));
+  s.abort(10);
+  s.expect(10, rst());
+  s.expectNothing(10_000);
+});
+
+script('abort in fallback is a plain RST', (s) => {
+  s.plainServer();
+  s.abort(0);
+  s.expect(0, rst({ seq: 1, plain: true }));
+  s.equal(s.app.closed, 'aborted', 'closed');
+  s.expectNothing(10_000);
+});
+
+script('what the peer sends after abort is answered with RST', (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, rst({ fastclose: {}, tcpRst: {} }));
+  s.inject(RTT_MS, data(100));
+  s.expect(RTT_MS, rst());
+});
+
+script('FASTCLOSE drops what the application has not read', (s) => {
+  s.server();
+  s.app.readLimit = 0;
+  s.inject(0, data(FULL));
+  s.expect(25, ack({ dss: { ack: FULL + 1 } }));
+  s.inject(30, rst({ fastclose: {} }));
+  s.equal(s.app.closed, 'reset', 'closed');
+  s.assert(!s.app.ended, 'no end of stream');
+});
