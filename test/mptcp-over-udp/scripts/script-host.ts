@@ -63,7 +63,8 @@ export interface ScriptOptions {
 
 export interface HandshakeOptions {
   capableFlags?: number;
-  /** Of both sides' expectations: MP_CAPABLE flags that the host must send. */
+  /** Window field of the peer's segments of the handshake. */
+  win?: number;
   synOptions?: Partial<SegmentSpec>;
 }
 
@@ -261,9 +262,10 @@ export class ScriptHost {
   server(options: HandshakeOptions = {}): Flow {
     const flow = this.listen();
     const flags = options.capableFlags ?? 0x01;
-    this.inject(0, syn({ capable: { flags }, ...options.synOptions }));
+    const { win = 65_535 } = options;
+    this.inject(0, syn({ win, capable: { flags }, ...options.synOptions }));
     this.expect(0, synAckOfHost({ capable: {} }));
-    this.inject(RTT_MS, ack({ capable: { flags } }));
+    this.inject(RTT_MS, ack({ win, capable: { flags } }));
     this.mptcp = true;
     this.expectNothing(RTT_MS);
     this.restartTime();
