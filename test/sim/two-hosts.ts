@@ -28,6 +28,8 @@ export interface TwoHostsOptions {
   paths: SimLinkOptions[];
   congestionControl?: CongestionControlFactory;
   scheduler?: Scheduler;
+  /** As in MptcpHostOptions; 0 holds every receive window at its initial size. */
+  receiveMemoryBytes?: number;
   /** Shared with other pairs of hosts. */
   clock?: SimClock;
   /** See and maybe drop (return false) every packet at the line. */
@@ -71,6 +73,7 @@ export class TwoHosts {
         },
         randomBytes: bytesFrom(createPrng((options.seed ?? 1) * 2 + (isClient ? 0 : 1))),
         scheduler: options.scheduler ?? createMinRtt(),
+        ...(options.receiveMemoryBytes === undefined ? {} : { receiveMemoryBytes: options.receiveMemoryBytes }),
         congestionControl: options.congestionControl ?? createBbr,
         ...options.host,
         ...(isClient
