@@ -2,7 +2,7 @@
 
 import { randomInt } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { createKernelRig, type Family, type KernelRig, missingForInterop, randomPayload, receiveAll } from './kernel-rig.js';
+import { createKernelRig, type Family, type KernelRig, missingForInterop, randomPayload, receiveAll, reportFailure } from './kernel-rig.js';
 
 const missing = missingForInterop();
 const MAX_BYTES = 16 << 20;
@@ -38,7 +38,10 @@ for (const one of cases) {
   const name = `${ours} ${role} of ours, ${kernels} of the kernel's, IPv${family}: ${up} bytes to it and ${down} from it (seed ${seed})`;
   t.test(name, { skip: missing, timeout: 30_000 }, async (t) => {
     const rig = await createKernelRig({ family });
-    t.teardown(() => rig.close());
+    t.teardown(async () => {
+      await reportFailure(t, rig, name);
+      await rig.close();
+    });
     const payload = randomPayload(seed, up);
     const service = ['duplex', '--size', down, '--seed', seed] as const;
     const accepted = role === 'server' ? rig.accept({ protocol: ours }) : undefined;
@@ -55,7 +58,6 @@ for (const one of cases) {
     t.equal(got.sha256, done.write_sha256);
     await checkProtocol(t, rig, one, socket.fallback);
     t.strictSame(rig.check().faults, []);
-    if (!t.passing()) await rig.writeCapture(`/tmp/kernel-connect-${seed}.pcapng`);
   });
 }
 

@@ -183,7 +183,8 @@ def main():
     sock.settimeout(args.timeout)
     if args.role == "listen":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((args.address, args.port))
+        # On all addresses: a join may come to any of them.
+        sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", args.port))
         sock.listen(16)
         say(event="listening")
         connection, _ = sock.accept()

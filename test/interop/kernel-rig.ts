@@ -8,11 +8,15 @@ import { createHash } from 'node:crypto';
 import { createWriteStream, existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
 import { PcapngWriter } from '../../src/control/pcapng.js';
 import type { PacketDevice, ReceivePacket } from '../../src/host/packet-device.js';
 import { createHost, type Host, type HostEvent, type HostOptions, type MptcpSocket, openTunDevice } from '../../src/index.js';
 import { HostGroup, type NamespaceHost } from '../../src/lab/namespaces.js';
 import { cutSegments } from '../../src/mptcp-over-udp/wire/cut-segments.js';
+import { parseSegment } from '../../src/mptcp-over-udp/wire/parse-segment.js';
+import { createTcpSegment, type TcpSegment } from '../../src/mptcp-over-udp/wire/segment.js';
+import { parseIp } from '../../src/tun/ip-prefix.js';
 import { type CheckReport, checkMptcp } from './mptcp-checker.js';
 
 const PEER_PROGRAM = fileURLToPath(new URL('../../../test/interop/kernel-peer.py', import.meta.url));
@@ -41,6 +45,7 @@ export interface KernelRigOptions {
   /** Rules of nftables for what comes from us to the kernel, and for what the kernel sends. */
   inbound?: readonly string[];
   outbound?: readonly string[];
+  middlebox?: HandlePacket;
   /** Beyond devices: see HostOptions. */
   host?: Partial<HostOptions>;
   /** Flags of our addresses, by link. */
@@ -111,30 +116,42 @@ export class KernelPeer {
   }
 }
 
-/** Sees every packet of a device, cut as on the wire. */
+/** Sees every packet as its sender made it, cut as on the wire, and says what becomes of it: itself, another one, or nothing. */
+type OnWire = (direction: 'in' | 'out', packet: Uint8Array) => Uint8Array | undefined;
+
 class TappedDevice implements PacketDevice {
   private readonly device: PacketDevice;
-  private readonly tap: (direction: 'in' | 'out', packet: Uint8Array) => void;
+  private readonly onWire: OnWire;
 
-  constructor(device: PacketDevice, tap: (direction: 'in' | 'out', packet: Uint8Array) => void) {
+  constructor(device: PacketDevice, onWire: OnWire) {
     this.device = device;
-    this.tap = tap;
+    this.onWire = onWire;
   }
 
   send(packet: Uint8Array): void {
-    this.tap('out', packet.slice());
-    this.device.send(packet);
+    const result = this.onWire('out', packet.slice());
+    if (result !== undefined) this.device.send(result);
   }
 
   sendSegments(header: Uint8Array, headerBytes: number, payload: Uint8Array, at: number, bytes: number, segmentBytes: number): void {
-    cutSegments(header, headerBytes, payload, at, bytes, segmentBytes, (packet, length) => this.tap('out', packet.slice(0, length)));
-    this.device.sendSegments?.(header, headerBytes, payload, at, bytes, segmentBytes);
+    let whole = true;
+    const cut: Uint8Array[] = [];
+    cutSegments(header, headerBytes, payload, at, bytes, segmentBytes, (packet, length) => {
+      const sent = packet.slice(0, length);
+      const result = this.onWire('out', sent);
+      whole &&= result === sent;
+      if (result !== undefined) cut.push(result);
+    });
+    if (whole) this.device.sendSegments?.(header, headerBytes, payload, at, bytes, segmentBytes);
+    else for (const packet of cut) this.device.send(packet);
   }
 
   onPacket(receive: ReceivePacket): void {
     this.device.onPacket((packet, offset = 0, length = packet.length, segmentBytes = 0) => {
-      this.tap('in', packet.slice(offset, offset + length));
-      receive(packet, offset, length, segmentBytes);
+      const sent = packet.slice(offset, offset + length);
+      const result = this.onWire('in', sent);
+      if (result === sent) receive(packet, offset, length, segmentBytes);
+      else if (result !== undefined) receive(result);
     });
   }
 
@@ -154,6 +171,13 @@ interface TappedPacket {
   bytes: Uint8Array;
 }
 
+/** The packet that goes on in its place; undefined: none. */
+export type HandlePacket = (direction: 'in' | 'out', packet: Uint8Array, link: number) => Uint8Array | undefined;
+
+export interface Middlebox {
+  handle: HandlePacket | undefined;
+}
+
 export class KernelRig {
   readonly host: Host;
   readonly family: Family;
@@ -162,7 +186,11 @@ export class KernelRig {
   private readonly kernel: NamespaceHost;
   private readonly group: HostGroup;
 
-  constructor(host: Host, family: Family, kernel: NamespaceHost, group: HostGroup, packets: TappedPacket[]) {
+  /** Stands between the tap and the device, for what nftables cannot do; may be changed at any time. */
+  readonly middlebox: Middlebox;
+
+  constructor(host: Host, family: Family, kernel: NamespaceHost, group: HostGroup, packets: TappedPacket[], middlebox: Middlebox) {
+    this.middlebox = middlebox;
     this.host = host;
     this.family = family;
     this.kernel = kernel;
@@ -245,14 +273,18 @@ export async function createKernelRig(options: KernelRigOptions = {}): Promise<K
   try {
     const kernel = await group.addHost('kernel');
     const packets: TappedPacket[] = [];
+    const middlebox: Middlebox = { handle: options.middlebox };
     const devices = Array.from({ length: links }, (_, link) => {
       const tun = openTunDevice({ name: 'mptk%d', offloads: false });
       execFileSync('ip', ['link', 'set', tun.name, 'netns', kernel.namespace, 'name', `tun${link}`]);
-      const device = new TappedDevice(tun, (direction, bytes) => packets.push({ link, direction, bytes, timeMs: wallClockMs() }));
+      const device = new TappedDevice(tun, (direction, bytes) => {
+        packets.push({ link, direction, bytes, timeMs: wallClockMs() });
+        return middlebox.handle === undefined ? bytes : middlebox.handle(direction, bytes, link);
+      });
       return { device, addresses: [{ address: ourAddress(link, family), ...options.addresses?.[link] }] };
     });
     await kernel.run('sh', ['-e'], { input: setUpScript(options, links, family) });
-    return new KernelRig(createHost({ devices, ...options.host }), family, kernel, group, packets);
+    return new KernelRig(createHost({ devices, ...options.host }), family, kernel, group, packets, middlebox);
   } catch (error) {
     await group.close();
     throw error;
@@ -269,6 +301,12 @@ function setUpScript(options: KernelRigOptions, links: number, family: Family): 
     const bits = family === 4 ? 24 : 64;
     lines.push(`ip link set tun${link} addrgenmode none`, `ip addr add ${kernelAddress(link, family)}/${bits} dev tun${link}`);
     lines.push(`ip link set tun${link} up`);
+  }
+  // IPv4 takes what is bound to a device as on-link there; IPv6 must be told.
+  for (let link = 0; family === 6 && link < links; link++) {
+    for (let other = 0; other < links; other++) {
+      if (other !== link) lines.push(`ip -6 route add fd00:${other + 1}::/64 dev tun${link} metric 2048`);
+    }
   }
   for (const [name, value] of Object.entries(options.mptcp ?? {})) lines.push(`sysctl -qw net.mptcp.${name}=${value}`);
   if (options.limits !== undefined) lines.push(`ip mptcp limits set ${options.limits}`);
@@ -324,6 +362,14 @@ export function randomPayload(seed: number, bytes: number): { data: Buffer; sha2
   return { data, sha256: createHash('sha256').update(data).digest('hex') };
 }
 
+const parsed = createTcpSegment();
+
+/** Reads a packet for a middlebox; the result is good until the next call. */
+export function parsePacket(packet: Uint8Array): TcpSegment | undefined {
+  const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
+  return parseSegment(packet, view, 0, packet.length, false, parsed) === '' ? parsed : undefined;
+}
+
 /** Waits for a condition that the kernel or the engine brings about; the event loop goes on meanwhile. */
 export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
@@ -333,9 +379,129 @@ export async function until(what: string, condition: () => boolean | Promise<boo
   }
 }
 
+/** Of a case that failed: counters, events, and the capture in the folder MPTUNNEL_CAPTURES, where that is set. */
+export async function reportFailure(t: Test, rig: KernelRig, name: string): Promise<void> {
+  if (t.passing()) return;
+  t.comment(JSON.stringify({ kernel: await rig.counters(), ours: rig.host.counters }));
+  for (const { name: event, localAddress, remoteAddress, reason = '' } of rig.events) {
+    t.comment(`${event} ${localAddress} ${remoteAddress} ${reason}`);
+  }
+  const folder = process.env.MPTUNNEL_CAPTURES;
+  if (folder !== undefined) await rig.writeCapture(`${folder}/${name.replaceAll(/\W+/g, '-')}.pcapng`);
+}
+
 /** '' when the kernel here can do it, else what it lacks: the reason to skip. */
 export function missingForInterop(): string {
   if (process.getuid?.() !== 0) return 'needs root';
   if (!existsSync('/proc/sys/net/mptcp/enabled')) return 'this kernel has no MPTCP';
   return '';
+}
+
+/** A connection under way with a kernel peer of service "hold": data goes when the test says so, both ways, and all of it is compared at the end. */
+export class Conversation {
+  readonly rig: KernelRig;
+  readonly socket: MptcpSocket;
+  readonly peer: KernelPeer;
+  private readonly sent = createHash('sha256');
+  private readonly received = createHash('sha256');
+  private sentBytes = 0;
+  private receivedBytes = 0;
+  private expectedBytes = 0;
+  private failure: Error | undefined;
+  private ended = false;
+
+  constructor(rig: KernelRig, socket: MptcpSocket, peer: KernelPeer) {
+    this.rig = rig;
+    this.socket = socket;
+    this.peer = peer;
+    socket.on('data', (chunk: Buffer) => {
+      this.received.update(chunk);
+      this.receivedBytes += chunk.length;
+    });
+    socket.on('end', () => {
+      this.ended = true;
+    });
+    socket.on('error', (error: Error) => {
+      this.failure = error;
+    });
+  }
+
+  /** We send, the kernel's program has read it all when this resolves. */
+  async up(bytes: number): Promise<void> {
+    const { data } = randomPayload(this.sentBytes + 1, bytes);
+    this.sent.update(data);
+    this.sentBytes += bytes;
+    this.socket.write(data);
+    await this.peer.command(`read ${bytes}`);
+  }
+
+  /** The kernel sends, we have read it all when this resolves. */
+  async down(bytes: number): Promise<void> {
+    this.expectedBytes += bytes;
+    await Promise.all([
+      this.peer.command(`send ${bytes}`),
+      until(
+        `${this.expectedBytes} bytes from the kernel`,
+        () => this.failure !== undefined || this.receivedBytes >= this.expectedBytes,
+        20_000,
+      ),
+    ]);
+  }
+
+  /** Half-closes from both sides; '' when every byte was right, else what was not. */
+  async finish(): Promise<string> {
+    this.socket.end();
+    await this.peer.command('read-all');
+    await this.peer.command('shutdown');
+    await until('the end of the stream', () => this.failure !== undefined || this.ended);
+    await this.peer.command('close');
+    const [done, reason] = await Promise.all([this.peer.done, this.socket.whenClosed]);
+    return [
+      this.failure === undefined ? '' : `error: ${this.failure.message}`,
+      reason === 'finished' ? '' : `closed: ${reason}`,
+      done.error === null ? '' : `the kernel's program: ${done.error}`,
+      done.read === this.sentBytes && done.read_sha256 === this.sent.digest('hex')
+        ? ''
+        : `${done.read} of ${this.sentBytes} bytes up, or not those`,
+      done.written === this.receivedBytes && done.write_sha256 === this.received.digest('hex')
+        ? ''
+        : `${this.receivedBytes} of ${done.written} bytes down, or not those`,
+    ]
+      .filter((fault) => fault !== '')
+      .join('; ');
+  }
+
+  /** Payload bytes mapped on one subflow so far, by the capture: what we sent and what the kernel sent. `address` is ours or the kernel's. */
+  carried(localAddress: string, remoteAddress: string): { up: number; down: number } {
+    const sums = { up: 0, down: 0 };
+    for (const subflow of this.rig.check().subflows) {
+      const [from = '', to = ''] = subflow.flow.split(' > ');
+      // The checker's "up" is from who opened the connection.
+      const weOpened = this.socket.connection.role === 'client';
+      const ends = [from, to].map((end) => end.slice(0, end.lastIndexOf(':')).replace(/^\[|\]$/g, ''));
+      const ours = ends.indexOf(hexAddress(localAddress));
+      if (ours < 0 || ends[1 - ours] !== hexAddress(remoteAddress)) continue;
+      sums.up += weOpened ? subflow.upBytes : subflow.downBytes;
+      sums.down += weOpened ? subflow.downBytes : subflow.upBytes;
+    }
+    return sums;
+  }
+}
+
+/** As the checker writes addresses. */
+function hexAddress(address: string): string {
+  const bytes = parseIp(address) as Uint8Array;
+  return bytes.length === 4 ? address : Buffer.from(bytes).toString('hex');
+}
+
+/** We connect to the kernel, or it to us. */
+export async function converse(
+  rig: KernelRig,
+  role: 'client' | 'server',
+  options: { connect?: Readonly<Record<string, unknown>> } = {},
+): Promise<Conversation> {
+  const accepted = role === 'server' ? rig.accept() : undefined;
+  const peer = await rig.peer('mptcp', role === 'client' ? 'listen' : 'connect', 'hold');
+  const socket = accepted === undefined ? rig.connect(options.connect) : await accepted;
+  return new Conversation(rig, socket, peer);
 }
