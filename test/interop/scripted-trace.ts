@@ -133,7 +133,8 @@ export function scriptedTrace(checksums: boolean, bend: TraceBend = {}): TracePa
   const address = concat(ADDRESSES[1][1], new Uint8Array(12));
   const addMessage = concat(Uint8Array.of(3), ADDRESSES[1][1], Uint8Array.of(0, 0));
   const add = {
-    isVersion0: false, echo: false,
+    isVersion0: false,
+    echo: false,
     ipVersion: 4,
     addressId: 3,
     address,

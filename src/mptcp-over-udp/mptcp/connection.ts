@@ -5,8 +5,8 @@
 
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import { CoupledGroup } from '../congestion/coupled-group.js';
-import type { FourTuple } from '../tcp/header-template.js';
 import { createSchedulerView, type Scheduler } from '../scheduler/scheduler.js';
+import type { FourTuple } from '../tcp/header-template.js';
 import { ReassemblyBuffer } from '../tcp/reassembly.js';
 import { SendBuffer } from '../tcp/send-buffer.js';
 import { type CloseReason, NEVER_MS } from '../tcp/tcp-connection.js';
@@ -18,7 +18,7 @@ import { dsnHigh, dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
 import { nextDataDeadlineMs, outputConnection, startInfiniteMapping } from './data-output.js';
 import { DataSendQueue } from './data-send-queue.js';
 import type { MptcpHost } from './host.js';
-import { deriveKeyMaterial, type KeyMaterial } from './keys.js';
+import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import { type AnnouncedAddress, addAddrHmac } from './path-signals.js';
 import { ReceiveWindow } from './receive-window.js';
 import { RST_MIDDLEBOX, RST_MPTCP_ERROR, RST_UNSPECIFIED, type Subflow } from './subflow.js';
@@ -48,6 +48,7 @@ export class MptcpConnection implements ByteStream {
   readonly role: MptcpRole;
   /** Of the initial subflow: what the application sees. */
   readonly tuple: FourTuple;
+  readonly version: MptcpVersion;
   readonly local: KeyMaterial;
   remoteKey: Uint8Array = new Uint8Array(8);
   hasRemoteKey = false;
@@ -114,11 +115,12 @@ export class MptcpConnection implements ByteStream {
   private handler: ByteStreamHandler | undefined;
   private closeNotified = false;
 
-  constructor(host: MptcpHost, role: MptcpRole, tuple: FourTuple) {
+  constructor(host: MptcpHost, role: MptcpRole, tuple: FourTuple, version: MptcpVersion) {
     this.host = host;
     this.role = role;
     this.tuple = tuple;
-    this.local = host.allocateKey();
+    this.version = version;
+    this.local = host.allocateKey(version);
     this.scheduler = host.scheduler.forConnection();
     this.checksum = host.checksum;
     this.sendBuffer = new SendBuffer(host.pool);
@@ -214,7 +216,7 @@ export class MptcpConnection implements ByteStream {
 
   setRemoteKey(key: Uint8Array): void {
     if (this.hasRemoteKey) return;
-    const derived = deriveKeyMaterial(key);
+    const derived = deriveKeyMaterial(key, this.version);
     this.remoteKey = key;
     this.hasRemoteKey = true;
     this.remoteToken = derived.token;
@@ -410,7 +412,7 @@ export class MptcpConnection implements ByteStream {
     const subflow = this.subflows.find((candidate) => candidate.usable);
     if (subflow === undefined || this.fallback) return;
     for (const announcement of this.announcements.slice()) {
-      if (announcement.count >= MAX_ANNOUNCE_COUNT) {
+      if (announcement.count >= (this.version === 0 ? 1 : MAX_ANNOUNCE_COUNT)) {
         this.announcements.splice(this.announcements.indexOf(announcement), 1);
         continue;
       }
@@ -419,7 +421,7 @@ export class MptcpConnection implements ByteStream {
       subflow.signal({
         kind: 'add-addr',
         address: announcement.address,
-        hmac: addAddrHmac(this.local.key, this.remoteKey, addressId, address, port),
+        hmac: this.version === 0 ? undefined : addAddrHmac(this.local.key, this.remoteKey, addressId, address, port),
       });
       this.announceDeadlineMs = nowMs + this.host.announceTimeoutMs;
     }

@@ -194,10 +194,10 @@ function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowM
   subflow.roomBytes = sendRoomBytes(subflow, nowMs);
 }
 
-/** The best subflow with room but this one, unless this one is all there is and alive again. */
+/** The best subflow with room but this one: it still retransmits by itself what it carries. */
 function selectOther(c: MptcpConnection, avoid: Subflow, nowMs: number): Subflow | undefined {
   const room = avoid.roomBytes;
-  if (c.subflows.length > 1 || !avoid.usable) avoid.roomBytes = 0;
+  avoid.roomBytes = 0;
   const chosen = selectSubflow(c, true, nowMs);
   avoid.roomBytes = room;
   return chosen;

@@ -15,17 +15,11 @@ import { sendStatelessReset } from '../tcp/stateless-reset.js';
 import type { CloseReason, TcpHostServices } from '../tcp/tcp-connection.js';
 import { handleSegment } from '../tcp/tcp-input.js';
 import { readU32 } from '../wire/big-endian.js';
-import {
-  MP_CAPABLE_CHECKSUM_REQUIRED,
-  MP_CAPABLE_EXTENSIBILITY,
-  MP_CAPABLE_HMAC_SHA256,
-  MP_CAPABLE_NO_JOIN,
-  MP_CAPABLE_VERSION,
-} from '../wire/mp-capable.js';
+import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
 import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
 import { MptcpConnection } from './connection.js';
-import { deriveKeyMaterial, type KeyMaterial } from './keys.js';
+import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import type { AnnouncedAddress } from './path-signals.js';
 import { ReceiveMemory } from './receive-window.js';
 import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
@@ -85,6 +79,10 @@ export interface MptcpHostOptions {
   denyJoinInitial?: boolean;
   /** SYNs that carry MP_CAPABLE; those after go without, lest a middlebox that drops the option keep the connection from coming about (as Linux, 2). */
   capableSynCount?: number;
+  /** Version that we open connections with: 1 (RFC 8684, the default) or 0 (RFC 6824, with SHA-1). */
+  version?: MptcpVersion;
+  /** Answer SYNs of version 0 in kind; default false: they get plain TCP. */
+  acceptVersion0?: boolean;
   /** Offer timestamps on subflows (RFC 7323); default false: inside the tunnel they are 12 bytes a segment for nothing. */
   timestamps?: boolean;
   /** Silence after which a subflow is probed; default never. */
@@ -102,6 +100,8 @@ export class MptcpHost implements TcpHostServices {
   readonly events: MptcpHostEvents | undefined;
   readonly memory: ReceiveMemory;
   readonly checksum: boolean;
+  private readonly version: MptcpVersion;
+  private readonly acceptVersion0: boolean;
   private readonly timestamps: boolean;
   private readonly keepaliveMs: number;
   readonly denyJoinInitial: boolean;
@@ -132,6 +132,8 @@ export class MptcpHost implements TcpHostServices {
     this.events = options.events;
     this.memory = new ReceiveMemory(options.receiveMemoryBytes ?? DEFAULT_RECEIVE_MEMORY_BYTES);
     this.checksum = options.checksum ?? false;
+    this.version = options.version ?? 1;
+    this.acceptVersion0 = options.acceptVersion0 ?? false;
     this.timestamps = options.timestamps ?? false;
     this.keepaliveMs = options.keepaliveMs ?? Number.POSITIVE_INFINITY;
     this.denyJoinInitial = options.denyJoinInitial ?? false;
@@ -192,7 +194,7 @@ export class MptcpHost implements TcpHostServices {
 
   /** Opens a connection under this four-tuple on a path; SYN + MP_CAPABLE leaves at the next poll. */
   connect(tuple: FourTuple, pathId: number, handler: ByteStreamHandler, nowMs: number): MptcpConnection {
-    const connection = new MptcpConnection(this, 'client', tuple);
+    const connection = new MptcpConnection(this, 'client', tuple, this.version);
     connection.setHandler(handler);
     this.connections.add(connection);
     const subflow = this.addSubflow(connection, 'capable-client', tuple, pathId, 0, nowMs);
@@ -259,9 +261,9 @@ export class MptcpHost implements TcpHostServices {
   }
 
   /** RFC 8684 (3.1): a key whose token is not taken. */
-  allocateKey(): KeyMaterial {
+  allocateKey(version: MptcpVersion): KeyMaterial {
     for (;;) {
-      const material = deriveKeyMaterial(this.randomBytes(8));
+      const material = deriveKeyMaterial(this.randomBytes(8), version);
       if (!this.tokens.has(material.token)) return material;
     }
   }
@@ -370,18 +372,20 @@ export class MptcpHost implements TcpHostServices {
       else connection.handleJoin(segment, pathId, nowMs);
       return;
     }
-    const capable = (seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length === 4 && mpCapable.version === MP_CAPABLE_VERSION;
+    const version: MptcpVersion = mpCapable.version === 0 && this.acceptVersion0 ? 0 : 1;
+    const capable = (seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.version === version && mpCapable.length === (version === 0 ? 12 : 4);
     const usable = capable && (mpCapable.flags & MP_CAPABLE_HMAC_SHA256) !== 0 && (mpCapable.flags & MP_CAPABLE_EXTENSIBILITY) === 0;
     if (this.events?.onIncoming === undefined || this.connections.size >= this.maxConnections) {
       this.refuse(segment, pathId, 'tcp-no-listener');
       return;
     }
-    const connection = new MptcpConnection(this, 'server', tupleOfSegment(segment));
+    const connection = new MptcpConnection(this, 'server', tupleOfSegment(segment), version);
     this.connections.add(connection);
     const subflow = this.addSubflow(connection, 'capable-server', connection.tuple, pathId, 0, nowMs);
     subflow.noteSyn(segment);
     if (!usable) connection.fallBack(subflow);
     else if ((mpCapable.flags & MP_CAPABLE_CHECKSUM_REQUIRED) !== 0) connection.checksum = true;
+    if (usable && version === 0) connection.setRemoteKey(mpCapable.senderKey.slice());
     if (usable && (mpCapable.flags & MP_CAPABLE_NO_JOIN) !== 0) connection.remoteDeniesJoinInitial = true;
     connection.lastActivityMs = nowMs;
     this.events.onIncoming(connection, nowMs);

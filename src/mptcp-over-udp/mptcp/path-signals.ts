@@ -19,7 +19,8 @@ export interface AnnouncedAddress {
 }
 
 export type Signal =
-  | { readonly kind: 'add-addr'; readonly address: AnnouncedAddress; readonly hmac: Uint8Array }
+  /** Without an HMAC in the form of RFC 6824. */
+  | { readonly kind: 'add-addr'; readonly address: AnnouncedAddress; readonly hmac: Uint8Array | undefined }
   | { readonly kind: 'echo'; readonly address: AnnouncedAddress }
   | { readonly kind: 'remove-addr'; readonly addressIds: Uint8Array }
   | { readonly kind: 'prio'; readonly backup: boolean }
@@ -31,7 +32,11 @@ export function signalLength(signal: Signal): number {
   switch (signal.kind) {
     case 'add-addr':
     case 'echo':
-      return addAddrLength(signal.address.address.length === 4 ? 4 : 6, signal.address.port !== 0, signal.kind === 'echo');
+      return addAddrLength(
+        signal.address.address.length === 4 ? 4 : 6,
+        signal.address.port !== 0,
+        signal.kind === 'echo' || signal.hmac === undefined,
+      );
     case 'remove-addr':
       return 3 + signal.addressIds.length;
     case 'prio':
@@ -46,11 +51,12 @@ export function emitSignal(out: Uint8Array, at: number, signal: Signal): number 
     case 'add-addr':
     case 'echo':
       scratch.echo = signal.kind === 'echo';
+      scratch.isVersion0 = signal.kind === 'add-addr' && signal.hmac === undefined;
       scratch.ipVersion = signal.address.address.length === 4 ? 4 : 6;
       scratch.addressId = signal.address.addressId;
       scratch.address.set(signal.address.address);
       scratch.port = signal.address.port;
-      if (signal.kind === 'add-addr') scratch.hmac = signal.hmac;
+      if (signal.kind === 'add-addr' && signal.hmac !== undefined) scratch.hmac = signal.hmac;
       return emitAddAddr(out, at, scratch);
     case 'remove-addr':
       return emitRemoveAddr(out, at, signal.addressIds, signal.addressIds.length);

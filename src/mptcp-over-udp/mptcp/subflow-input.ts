@@ -1,12 +1,6 @@
 /** The MPTCP options of a segment that has arrived on a subflow: handshakes (RFC 8684, 3.1, 3.2), DSS (3.3), signals (3.4-3.7). */
 
-import {
-  MP_CAPABLE_CHECKSUM_REQUIRED,
-  MP_CAPABLE_EXTENSIBILITY,
-  MP_CAPABLE_HMAC_SHA256,
-  MP_CAPABLE_NO_JOIN,
-  MP_CAPABLE_VERSION,
-} from '../wire/mp-capable.js';
+import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
 import {
   RST,
   SEEN_ADD_ADDR,
@@ -64,7 +58,7 @@ function processHandshake(s: Subflow, segment: TcpSegment, nowMs: number): boole
 function processCapableSynAck(s: Subflow, segment: TcpSegment): void {
   const { connection } = s;
   const { seen, mpCapable } = segment.mptcp;
-  const usable = (seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length === 12 && mpCapable.version === MP_CAPABLE_VERSION;
+  const usable = (seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length === 12 && mpCapable.version === connection.version;
   if (!usable || (mpCapable.flags & MP_CAPABLE_HMAC_SHA256) === 0 || (mpCapable.flags & MP_CAPABLE_EXTENSIBILITY) !== 0) {
     connection.fallBack(s);
     return;
@@ -82,6 +76,13 @@ function noteCapableFlags(s: Subflow, flags: number): void {
 function processThirdAck(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
   const { connection } = s;
   const { mpCapable } = segment.mptcp;
+  // RFC 6824 (3.1): version 0 knew the key from the SYN, and a DSS is proof enough.
+  const isVersion0Data = connection.version === 0 && (segment.mptcp.seen & SEEN_DSS) !== 0;
+  if (isVersion0Data) {
+    connection.notePeerProved();
+    connection.dataOptionsSeen = true;
+    return processDss(s, segment, nowMs);
+  }
   if ((segment.mptcp.seen & SEEN_MP_CAPABLE) === 0 || mpCapable.length < 20) {
     connection.fallBack(s);
     return true;
@@ -107,7 +108,7 @@ function addFirstMapping(s: Subflow, segment: TcpSegment): void {
 function processJoinSynAck(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
   const { connection } = s;
   const { seen, mpJoin } = segment.mptcp;
-  const expected = joinHmac(connection.remoteKey, connection.local.key, mpJoin.nonce, s.localNonce);
+  const expected = joinHmac(connection.remoteKey, connection.local.key, mpJoin.nonce, s.localNonce, connection.version);
   if ((seen & SEEN_MP_JOIN) === 0 || mpJoin.length !== 16 || !equalPrefix(mpJoin.hmac, expected, 8)) {
     return refuseJoin(s, 'mptcp-join-bad-syn-ack', nowMs);
   }
@@ -120,7 +121,7 @@ function processJoinSynAck(s: Subflow, segment: TcpSegment, nowMs: number): bool
 function processJoinAck(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
   const { connection } = s;
   const { seen, mpJoin } = segment.mptcp;
-  const expected = joinHmac(connection.remoteKey, connection.local.key, s.remoteNonce, s.localNonce);
+  const expected = joinHmac(connection.remoteKey, connection.local.key, s.remoteNonce, s.localNonce, connection.version);
   if ((seen & SEEN_MP_JOIN) === 0 || mpJoin.length !== 24 || !equalPrefix(mpJoin.hmac, expected, 20)) {
     return refuseJoin(s, 'mptcp-join-bad-ack', nowMs);
   }
@@ -178,6 +179,12 @@ function processAddAddr(s: Subflow, segment: TcpSegment, nowMs: number): void {
   const option = segment.mptcp.addAddr;
   const address = option.address.slice(0, option.ipVersion === 4 ? 4 : 16);
   const announced = { addressId: option.addressId, address, port: option.port };
+  if (connection.version === 0) {
+    // RFC 6824 (3.4.1): neither HMAC nor echo.
+    if (option.isVersion0) connection.onAddAddr(announced, nowMs);
+    return;
+  }
+  if (option.isVersion0) return;
   if (option.echo) {
     connection.onAddAddrEcho(announced);
     return;

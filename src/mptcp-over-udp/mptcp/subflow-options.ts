@@ -4,13 +4,7 @@ import type { SegmentRecord } from '../tcp/retransmission-queue.js';
 import type { SegmentKind } from '../tcp/tcp-connection.js';
 import { emitDss } from '../wire/dss.js';
 import { emitFastclose } from '../wire/fastclose.js';
-import {
-  emitMpCapable,
-  MP_CAPABLE_CHECKSUM_REQUIRED,
-  MP_CAPABLE_HMAC_SHA256,
-  MP_CAPABLE_NO_JOIN,
-  MP_CAPABLE_VERSION,
-} from '../wire/mp-capable.js';
+import { emitMpCapable, MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
 import { emitMpJoin } from '../wire/mp-join.js';
 import { createTcpSegment } from '../wire/segment.js';
 import { dsnHigh, dsnLow } from '../wire/sequence.js';
@@ -39,7 +33,9 @@ export function writeSubflowOptions(
   switch (kind) {
     case 'syn':
       if (s.role === 'join-client') return writeMpJoin(s, 12, out, at);
-      return s.synCount > s.connection.host.capableSynCount ? 0 : writeMpCapable(s, 4, out, at, 0, 0);
+      if (s.synCount > s.connection.host.capableSynCount) return 0;
+      // RFC 6824 (3.1): version 0 shows its key at once.
+      return writeMpCapable(s, s.connection.version === 0 ? 12 : 4, out, at, 0, 0);
     case 'syn-ack':
       return s.role === 'join-server' ? writeMpJoin(s, 16, out, at) : writeMpCapable(s, 12, out, at, 0, 0);
     case 'third-ack':
@@ -74,7 +70,7 @@ function writeInFallback(s: Subflow, kind: SegmentKind, out: Uint8Array, at: num
 function writeMpCapable(s: Subflow, length: number, out: Uint8Array, at: number, dataLength: number, checksum: number): number {
   const { connection } = s;
   const option = scratch.mpCapable;
-  option.version = MP_CAPABLE_VERSION;
+  option.version = connection.version;
   option.flags =
     MP_CAPABLE_HMAC_SHA256 |
     (connection.checksum ? MP_CAPABLE_CHECKSUM_REQUIRED : 0) |
@@ -95,7 +91,7 @@ function writeMpJoin(s: Subflow, length: number, out: Uint8Array, at: number): n
   option.addressId = s.addressId;
   option.token = connection.remoteToken;
   option.nonce = s.localNonce;
-  if (length !== 12) option.hmac = joinHmac(connection.local.key, connection.remoteKey, s.localNonce, s.remoteNonce);
+  if (length !== 12) option.hmac = joinHmac(connection.local.key, connection.remoteKey, s.localNonce, s.remoteNonce, connection.version);
   return emitMpJoin(out, at, option);
 }
 
@@ -104,13 +100,14 @@ function writeReset(s: Subflow, out: Uint8Array, at: number): number {
   let n = 0;
   for (const signal of s.signals) if (signal.kind === 'fail') n += emitSignal(out, at, signal);
   if (s.fastclose && connection.hasRemoteKey) n += emitFastclose(out, at + n, connection.remoteKey);
-  return n + emitTcpRst(out, at + n, 0, s.resetReason);
+  return connection.version === 0 ? n : n + emitTcpRst(out, at + n, 0, s.resetReason);
 }
 
 function writeDataOptions(s: Subflow, out: Uint8Array, at: number, record: SegmentRecord | undefined): number {
   const { connection } = s;
   const mapping = record?.mapping;
-  if (s.role === 'capable-client' && !connection.peerProved && mapping !== undefined && mapping.dsn === 1) {
+  const mayShowKeys = s.role === 'capable-client' && !connection.peerProved && connection.version === 1;
+  if (mayShowKeys && mapping !== undefined && mapping.dsn === 1) {
     return writeMpCapable(s, connection.checksum ? 24 : 22, out, at, mapping.length, mapping.checksum);
   }
   const dss = scratch.dss;

@@ -70,6 +70,8 @@ export interface Dss {
 
 /** RFC 8684, 3.4.1. */
 export interface AddAddr {
+  /** The form of RFC 6824: no HMAC, no echo. */
+  isVersion0: boolean;
   echo: boolean;
   ipVersion: 4 | 6;
   addressId: number;
@@ -182,7 +184,15 @@ export function createTcpSegment(): TcpSegment {
         hasChecksum: false,
         checksum: 0,
       },
-      addAddr: { echo: false, ipVersion: 4, addressId: 0, address: new Uint8Array(16), port: 0, hmac: new Uint8Array(8) },
+      addAddr: {
+        isVersion0: false,
+        echo: false,
+        ipVersion: 4,
+        addressId: 0,
+        address: new Uint8Array(16),
+        port: 0,
+        hmac: new Uint8Array(8),
+      },
       removeAddrIds: new Uint8Array(37),
       removeAddrCount: 0,
       mpPrio: { backup: false, addressId: -1 },

@@ -211,3 +211,39 @@ t.test('keepalive: a peer that is gone is noticed by a connection that has nothi
   hosts.run(15 * 60_000);
   t.equal(client.closed, 'timeout');
 });
+
+t.test('version 0 (RFC 6824): keys in the SYN, SHA-1, joins, data both ways, ADD_ADDR without HMAC', async (t) => {
+  const told: string[] = [];
+  const { hosts, client, server, connection } = start(
+    1_000_000,
+    1_000_000,
+    { version: 0, acceptVersion0: true },
+    {
+      paths: [{ ...LINK, lossRatio: 0.01 }, LINK],
+      clientEvents: { onAnnounced: (_c, address) => told.push(`${address.addressId} ${address.address.join('.')} ${address.port}`) },
+    },
+  );
+  t.equal(connection.version, 0);
+  t.equal(server.connection?.version, 0);
+  t.equal(connection.subflows.length, 2);
+  t.ok(connection.subflows.every((subflow) => subflow.confirmed));
+  server.connection?.announceAddress({ addressId: 9, address: new Uint8Array([192, 0, 2, 9]), port: 0 }, hosts.clock.nowMs);
+  hosts.settle(hosts.server);
+  hosts.run(10_000);
+  t.same(told, ['9 192.0.2.9 0']);
+  t.equal(client.readBytes, 1_000_000);
+  t.equal(server.readBytes, 1_000_000);
+  t.equal(client.corruptAt, -1);
+  t.equal(server.corruptAt, -1);
+  t.equal(client.closed, 'finished');
+  t.equal(server.closed, 'finished');
+});
+
+t.test('a SYN of version 0 towards a host that does not accept it falls back to TCP', async (t) => {
+  const { hosts, client, server } = start(100_000, 100_000, { version: 0 }, { paths: [LINK] });
+  hosts.run(5_000);
+  t.ok(client.connection?.fallback);
+  t.ok(server.connection?.fallback);
+  t.equal(client.readBytes, 100_000);
+  t.equal(server.readBytes, 100_000);
+});

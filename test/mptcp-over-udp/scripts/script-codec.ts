@@ -159,6 +159,7 @@ function emitAddAddrSpec(s: ScriptHost, spec: SegmentSpec, out: Uint8Array, at: 
   const padded = new Uint8Array(16);
   padded.set(address);
   return emitAddAddr(out, at, {
+    isVersion0: false,
     echo,
     ipVersion: address.length === 4 ? 4 : 6,
     addressId: id,

@@ -162,7 +162,7 @@ t.test('ADD_ADDR in its eight forms', async (t) => {
     for (const port of [0, 8080]) {
       for (const echo of [false, true]) {
         const address = hex(ipVersion === 4 ? 'c0000201' : '20010db8000000000000000000000001');
-        const option = { echo, ipVersion, addressId: 9, address, port, hmac };
+        const option = { isVersion0: false, echo, ipVersion, addressId: 9, address, port, hmac };
         const bytes = emitted((out, at) => emitAddAddr(out, at, option));
         t.equal(bytes.length, addAddrLength(ipVersion, port !== 0, echo));
         const expected = `1e${bytes.length.toString(16).padStart(2, '0')}3${echo ? 1 : 0}09${toHex(address)}${port ? '1f90' : ''}${echo ? '' : toHex(hmac)}`;
@@ -271,3 +271,24 @@ t.test('any Dss survives the round trip', async (t) => {
   );
   t.pass();
 });
+
+t.test(
+  'RFC 6824 forms: ADD_ADDR with the IP version and no HMAC, MP_PRIO with an address id, MP_CAPABLE with a key in the SYN',
+  async (t) => {
+    for (const ipVersion of [4, 6] as const) {
+      for (const port of [0, 8080]) {
+        const address = hex(ipVersion === 4 ? 'c0000201' : '20010db8000000000000000000000001');
+        const option = { isVersion0: true, echo: false, ipVersion, addressId: 9, address, port, hmac: new Uint8Array(8) };
+        const bytes = emitted((out, at) => emitAddAddr(out, at, option));
+        t.equal(toHex(bytes), `1e${bytes.length.toString(16).padStart(2, '0')}3${ipVersion}09${toHex(address)}${port ? '1f90' : ''}`);
+        t.match(parseOptions(bytes, seg.ACK).mptcp.addAddr, { isVersion0: true, echo: false, ipVersion, addressId: 9, port });
+      }
+    }
+    const prio = parseOptions(hex('1e045107'), seg.ACK).mptcp;
+    t.equal(prio.seen, seg.SEEN_MP_PRIO);
+    t.match(prio.mpPrio, { backup: true, addressId: 7 });
+    const capable = parseOptions(hex('1e0c00010102030405060708'), seg.SYN).mptcp;
+    t.match(capable.mpCapable, { version: 0, flags: 1, length: 12 });
+    t.equal(toHex(capable.mpCapable.senderKey), '0102030405060708');
+  },
+);
