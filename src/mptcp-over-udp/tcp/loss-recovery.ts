@@ -15,6 +15,8 @@ const MAX_ACK_DELAY_MS = 25;
 /** DEVIATION RFC 8985 (7.2): a floor under the probe timeout, since hosts' timers tick in milliseconds. */
 const MIN_PROBE_TIMEOUT_MS = 10;
 const DUPTHRESH = 3;
+/** A record above this is more than one segment: the receiver does not delay its ACK. */
+const LONE_SEGMENT_BYTES = 1_500;
 
 /** What one ACK changed. */
 export const ACK_ADVANCED = 1;
@@ -183,7 +185,7 @@ export class LossRecovery {
       return;
     }
     // RFC 8985 (7.2)
-    const lone = this.queue.head === this.queue.tail;
+    const lone = this.queue.head === this.queue.tail && this.queue.head.payloadBytes <= LONE_SEGMENT_BYTES;
     const pto = Math.max(MIN_PROBE_TIMEOUT_MS, 2 * this.rtt.srttMs + (lone ? MAX_ACK_DELAY_MS : 4));
     this.probeDeadlineMs = nowMs + Math.min(pto, this.rtt.rtoMs);
   }

@@ -102,6 +102,8 @@ export abstract class TcpConnection {
   /** Send an RST at the next output. */
   closeReason: CloseReason | undefined = undefined;
   timeWaitDeadlineMs = NEVER_MS;
+  challengeStartMs = 0;
+  challengeCount = 0;
   lastReceivedMs = 0;
   // The host's bookkeeping.
   dirty = false;

@@ -3,6 +3,7 @@
 import { ACK, ECE, FIN, RST, SYN, type TcpSegment } from '../wire/segment.js';
 import { unwrapOffset } from '../wire/sequence.js';
 import { ACK_ADVANCED } from './loss-recovery.js';
+import { sendStatelessReset } from './stateless-reset.js';
 import { type CloseReason, NEVER_MS, type TcpConnection } from './tcp-connection.js';
 import { sendAck } from './tcp-output.js';
 
@@ -10,6 +11,9 @@ import { sendAck } from './tcp-output.js';
 const TIME_WAIT_MS = 1_000;
 /** RFC 9293 (3.8.6.3) asks for less than 500 ms. */
 const DELAYED_ACK_MS = 25;
+/** RFC 5961 (7): at most 10 challenge ACKs in 5 s. */
+const CHALLENGE_INTERVAL_MS = 5_000;
+const MAX_CHALLENGE_COUNT = 10;
 
 /** One parsed segment for this connection. */
 export function handleSegment(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
@@ -48,6 +52,7 @@ function handleInSynSent(c: TcpConnection, segment: TcpSegment, nowMs: number): 
   }
   if (!acceptable || (segment.flags & SYN) === 0) {
     c.services.count('tcp-unacceptable-in-syn-sent');
+    if (!acceptable && (segment.flags & ACK) !== 0) sendStatelessReset(c.services.sink, c.pathId, segment, 0);
     return;
   }
   acceptSynOptions(c, segment);
@@ -81,11 +86,11 @@ export function acceptSynOptions(c: TcpConnection, segment: TcpSegment): void {
 function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
   const offset = unwrapOffset(segment.sequenceNumber, c.irs, c.rcvNxt);
   if ((segment.flags & SYN) !== 0) {
-    handleSyn(c, offset);
+    handleSyn(c, offset, nowMs);
     return;
   }
   if (!checkTimestamp(c, segment, offset)) return;
-  if (!checkSequenceNumber(c, segment, offset)) return;
+  if (!checkSequenceNumber(c, segment, offset, nowMs)) return;
   if ((segment.flags & RST) !== 0) {
     handleReset(c, segment, offset, nowMs);
     return;
@@ -102,9 +107,23 @@ function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: numbe
 }
 
 /** RFC 5961 (4.2): a SYN in a synchronised state gets a challenge ACK; a repeated SYN in syn-received gets the SYN/ACK again. */
-function handleSyn(c: TcpConnection, offset: number): void {
+function handleSyn(c: TcpConnection, offset: number, nowMs: number): void {
   if (c.state === 'syn-received' && offset === 0) c.synDeadlineMs = 0;
-  else c.ackNow = true;
+  else challenge(c, nowMs);
+}
+
+/** RFC 5961 (7): challenge ACKs are bounded, lest whoever forges segments make us a source of traffic. */
+function challenge(c: TcpConnection, nowMs: number): void {
+  if (nowMs - c.challengeStartMs >= CHALLENGE_INTERVAL_MS) {
+    c.challengeStartMs = nowMs;
+    c.challengeCount = 0;
+  }
+  if (c.challengeCount >= MAX_CHALLENGE_COUNT) {
+    c.services.count('tcp-challenge-limited');
+    return;
+  }
+  c.challengeCount++;
+  c.ackNow = true;
 }
 
 /** RFC 7323 (5.3): an older timestamp than the last valid one is from an earlier wrap of the sequence space. */
@@ -122,7 +141,7 @@ function checkTimestamp(c: TcpConnection, segment: TcpSegment, offset: number): 
 }
 
 /** First: check sequence number. */
-function checkSequenceNumber(c: TcpConnection, segment: TcpSegment, offset: number): boolean {
+function checkSequenceNumber(c: TcpConnection, segment: TcpSegment, offset: number, nowMs: number): boolean {
   const end = offset + segment.payloadBytes + ((segment.flags & FIN) !== 0 ? 1 : 0);
   const edge = c.acceptanceEdge();
   const acceptable = end === offset ? offset >= c.rcvNxt && offset <= Math.max(edge, c.rcvNxt) : end > c.rcvNxt && offset < edge;
@@ -131,14 +150,14 @@ function checkSequenceNumber(c: TcpConnection, segment: TcpSegment, offset: numb
   c.services.count('tcp-out-of-window');
   // An old segment still carries a valid ACK and, for MPTCP, a DATA_ACK: a keepalive or window probe, or a retransmission that crossed ours.
   c.ackNow = true;
-  if (c.state === 'time-wait' && (segment.flags & FIN) !== 0) c.timeWaitDeadlineMs = c.lastReceivedMs + TIME_WAIT_MS;
+  if (c.state === 'time-wait' && (segment.flags & FIN) !== 0) c.timeWaitDeadlineMs = nowMs + TIME_WAIT_MS;
   return end <= c.rcvNxt && end > c.rcvNxt - 0x4000_0000 && (segment.flags & ACK) !== 0 && c.isSynchronized;
 }
 
 /** Second: check the RST bit (RFC 5961, 3.2). */
 function handleReset(c: TcpConnection, segment: TcpSegment, offset: number, nowMs: number): void {
   if (offset !== c.rcvNxt) {
-    c.ackNow = true;
+    challenge(c, nowMs);
     return;
   }
   // RFC 1337: all was said in both directions, and no RST unsays it.
@@ -152,7 +171,10 @@ function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean
   const recovery = c.recovery;
   const ackOffset = unwrapOffset(segment.acknowledgmentNumber, c.iss, recovery.sndUna);
   if (c.state === 'syn-received') {
-    if (ackOffset !== 1 || recovery.sndNxt < 1) return false;
+    if (ackOffset !== 1 || recovery.sndNxt < 1) {
+      sendStatelessReset(c.services.sink, c.pathId, segment, 0);
+      return false;
+    }
     recovery.sndUna = 1;
     if (c.synCount === 1) recovery.rtt.addSample(Math.max(0.01, nowMs - c.synSentMs), nowMs);
     c.synDeadlineMs = NEVER_MS;
@@ -164,7 +186,7 @@ function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean
   }
   // RFC 5961 (5.2)
   if (ackOffset > recovery.sndNxt) {
-    c.ackNow = true;
+    challenge(c, nowMs);
     return false;
   }
   if (ackOffset < recovery.sndUna) return true;
