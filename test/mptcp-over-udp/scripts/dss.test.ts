@@ -1,11 +1,9 @@
 /** RFC 8684, 3.3: the data sequence mapping, in every width, and the DATA_ACK. */
 
-import { findKey, keysOf } from './script-crypto.js';
+import { keysOf, NEAR_WRAP_KEY } from './script-crypto.js';
 import { ack, data, FULL, rst, script } from './script-host.js';
 
 const TWO = { paths: 2 };
-/** IDSN whose low half is just under the wrap, so that 32-bit fields pass through it. */
-const NEAR_WRAP_KEY = findKey((idsn) => (idsn & 0xffff_ffffn) > 0xffff_f000n && (idsn & 0xffff_ffffn) < 0xffff_fe00n);
 
 // RFC 8684 (3.3.1): every combination of widths is accepted.
 for (const ackBytes of [4, 8] as const) {

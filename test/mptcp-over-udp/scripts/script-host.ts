@@ -287,9 +287,10 @@ export class ScriptHost {
   /** Plain TCP: the peer has no MPTCP. */
   plainServer(options: HandshakeOptions = {}): Flow {
     const flow = this.listen();
-    this.inject(0, syn(options.synOptions));
+    const { win = 65_535 } = options;
+    this.inject(0, syn({ win, ...options.synOptions }));
     this.expect(0, synAckOfHost({ plain: true }));
-    this.inject(RTT_MS, ack());
+    this.inject(RTT_MS, ack({ win }));
     this.expectNothing(RTT_MS);
     this.restartTime();
     return flow;
