@@ -6,15 +6,17 @@
 import { mayCarry, onlyBackupsUsable } from './candidates.js';
 import type { Scheduler, SchedulerSubflow, SchedulerView } from './scheduler.js';
 
-/** Pacing lets a subflow send a little at a time; it is full only when what is queued would keep it busy for this part of a round trip. */
-const SPILL_WINDOW_RATIO = 0.5;
+/**
+ * A subflow without room is not full at once: pacing and a young window hold every burst for a moment, and a page or a message should not end on the dear
+ * link for that. Full it is when so much waits; a stream without end keeps more than this in the send buffer.
+ */
+const SPILL_BYTES = 64 << 10;
+const SPILL_WINDOW_RATIO = 0.25;
 
-/** Held by pacing alone, with its window open and little to send: it will be through soon, and the dearer one is not needed. */
+/** Held by pacing or its window, but what waits will be through without help. */
 function soonThrough(subflow: SchedulerSubflow, queuedBytes: number): boolean {
-  const { recovery } = subflow;
-  const { cwndBytes } = recovery.congestion;
-  if (recovery.timeoutCount > 0 || cwndBytes - recovery.inflightBytes < subflow.mssBytes) return false;
-  return queuedBytes <= SPILL_WINDOW_RATIO * cwndBytes;
+  const { timeoutCount, congestion } = subflow.recovery;
+  return timeoutCount === 0 && queuedBytes <= Math.max(SPILL_BYTES, SPILL_WINDOW_RATIO * congestion.cwndBytes);
 }
 
 function selectPriority<S extends SchedulerSubflow>(subflows: readonly S[], view: SchedulerView): S | undefined {

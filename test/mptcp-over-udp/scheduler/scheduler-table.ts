@@ -3,6 +3,7 @@
 import type { ByteStreamHandler } from '../../../src/mptcp-over-udp/byte-stream.js';
 import { createReno } from '../../../src/mptcp-over-udp/congestion/reno.js';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
+import type { HostPath } from '../../../src/mptcp-over-udp/mptcp/host.js';
 import { SCHEDULERS, type SchedulerName } from '../../../src/mptcp-over-udp/scheduler/schedulers.js';
 import type { SimLinkOptions } from '../../sim/sim-link.js';
 import { TUNNEL_OVERHEAD_BYTES, TwoHosts } from '../../sim/two-hosts.js';
@@ -11,6 +12,8 @@ export interface Scenario {
   name: string;
   /** Mbit/s, one-way ms, loss in percent, packets of queue. */
   paths: readonly (readonly [number, number, number, number])[];
+  /** By path, for the priority scheduler; absent: in order, the first is the cheap one. */
+  priorities?: readonly number[];
   /** The receive window stays at its initial 512 kB. */
   fixedWindow?: boolean;
 }
@@ -176,9 +179,15 @@ export function startDownload(scheduler: SchedulerName, scenario: Scenario, endl
       },
     },
   });
+  for (let id = 0; id < scenario.paths.length; id++)
+    hosts.server.setPath({ ...(hosts.server.path(id) as HostPath), priority: scenario.priorities?.[id] ?? id });
   const reader = new Reader(false);
   hosts.connect(reader);
-  hosts.run(WARM_UP_MS);
+  hosts.run(WARM_UP_MS / 2);
+  // Joins follow the first data.
+  if (!endless) writer.write(MESSAGE_BYTES);
+  hosts.settle(hosts.server);
+  hosts.run(WARM_UP_MS / 2);
   return { hosts, reader, writer };
 }
 
@@ -196,8 +205,9 @@ export function messageLatencies(download: Download): number[] {
   const { hosts, reader, writer } = download;
   const written: number[] = [];
   const latencies: number[] = [];
+  const startBytes = reader.readBytes;
   reader.onRead = () => {
-    while (latencies.length < written.length && reader.readBytes >= (latencies.length + 1) * MESSAGE_BYTES)
+    while (latencies.length < written.length && reader.readBytes - startBytes >= (latencies.length + 1) * MESSAGE_BYTES)
       latencies.push(hosts.clock.nowMs - (written[latencies.length] as number));
   };
   for (let i = 0; i < MESSAGE_COUNT; i++) {
