@@ -276,7 +276,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
       peer?.lastError !== undefined && peer.lastError !== ''
         ? peer.lastError
         : 'no answer: check the endpoint, firewalls, and both public keys';
-    return new TunnelError('not-ready', `${peer?.name ?? 'peer'} was not reached within ${Math.round(timeoutMs / 1000)} s: ${why}`);
+    const endpoint = this.config.peers.find(({ name }) => name === peer?.name)?.endpoint;
+    const who = `${peer?.name ?? 'peer'}${endpoint === undefined ? '' : ` (${endpoint})`}`;
+    return new TunnelError('not-ready', `${who} was not reached within ${Math.round(timeoutMs / 1000)} s: ${why}`);
   }
 
   private async closeOnce(): Promise<void> {
