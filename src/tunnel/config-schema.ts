@@ -3,6 +3,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseKey } from '../crypto/keys.js';
+import { CONGESTION_CONTROLS, type CongestionControlName } from '../mptcp-over-udp/congestion/congestion-controls.js';
+import { SCHEDULERS, type SchedulerName } from '../mptcp-over-udp/scheduler/schedulers.js';
 import { parsePrefix } from '../tun/ip-prefix.js';
 
 export const NAME_MAX_CHARACTERS = 32;
@@ -112,8 +114,8 @@ export const configSchema = z.strictObject({
   egress: z.strictObject({ mode: z.enum(['socket']).optional(), allow: z.array(prefix).optional() }).optional(),
   stream: z
     .strictObject({
-      scheduler: z.enum(['min-rtt']).optional(),
-      congestion_control: z.enum(['bbr', 'cubic']).optional(),
+      scheduler: z.enum(Object.keys(SCHEDULERS) as SchedulerName[]).optional(),
+      congestion_control: z.enum(Object.keys(CONGESTION_CONTROLS) as CongestionControlName[]).optional(),
       steer: z.enum(['aggregate', 'datagram']).optional(),
     })
     .optional(),

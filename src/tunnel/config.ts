@@ -1,5 +1,8 @@
 /** The configuration as the rest of the program sees it: validated, defaults filled in, keys decoded. `config-file.ts` reads it from TOML. */
 
+import type { CongestionControlName } from '../mptcp-over-udp/congestion/congestion-controls.js';
+import type { SchedulerName } from '../mptcp-over-udp/scheduler/schedulers.js';
+
 export interface InterfaceConfig {
   name: string;
   privateKey: Uint8Array;
@@ -30,9 +33,6 @@ export interface EgressConfig {
   /** Prefixes beyond the public Internet and the tunnel's own addresses. */
   allow: readonly string[];
 }
-
-export type SchedulerName = 'min-rtt';
-export type CongestionControlName = 'bbr' | 'cubic';
 
 export interface StreamConfig {
   scheduler: SchedulerName;

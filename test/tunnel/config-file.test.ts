@@ -88,6 +88,16 @@ t.test('defaults: name of the file, MTU 1420, one automatic path for a client, n
   t.same(config.stream, { scheduler: 'min-rtt', congestionControl: 'bbr', steer: 'aggregate' });
 });
 
+t.test('every scheduler and congestion control goes by its name', async (t) => {
+  for (const scheduler of ['min-rtt', 'blest', 'ecf', 'redundant', 'round-robin', 'priority'] as const) {
+    t.equal(parseConfig(FULL.replace('"min-rtt"', `"${scheduler}"`), FILE).stream.scheduler, scheduler);
+  }
+  for (const congestionControl of ['bbr', 'cubic', 'reno', 'lia', 'olia', 'balia', 'wvegas'] as const) {
+    t.equal(parseConfig(FULL.replace('"cubic"', `"${congestionControl}"`), FILE).stream.congestionControl, congestionControl);
+  }
+  t.match(refusal(FULL.replace('"cubic"', '"vegas"')).message, /congestion_control.*wvegas/s);
+});
+
 t.test('a server has no path of its own', async (t) => {
   const config = parseConfig(`${INTERFACE}listen_port = 5180\n[[peer]]\npublic_key = "${PUBLIC}"\nallowed_ips = ["10.77.0.3"]\n`, FILE);
   t.same(config.paths, []);
@@ -140,7 +150,7 @@ const MESSAGES = [
   'path through the tunnel: [conflict] /nowhere/mpt0.toml:6: [[path]] 1: interface "mpt0" is the tunnel itself: name the interface of an uplink',
   'path address with a length: [bad-value] /nowhere/mpt0.toml:6: [[path]] 1: address "10.90.0.1/24" is no IP address (write it without a prefix length)',
   'unknown egress mode: [bad-value] /nowhere/mpt0.toml:9: [egress] mode must be "socket"',
-  'unknown congestion control: [bad-value] /nowhere/mpt0.toml:9: [stream] congestion_control must be "bbr" or "cubic"',
+  'unknown congestion control: [bad-value] /nowhere/mpt0.toml:9: [stream] congestion_control must be "bbr" or "cubic" or "reno" or "lia" or "olia" or "balia" or "wvegas"',
 ];
 
 t.test('each refusal is one line with a stable code', async (t) => {
@@ -191,7 +201,7 @@ t.test('each refusal is one line with a stable code', async (t) => {
     'path through the tunnel': path('name = "a"\ninterface = "mpt0"\n'),
     'path address with a length': path('name = "a"\naddress = "10.90.0.1/24"\n'),
     'unknown egress mode': `${INTERFACE}${PEER}[egress]\nmode = "tun"\n`,
-    'unknown congestion control': `${INTERFACE}${PEER}[stream]\ncongestion_control = "reno"\n`,
+    'unknown congestion control': `${INTERFACE}${PEER}[stream]\ncongestion_control = "renoir"\n`,
   };
   const lines = Object.entries(cases).map(([name, document]) => {
     const error = refusal(document);

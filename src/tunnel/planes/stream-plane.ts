@@ -3,12 +3,10 @@
  * are dialled here. One MPTCP host per peer, one set of TCP endpoints at the TUN.
  */
 
-import { createBbr1 as createBbr } from '../../mptcp-over-udp/congestion/bbr1.js';
-import type { CongestionControlFactory } from '../../mptcp-over-udp/congestion/congestion-control.js';
-import { createCubic } from '../../mptcp-over-udp/congestion/cubic.js';
+import { CONGESTION_CONTROLS } from '../../mptcp-over-udp/congestion/congestion-controls.js';
 import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost } from '../../mptcp-over-udp/mptcp/host.js';
-import { createMinRtt } from '../../mptcp-over-udp/scheduler/min-rtt.js';
+import { SCHEDULERS } from '../../mptcp-over-udp/scheduler/schedulers.js';
 import type { SegmentSink } from '../../mptcp-over-udp/segment-sink.js';
 import type { TcpEndpoint } from '../../mptcp-over-udp/tcp/endpoint.js';
 import { EndpointHost } from '../../mptcp-over-udp/tcp/endpoint-host.js';
@@ -43,11 +41,6 @@ export interface StreamPlaneOptions {
 function joinAddress(pathId: number, isClient: boolean): Uint8Array {
   return new Uint8Array([100, 127, pathId, isClient ? 1 : 2]);
 }
-
-const CONGESTION_CONTROLS: Readonly<Record<StreamConfig['congestionControl'], CongestionControlFactory>> = {
-  bbr: createBbr,
-  cubic: createCubic,
-};
 
 interface PeerStreams {
   readonly peer: PeerLink;
@@ -179,7 +172,7 @@ export class StreamPlane {
       capableSynCount: Number.POSITIVE_INFINITY,
       sink,
       randomBytes: this.options.randomBytes,
-      scheduler: createMinRtt(),
+      scheduler: SCHEDULERS[this.options.config.scheduler](),
       congestionControl: CONGESTION_CONTROLS[this.options.config.congestionControl],
       pool: this.pool,
       events: { onIncoming: (connection, nowMs) => this.handleIncoming(made, connection, nowMs) },
