@@ -26,8 +26,8 @@ import { createPrng } from '../../sim/prng.js';
 import { SimClock, type SimEvent } from '../../sim/sim-clock.js';
 import { viewOf } from '../wire/packets.js';
 import { ScriptApp } from './script-app.js';
-import { emitSpec } from './script-codec.js';
-import { keysOf, type PeerKeys } from './script-crypto.js';
+import { emitSpec, peerPayload } from './script-codec.js';
+import { addAddrHmac, dssChecksum, keysOf, type PeerKeys } from './script-crypto.js';
 import { Flow, type SentSegment } from './script-flow.js';
 import { faultsOf } from './script-match.js';
 import { ack, type SegmentSpec, syn, synAck } from './script-segment.js';
@@ -136,6 +136,10 @@ export class ScriptHost {
           : { onIncoming: (connection: MptcpConnection) => this.handleIncoming(connection) }),
         onSubflowEstablished: (_connection, subflow) => this.events.push(`sub_established path ${subflow.pathId}`),
         onSubflowClosed: (_connection, subflow, reason) => this.events.push(`sub_closed path ${subflow.pathId} ${reason}`),
+        onAnnounced: (_connection, { addressId, address, port }) =>
+          this.events.push(`announced id ${addressId} ${address.join('.')} port ${port}`),
+        onRemoved: (_connection, addressIds) => this.events.push(`removed ids ${addressIds.join(' ')}`),
+        onPriority: (_connection, subflow, backup) => this.events.push(`sub_priority path ${subflow.pathId} backup ${backup}`),
       },
       ...options.host,
     });
@@ -267,6 +271,7 @@ export class ScriptHost {
     this.expect(0, synAckOfHost({ capable: {} }));
     this.inject(RTT_MS, ack({ win, capable: { flags } }));
     this.mptcp = true;
+    this.checksums = (flags & 0x80) !== 0 || this.host.checksum;
     this.expectNothing(RTT_MS);
     this.restartTime();
     return flow;
@@ -279,6 +284,7 @@ export class ScriptHost {
     this.inject(RTT_MS, synAck({ capable: { flags: options.capableFlags ?? 0x01 }, ...options.synOptions }));
     this.expect(RTT_MS, ack({ capable: { length: 20 } }));
     this.mptcp = true;
+    this.checksums = ((options.capableFlags ?? 0) & 0x80) !== 0 || this.host.checksum;
     if (options.proved !== false) this.inject(RTT_MS, ack());
     this.restartTime();
     return this.flow;
@@ -348,6 +354,16 @@ export class ScriptHost {
     const flow = new Flow(this, `f${this.flows.length}`, tuple, pathId, this.flows.length, isJoin);
     this.flows.push(flow);
     return flow;
+  }
+
+  /** HMAC of an ADD_ADDR of the peer, for options that lie about one of its parts. */
+  addAddrHmac(id: number, address: Uint8Array, port: number): Uint8Array {
+    return addAddrHmac(this.peer.key, this.hostKeys?.key ?? new Uint8Array(8), id, address, port);
+  }
+
+  /** Checksum of a mapping of the peer that covers more than one segment. */
+  peerChecksum(dsn: number, ssn: number, length: number): number {
+    return dssChecksum(this.peer.idsn + BigInt(dsn), ssn, length, peerPayload(dsn, length));
   }
 
   // ---- for flows ----
@@ -495,7 +511,8 @@ export class ScriptHost {
   }
 
   private learnMapping(flow: Flow, ssn: number, dsn: number, length: number, isFin: boolean): void {
-    const bytes = length - (isFin ? 1 : 0);
+    // RFC 8684 (3.3.1): length 0 is without end.
+    const bytes = length === 0 ? Number.POSITIVE_INFINITY : length - (isFin ? 1 : 0);
     if (bytes > 0 && ssn > 0) flow.mappings.push({ ssn, dsn, length: bytes });
     this.hostDataNext = Math.max(this.hostDataNext, dsn + length);
   }

@@ -1,0 +1,197 @@
+/** RFC 8684, 3.7: MP_FAIL and the infinite mapping. */
+
+import { ack, data, FULL, rst, type ScriptHost, script } from './script-host.js';
+
+const PEER_ASKS = { capableFlags: 0x81 };
+const TWO = { paths: 2 };
+
+/** MPTCP with checksums, proved by data in both directions: 100 bytes each. */
+function proved(s: ScriptHost): void {
+  s.server(PEER_ASKS);
+  s.inject(0, data(100));
+  s.expect(25, ack({ dss: { ack: 101 } }));
+  s.write(30, 100);
+  s.expect(30, data(100));
+  s.inject(50, ack());
+  s.restartTime();
+}
+
+// RFC 8684 (3.7): with one subflow MP_FAIL tells the DSN of the failed mapping; its data is not delivered.
+script('a bad checksum on the only subflow is answered with MP_FAIL of its DSN', (s) => {
+  proved(s);
+  s.inject(0, data(500, { corrupt: true }));
+  s.expect(0, ack({ dss: { ack: 101 }, fail: { dsn: 101 } }));
+  s.equal(s.app.readBytes, 100, 'bytes read');
+  s.assert(s.app.closed === undefined, 'the connection lives on');
+});
+
+// RFC 8684 (3.7): with several subflows: RST with MP_FAIL, the data comes by another.
+script('a bad checksum on one of two subflows resets it with MP_FAIL', TWO, (s) => {
+  s.server(PEER_ASKS);
+  const flow = s.peerJoins(0);
+  flow.inject(30, data(500, { corrupt: true }));
+  flow.expect(30, rst({ fail: { dsn: 1 }, tcpRst: { reason: 6 } }));
+  s.equal(s.app.readBytes, 0, 'bytes read');
+  s.inject(50, data(500, { dss: { ack: 1, dsn: 1, checksum: true } }));
+  s.expect(75, ack({ dss: { ack: 501 } }));
+  s.equal(s.app.readBytes, 500, 'bytes read');
+});
+
+script('data after the failed mapping is discarded until the infinite mapping', (s) => {
+  proved(s);
+  s.inject(0, data(500, { corrupt: true }));
+  s.expect(0, ack({ fail: { dsn: 101 } }));
+  s.inject(5, data(500));
+  s.advance(40);
+  s.flow.unexpected.length = 0;
+  s.equal(s.app.readBytes, 100, 'bytes read');
+  // RFC 8684 (3.3.1): length 0, checksum 0, from the DSN that failed.
+  s.inject(41, data(FULL, { dss: { ack: 101, dsn: 101, length: 0, checksum: 0 } }));
+  s.advance(80);
+  s.flow.unexpected.length = 0;
+  s.equal(s.app.readBytes, 100 + FULL, 'bytes read');
+  s.inject(81, data(FULL, { plain: true, payloadAt: 101 + FULL }));
+  s.advance(120);
+  s.flow.unexpected.length = 0;
+  s.equal(s.app.readBytes, 100 + 2 * FULL, 'bytes read');
+});
+
+script('after the infinite mapping of the peer the host sends no option', (s) => {
+  proved(s);
+  s.inject(0, data(500, { corrupt: true }));
+  s.expect(0, ack({ fail: { dsn: 101 } }));
+  s.inject(20, data(500, { dss: { ack: 101, dsn: 101, length: 0, checksum: 0 } }));
+  s.expect(45, ack({ plain: true, ack: 1_101 }));
+  s.write(50, 300);
+  s.expect(50, data(300, { plain: true, seq: 101 }));
+  s.inject(70, ack({ plain: true }));
+  s.expectNothing(10_000);
+});
+
+// RFC 8684 (3.7): the receiver of MP_FAIL falls back: what failed goes again under an infinite mapping.
+script('MP_FAIL is answered by an infinite mapping from its DSN on', (s) => {
+  proved(s);
+  s.write(0, 2 * FULL);
+  s.expect(0, data(FULL));
+  s.expect(0, data(FULL));
+  s.inject(20, ack({ dss: { ack: 101 }, fail: { dsn: 101 } }));
+  s.expect(20, data(FULL, { seq: 2_101, dss: { dsn: 101, ssn: 2_101, length: 0, checksum: 0 } }));
+  s.expect(20, data(FULL, { seq: 3_101 }));
+  s.inject(40, ack({ plain: true, ack: 4_101 }));
+  s.write(50, 300);
+  s.expect(50, data(300, { plain: true, seq: 4_101 }));
+  s.inject(70, ack({ plain: true }));
+  s.expectNothing(10_000);
+  s.assert(s.connection.fallback, 'fallback');
+});
+
+script('MP_FAIL in the middle of a mapping keeps what came before', (s) => {
+  proved(s);
+  s.write(0, FULL);
+  s.expect(0, data(FULL, { dss: { dsn: 101 } }));
+  s.write(1, FULL);
+  s.expect(1, data(FULL, { dss: { dsn: 1_101 } }));
+  s.inject(20, ack({ dss: { ack: 1_101 }, fail: { dsn: 1_101 } }));
+  s.expect(20, data(FULL, { seq: 2_101, dss: { dsn: 1_101, ssn: 2_101, length: 0 } }));
+  s.inject(40, ack({ plain: true }));
+  s.expectNothing(10_000);
+});
+
+// Linux stalls here; both directions must go on.
+script('after MP_FAIL the other direction goes on too', (s) => {
+  proved(s);
+  s.write(0, 100);
+  s.expect(0, data(100));
+  s.inject(20, ack({ dss: { ack: 101 }, fail: { dsn: 101 } }));
+  s.expect(20, data(100, { dss: { dsn: 101, length: 0 } }));
+  s.inject(40, data(200, { plain: true, payloadAt: 101 }));
+  s.advance(70);
+  s.flow.unexpected.length = 0;
+  s.equal(s.app.readBytes, 300, 'bytes read');
+});
+
+script('MP_FAIL beyond what was sent is ignored', (s) => {
+  proved(s);
+  s.inject(0, ack({ fail: { dsn: 99_999 } }));
+  s.expectNothing(5_000);
+  s.assert(!s.connection.fallback, 'no fallback');
+});
+
+script('MP_FAIL below what was acknowledged is ignored', (s) => {
+  proved(s);
+  s.inject(0, ack({ fail: { dsn: 1 } }));
+  s.expectNothing(5_000);
+  s.assert(!s.connection.fallback, 'no fallback');
+});
+
+script('MP_FAIL with two subflows makes no fallback', TWO, (s) => {
+  s.server(PEER_ASKS);
+  const flow = s.peerJoins(0);
+  s.write(30, 100);
+  s.expect(30, data(100));
+  s.inject(40, ack({ dss: { ack: 1 }, fail: { dsn: 1 } }));
+  s.advance(45);
+  s.flow.unexpected.length = 0;
+  flow.unexpected.length = 0;
+  s.assert(!s.connection.fallback, 'no fallback');
+});
+
+// RFC 8684 (3.7): a RST with MP_FAIL ends the subflow; its data goes again on the other.
+script('a RST with MP_FAIL gives the data to the other subflow', TWO, (s) => {
+  s.server(PEER_ASKS);
+  const flow = s.peerJoins(0);
+  s.setPathUsable(25, 1, false);
+  s.write(30, 500);
+  s.expect(30, data(500));
+  s.setPathUsable(35, 1, true);
+  s.inject(50, rst({ fail: { dsn: 1 }, tcpRst: { reason: 6 } }));
+  flow.expect(50, data(500, { dss: { dsn: 1, ssn: 1, checksum: true } }));
+  flow.inject(70, ack());
+});
+
+// RFC 8684 (3.3.1): infinite mappings need a single subflow.
+script('an infinite mapping with two subflows resets the subflow', TWO, (s) => {
+  s.server();
+  const flow = s.peerJoins(0);
+  flow.inject(30, data(100, { dss: { ack: 1, dsn: 1, length: 0 } }));
+  flow.expect(30, rst({ tcpRst: {} }));
+  s.equal(s.app.readBytes, 0, 'bytes read');
+});
+
+script('an infinite mapping without a failure before it is fallback', (s) => {
+  s.server();
+  s.inject(0, data(100, { dss: { ack: 1, dsn: 1, length: 0 } }));
+  s.advance(30);
+  s.flow.unexpected.length = 0;
+  s.inject(31, data(100, { plain: true, payloadAt: 101 }));
+  s.expect(56, ack({ ack: 201, plain: true }));
+  s.equal(s.app.readBytes, 200, 'bytes read');
+});
+
+script('in fallback after MP_FAIL no join is taken', TWO, (s) => {
+  proved(s);
+  s.write(0, 100);
+  s.expect(0, data(100));
+  s.inject(20, ack({ dss: { ack: 101 }, fail: { dsn: 101 } }));
+  s.expect(20, data(100, { dss: { dsn: 101, length: 0 } }));
+  const flow = s.joinFlow();
+  flow.inject(30, { flags: 0x02, mss: 1_460, join: {} });
+  flow.expect(30, rst({ tcpRst: {} }));
+  s.inject(40, ack({ plain: true }));
+});
+
+script('in fallback after MP_FAIL the end of the stream is FIN', (s) => {
+  proved(s);
+  s.write(0, 100);
+  s.expect(0, data(100));
+  s.inject(20, ack({ dss: { ack: 101 }, fail: { dsn: 101 } }));
+  s.expect(20, data(100, { dss: { dsn: 101, length: 0 } }));
+  s.inject(40, ack({ plain: true }));
+  s.finish(50);
+  s.expect(50, { flags: 0x11, plain: true });
+  s.inject(70, { flags: 0x11, plain: true });
+  s.expect(70, ack({ plain: true }));
+  s.assert(s.app.ended, 'ended');
+  s.expectNothing(10_000);
+  s.equal(s.app.closed, 'finished', 'closed');
+});
