@@ -186,6 +186,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ownAddresses: config.interface.addresses,
       writeTun: port.writePacket,
       hashSeed: randomBytes(4).readUInt32BE(),
+      permitsDestination: (destination) => this.egress.permits(destination),
     });
     this.streams = new StreamPlane({
       config: config.stream,

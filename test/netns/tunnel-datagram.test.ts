@@ -11,6 +11,8 @@ const LINKS = [
   { rateBitsPerSec: 50e6, delayMs: 5, queuePackets: 300 },
   { rateBitsPerSec: 30e6, delayMs: 20, queuePackets: 250 },
 ];
+/** The gateway's, not allowed to be served. */
+const PRIVATE_ADDRESS = '192.168.7.1';
 
 t.setTimeout(90_000);
 
@@ -19,10 +21,28 @@ async function ping(rig: TunnelRig, side: 'client' | 'server', ...args: string[]
   return rig.lab[side].run('sh', ['-c', `ping -n -W 2 ${args.join(' ')} 2>&1 || true`]).then(({ stdout }) => stdout);
 }
 
+/** What a connected UDP socket of the client hears of its datagram. */
+function udpErrorOf(rig: TunnelRig, host: string, port: number): Promise<string> {
+  return inside(
+    rig.lab.client,
+    async ({ host, port }) => {
+      const { createSocket } = await import('node:dgram');
+      const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+      return new Promise<string>((resolve) => {
+        socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+        socket.on('message', () => resolve('an answer'));
+        socket.connect(port, host, () => socket.send('x'));
+        setTimeout(() => resolve('silence'), 3000);
+      });
+    },
+    { host, port },
+  ).result;
+}
+
 const received = (text: string): number => Number(/(\d+) received/.exec(text)?.[1] ?? -1);
 
 t.test('the tunnel is one router hop to whatever is not TCP', async (t) => {
-  const rig = await createTunnelRig({ links: LINKS });
+  const rig = await createTunnelRig({ links: LINKS, allowedIps: [`${PRIVATE_ADDRESS}/32`] });
   t.teardown(() => rig.close());
   const { client, server, web } = rig.lab;
   await startTrafficServer(web);
@@ -74,22 +94,15 @@ t.test('the tunnel is one router hop to whatever is not TCP', async (t) => {
   });
 
   await t.test('a closed UDP port is told as ECONNREFUSED', async (t) => {
-    for (const host of [WEB_ADDRESS, WEB_ADDRESS_V6, SERVER_ADDRESS]) {
-      const code = await inside(
-        client,
-        async ({ host }) => {
-          const { createSocket } = await import('node:dgram');
-          const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
-          return new Promise<string>((resolve) => {
-            socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
-            socket.connect(9, host, () => socket.send('x'));
-            setTimeout(() => resolve('silence'), 3000);
-          });
-        },
-        { host },
-      ).result;
-      t.equal(code, 'ECONNREFUSED', host);
-    }
+    for (const host of [WEB_ADDRESS, WEB_ADDRESS_V6, SERVER_ADDRESS]) t.equal(await udpErrorOf(rig, host, 9), 'ECONNREFUSED', host);
+  });
+
+  await t.test("the gateway's private networks are not served, but answered", async (t) => {
+    await server.run('ip', ['address', 'add', `${PRIVATE_ADDRESS}/24`, 'dev', 'lo']);
+    t.equal(await udpErrorOf(rig, PRIVATE_ADDRESS, TRAFFIC_PORT), 'EHOSTUNREACH', 'UDP is refused');
+    t.equal(received(await ping(rig, 'client', '-c 1', PRIVATE_ADDRESS)), 0, 'so is ping');
+    t.ok((await rig.status('server')).counters.droppedDestination! >= 2, 'and counted');
+    t.equal(received(await ping(rig, 'server', '-c 2 -i 0.1 -I', PRIVATE_ADDRESS, CLIENT_ADDRESS)), 2, 'what they ask is answered');
   });
 
   await t.test('a flow moves when its path is cut, and the answers with it', async (t) => {

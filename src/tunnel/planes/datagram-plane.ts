@@ -5,7 +5,13 @@
 
 import { finishSum, sumBytes, updateChecksum } from '../../mptcp-over-udp/wire/checksum.js';
 import { fragmentIpv4 } from '../../mptcp-over-udp/wire/fragment.js';
-import { emitIcmpError, type IcmpErrorKind, MAX_ICMP_ERROR_BYTES } from '../../mptcp-over-udp/wire/icmp.js';
+import {
+  createIcmpError,
+  emitIcmpError,
+  type IcmpErrorKind,
+  MAX_ICMP_ERROR_BYTES,
+  parseIcmpError,
+} from '../../mptcp-over-udp/wire/icmp.js';
 import { createIpPacketFacts, type IpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../../mptcp-over-udp/wire/ip-header.js';
 import { parsePrefix } from '../../tun/ip-prefix.js';
 import type { AllowedIps } from '../gateway/allowed-ips.js';
@@ -23,6 +29,8 @@ export interface DatagramPlaneOptions {
   ownAddresses: readonly string[];
   writeTun: WriteTun;
   hashSeed: number;
+  /** May packets of peers that dial us reach that destination, where they answer nothing of ours? Default: they may. Borrowed until return. */
+  permitsDestination?: (destination: Uint8Array) => boolean;
   maxFlows?: number;
   flowIdleMs?: number;
 }
@@ -47,14 +55,17 @@ export class DatagramPlane {
     droppedNoPath: 0,
     droppedByPath: 0,
     droppedSource: 0,
+    droppedDestination: 0,
     icmpSent: 0,
     icmpLimited: 0,
   };
   readonly flows: FlowTable;
   readonly #routes: AllowedIps<PeerLink>;
   readonly #writeTun: WriteTun;
+  readonly #permitsDestination: (destination: Uint8Array) => boolean;
   readonly #own: readonly Uint8Array[];
   readonly #facts: IpPacketFacts = createIpPacketFacts();
+  readonly #icmpError = createIcmpError();
   readonly #icmp = new Uint8Array(MAX_ICMP_ERROR_BYTES);
   #icmpTokens = ICMP_BURST;
   #icmpRefilledMs = Number.NEGATIVE_INFINITY;
@@ -63,6 +74,7 @@ export class DatagramPlane {
   constructor(options: DatagramPlaneOptions) {
     this.#routes = options.routes;
     this.#writeTun = options.writeTun;
+    this.#permitsDestination = options.permitsDestination ?? (() => true);
     this.#own = options.ownAddresses.map((text) => {
       const prefix = parsePrefix(text);
       if (prefix === undefined) throw new RangeError(`own address "${text}" is neither an IPv4 nor an IPv6 address`);
@@ -134,8 +146,14 @@ export class DatagramPlane {
       this.counters.droppedSource++;
       return;
     }
+    const isKnown = this.flows.find(bytes, facts, true, nowMs) >= 0;
+    if (!isKnown && !peer.initiator && !this.#mayReach(bytes, offset)) {
+      this.counters.droppedDestination++;
+      this.#refuse(path, bytes, offset, nowMs);
+      return;
+    }
     this.counters.rxPackets++;
-    this.#learnReplyPath(peer, path, bytes, nowMs);
+    if (!isKnown) this.#learnReplyPath(peer, path, bytes, nowMs);
     this.#writeTun(bytes, offset, facts.totalBytes);
   }
 
@@ -163,10 +181,27 @@ export class DatagramPlane {
 
   /** Answers go where the flow came from, unless another path is better. A flow that is under way is not turned round. */
   #learnReplyPath(peer: PeerLink, path: PathLink, bytes: Uint8Array, nowMs: number): void {
-    if (this.flows.find(bytes, this.#facts, true, nowMs) >= 0) return;
     const best = bestPathIn('up', peer.paths);
     if (path.state !== 'up' || best === undefined || !isAsGood(path, best)) return;
     this.flows.insert(bytes, this.#facts, true, path.id, nowMs);
+  }
+
+  /** An ICMP error is about a packet of another flow, which its receiver checks. */
+  #mayReach(bytes: Uint8Array, offset: number): boolean {
+    const { destinationAddressOffset: at, addressBytes, totalBytes } = this.#facts;
+    return (
+      this.#permitsDestination(bytes.subarray(at, at + addressBytes)) || parseIcmpError(bytes, offset, totalBytes, this.#icmpError) === ''
+    );
+  }
+
+  /** From the address that may not be reached: that is routed to us. */
+  #refuse(path: PathLink, bytes: Uint8Array, offset: number, nowMs: number): void {
+    const { destinationAddressOffset: at, addressBytes, totalBytes } = this.#facts;
+    const source = bytes.slice(at, at + addressBytes);
+    const length = emitIcmpError(this.#icmp, 'admin-prohibited', 0, source, bytes, offset, totalBytes);
+    if (length === 0) return;
+    if (this.#takeIcmpToken(nowMs)) path.sendPacket(this.#icmp, 0, length, 0, 0, 0, 0);
+    else this.counters.icmpLimited++;
   }
 
   /** Of the packet, or of the largest segment that a super-packet stands for. */
