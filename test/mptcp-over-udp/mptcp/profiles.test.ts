@@ -1,6 +1,6 @@
 /**
  * The bonding profiles of the benchmark on the virtual clock: what the engine makes of each set-up when the machine is no limit. The shares
- * are held by a snapshot, so that a change that moves one shows; TAP_SNAPSHOT=1 writes it anew.
+ * are held by a snapshot: none may fall. TAP_SNAPSHOT=1 writes it anew after a change that was meant to move them.
  */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,12 +13,16 @@ import { PROFILES, type Profile, singleLink, sumOfRatesBitsPerSec, swingIsLow } 
 import { TwoHosts } from '../../sim/two-hosts.js';
 
 const SNAPSHOT_FILE = fileURLToPath(new URL('../../../../test/mptcp-over-udp/mptcp/profiles.snapshot.md', import.meta.url));
-const SEED = 1;
+/** One run of a lossy or jittery profile says little: a packet more or less at the start decides. These are the mean of several. */
+const SEEDS: readonly number[] = [1, 2];
+/** A share may fall by this much below the snapshot, for profiles with chance in them and without. */
+const TOLERANCE = { random: 0.06, steady: 0.02 };
 const WARM_UP_MS = 2_000;
 const WINDOW_MS = 8_000;
 /** The cost of a simulation is in its packets: no window holds more than this, but for the least time. */
 const WINDOW_BITS = 500e6;
 const LEAST_WINDOW_MS = 1_000;
+const FAST_BITS_PER_SEC = 150e6;
 /** The better link is the one with the higher rate, measured alone in the same simulation. */
 const BEST_LINK_RATIO = 0.95;
 /** Profiles that do not reach it yet; take out what has been mended. */
@@ -72,9 +76,9 @@ function windowOf(profile: Profile): Window {
 }
 
 /** Bits a second that one download carries in the window. */
-function simulate(profile: Profile, window: Window): number {
+function simulate(profile: Profile, window: Window, seed: number): number {
   const hosts: TwoHosts = new TwoHosts({
-    seed: SEED,
+    seed,
     paths: profile.paths.map((shape) => ({ ...shape, queueCountsInFlight: true })),
     serverEvents: {
       onIncoming: (connection) => {
@@ -108,6 +112,16 @@ function startSwing(hosts: TwoHosts, { paths, swing }: Profile, untilMs: number)
   }
 }
 
+function isRandom(profile: Profile): boolean {
+  return profile.paths.some(({ jitterMs, lossRatio }) => jitterMs > 0 || lossRatio > 0);
+}
+
+function meanRate(profile: Profile, window: Window): number {
+  // At high rates chance evens out by itself, and time is dear.
+  const seeds = isRandom(profile) && sumOfRatesBitsPerSec(profile, 0, 1) < FAST_BITS_PER_SEC ? SEEDS : SEEDS.slice(0, 1);
+  return seeds.reduce((sum, seed) => sum + simulate(profile, window, seed), 0) / seeds.length;
+}
+
 /** The same link is in several profiles. */
 const aloneRates = new Map<string, number>();
 
@@ -116,17 +130,17 @@ function betterLinkAlone(profile: Profile, window: Window): number {
   for (const [index, shape] of profile.paths.entries()) if (shape.rateBitsPerSec > profile.paths[best]!.rateBitsPerSec) best = index;
   const alone = singleLink(profile, best);
   const key = JSON.stringify([alone.paths, alone.swing, window]);
-  const rate = aloneRates.get(key) ?? simulate(alone, window);
+  const rate = aloneRates.get(key) ?? meanRate(alone, window);
   aloneRates.set(key, rate);
   return rate;
 }
 
-t.test('one stream over each profile carries the share of the snapshot, and never less than the better link alone', async (t) => {
+t.test('one stream over each profile carries no less than the snapshot says, and no less than the better link alone', async (t) => {
   const lines = ['| profile | share of the sum, down | of the better link alone |', '| --- | --- | --- |'];
   for (const profile of PROFILES) {
     const window = windowOf(profile);
     const startMs = performance.now();
-    const bonded = simulate(profile, window);
+    const bonded = meanRate(profile, window);
     const alone = betterLinkAlone(profile, window);
     const share = bonded / sumOfRatesBitsPerSec(profile, window.fromMs, window.toMs);
     lines.push(`| ${profile.name} | ${share.toFixed(2)} | ${(bonded / alone).toFixed(2)} |`);
@@ -136,5 +150,18 @@ t.test('one stream over each profile carries the share of the snapshot, and neve
   }
   const text = `${lines.join('\n')}\n`;
   if (process.env.TAP_SNAPSHOT === '1' || !existsSync(SNAPSHOT_FILE)) writeFileSync(SNAPSHOT_FILE, text);
-  t.equal(text, readFileSync(SNAPSHOT_FILE, 'utf8'));
+  const known = sharesIn(readFileSync(SNAPSHOT_FILE, 'utf8'));
+  const found = sharesIn(text);
+  t.same([...known.keys()], [...found.keys()], 'the snapshot has every profile');
+  for (const profile of PROFILES) {
+    const [before, now] = [known.get(profile.name) ?? 1, found.get(profile.name) ?? 0];
+    const fall = isRandom(profile) ? TOLERANCE.random : TOLERANCE.steady;
+    t.ok(now >= before - fall - 0.001, `${profile.name}: ${now}, in the snapshot ${before}`);
+    if (now > before + fall) t.comment(`${profile.name} has gained: ${before} -> ${now}; TAP_SNAPSHOT=1 keeps it`);
+  }
 });
+
+function sharesIn(table: string): Map<string, number> {
+  const rows = [...table.matchAll(/^\| (\w+) \| ([\d.]+) \|/gm)];
+  return new Map(rows.map((row) => [row[1] as string, Number(row[2])]));
+}
