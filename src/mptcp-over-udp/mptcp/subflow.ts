@@ -3,6 +3,7 @@
  * it reads in `subflow-input.ts`.
  */
 
+import { MAX_OPTION_BYTES } from '../tcp/header-template.js';
 import type { SegmentRecord } from '../tcp/retransmission-queue.js';
 import {
   type CloseReason,
@@ -11,12 +12,13 @@ import {
   TcpConnection,
   type TcpConnectionOptions,
   type TcpHostServices,
+  TIMESTAMP_OPTION_BYTES,
 } from '../tcp/tcp-connection.js';
 import { acceptSynOptions, closeConnection } from '../tcp/tcp-input.js';
 import { sendReset } from '../tcp/tcp-output.js';
 import type { TcpSegment } from '../wire/segment.js';
 import type { MptcpConnection } from './connection.js';
-import type { Signal } from './path-signals.js';
+import { type Signal, signalLength } from './path-signals.js';
 import { type ReceivedMapping, ReceivedMappings } from './received-mappings.js';
 import { processSubflowOptions } from './subflow-input.js';
 import { DATA_OPTION_BYTES, writeSubflowOptions } from './subflow-options.js';
@@ -117,6 +119,12 @@ export class Subflow extends TcpConnection {
     this.signals.push(signal);
     this.ackNow = true;
     this.connection.markDirty();
+  }
+
+  /** DEVIATION RFC 7323 (3.2): ADD_ADDR with an IPv6 address and a port goes without timestamps, there is no room for both. */
+  override needsAllOptionSpace(): boolean {
+    const signal = this.signals[0];
+    return signal !== undefined && signalLength(signal) > MAX_OPTION_BYTES - TIMESTAMP_OPTION_BYTES;
   }
 
   /** RFC 8684 (3.3.8): asks the peer to use this subflow as a backup, or no longer so. */

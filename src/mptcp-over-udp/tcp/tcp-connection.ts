@@ -69,6 +69,8 @@ export abstract class TcpConnection {
   readonly timestampsOffered: boolean;
   /** TS.Recent (RFC 7323, 4.3), and the offset that hides our clock. */
   timestampRecent = 0;
+  /** Last.ACK.sent, as an offset. */
+  lastAckSent = 0;
   readonly timestampOffset: number;
   /** What the path carries and what the peer announced: mssBytes is the smaller one. */
   pathMssBytes: number;
@@ -155,6 +157,11 @@ export abstract class TcpConnection {
   /** TSval for now: milliseconds. */
   timestampNow(): number {
     return (Math.floor(this.services.nowMs) + this.timestampOffset) >>> 0;
+  }
+
+  /** The next ACK has an option that leaves no room for timestamps. */
+  needsAllOptionSpace(): boolean {
+    return false;
   }
 
   /** Bytes of options on a segment with data. */

@@ -89,7 +89,7 @@ function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: numbe
     handleSyn(c, offset, nowMs);
     return;
   }
-  if (!checkTimestamp(c, segment, offset)) return;
+  if (!checkTimestamp(c, segment)) return;
   if (!checkSequenceNumber(c, segment, offset, nowMs)) return;
   if ((segment.flags & RST) !== 0) {
     handleReset(c, segment, offset, nowMs);
@@ -126,18 +126,19 @@ function challenge(c: TcpConnection, nowMs: number): void {
   c.ackNow = true;
 }
 
-/** RFC 7323 (5.3): an older timestamp than the last valid one is from an earlier wrap of the sequence space. */
-function checkTimestamp(c: TcpConnection, segment: TcpSegment, offset: number): boolean {
+/** RFC 7323 (5.3, R1): an older timestamp than the last valid one is from an earlier wrap of the sequence space. */
+function checkTimestamp(c: TcpConnection, segment: TcpSegment): boolean {
   if (!c.timestamps || !segment.hasTimestamps) return true;
-  const age = (segment.timestampValue - c.timestampRecent) | 0;
-  if (age < 0 && (segment.flags & RST) === 0) {
-    c.services.count('tcp-paws');
-    c.ackNow = true;
-    return false;
-  }
-  // (4.3): only what spans the last ACK moves TS.Recent.
-  if (age > 0 && offset <= c.rcvNxt) c.timestampRecent = segment.timestampValue;
-  return true;
+  if (((segment.timestampValue - c.timestampRecent) | 0) >= 0 || (segment.flags & RST) !== 0) return true;
+  c.services.count('tcp-paws');
+  c.ackNow = true;
+  return false;
+}
+
+/** RFC 7323 (5.3, R3; 4.3): of acceptable segments the one that spans the last ACK moves TS.Recent, so that a delayed ACK echoes the earliest. */
+function noteTimestamp(c: TcpConnection, segment: TcpSegment, offset: number): void {
+  if (!c.timestamps || !segment.hasTimestamps || offset > c.lastAckSent) return;
+  if (((segment.timestampValue - c.timestampRecent) | 0) > 0) c.timestampRecent = segment.timestampValue;
 }
 
 /** First: check sequence number. */
@@ -145,7 +146,10 @@ function checkSequenceNumber(c: TcpConnection, segment: TcpSegment, offset: numb
   const end = offset + segment.payloadBytes + ((segment.flags & FIN) !== 0 ? 1 : 0);
   const edge = c.acceptanceEdge();
   const acceptable = end === offset ? offset >= c.rcvNxt && offset <= Math.max(edge, c.rcvNxt) : end > c.rcvNxt && offset < edge;
-  if (acceptable) return true;
+  if (acceptable) {
+    noteTimestamp(c, segment, offset);
+    return true;
+  }
   if ((segment.flags & RST) !== 0) return false;
   c.services.count('tcp-out-of-window');
   // An old segment still carries a valid ACK and, for MPTCP, a DATA_ACK: a keepalive or window probe, or a retransmission that crossed ours.

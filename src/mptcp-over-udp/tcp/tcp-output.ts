@@ -30,7 +30,8 @@ function writeAllOptions(c: TcpConnection, kind: SegmentKind, record: SegmentRec
     if (kind === 'syn' || c.sackEnabled) at += emitSackPermitted(out, at);
     if (kind === 'syn' || c.scaling) at += emitWindowScale(out, at, c.receiveWindowScale);
   }
-  if (kind === 'syn' ? c.timestampsOffered : c.timestamps) at += writeTimestamps(c, out, at);
+  const withTimestamps = kind === 'syn' ? c.timestampsOffered : c.timestamps && (kind !== 'ack' || !c.needsAllOptionSpace());
+  if (withTimestamps) at += writeTimestamps(c, out, at);
   at += c.writeOptions(kind, out, at, start + MAX_OPTION_BYTES - at, record);
   if (kind === 'ack' && c.sackEnabled && c.received.count > 0) at += writeSack(c, out, at, start + MAX_OPTION_BYTES - at);
   return at;
@@ -73,6 +74,7 @@ function emit(
   c.services.sink.sendSegments(c.pathId, c.template.bytes, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
   if ((flags & ACK) !== 0) {
     c.ackNow = false;
+    c.lastAckSent = c.rcvNxt;
     c.ackDeadlineMs = NEVER_MS;
     c.unacknowledgedBytes = 0;
   }
