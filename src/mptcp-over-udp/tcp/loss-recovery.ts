@@ -39,6 +39,9 @@ export class LossRecovery {
   /** Timeouts in a row without progress. */
   timeoutCount = 0;
   cwndLimited = false;
+  /** Payload of a full segment towards a peer that has no SACK; 0: it has. */
+  sacklessSegmentBytes = 0;
+  private duplicateAckCount = 0;
   retransmittedBytes = 0;
   private recoveryPoint = 0;
   private probeOutstanding = false;
@@ -95,7 +98,12 @@ export class LossRecovery {
     this.sampleRttMs = -1;
     this.sampleSentMs = -1;
     const advanced = ackOffset > this.sndUna;
-    if (advanced) this.acknowledgeTo(ackOffset, nowMs);
+    if (advanced) {
+      this.acknowledgeTo(ackOffset, nowMs);
+      this.duplicateAckCount = 0;
+      // RFC 6582 (3.2): a partial ACK says that the next segment is lost too.
+      if (this.sacklessSegmentBytes > 0 && this.inRecovery && ackOffset < this.recoveryPoint) this.markHeadLost();
+    }
     const dsack = sackCount > 0 && this.isDsack(sack, iss);
     for (let i = dsack ? 1 : 0; i < sackCount; i++) {
       const start = unwrapOffset(sack[2 * i] as number, iss, this.sndUna);
@@ -109,7 +117,9 @@ export class LossRecovery {
       this.timeoutCount = 0;
       if (this.sampleRttMs < 0) this.rtt.resetBackoff();
     }
-    if (queue.head !== undefined && (queue.sackedBytes > 0 || this.rackSentMs >= 0)) this.detectLoss(nowMs);
+    // RFC 8985 (2): RACK needs SACK, without it what arrived out of order looks lost.
+    const mayDetect = this.sacklessSegmentBytes === 0 && (queue.sackedBytes > 0 || this.rackSentMs >= 0);
+    if (mayDetect && queue.head !== undefined) this.detectLoss(nowMs);
     this.updateRecovery(nowMs);
     this.reportToCongestionControl(priorInflight, ecnEcho, nowMs);
     if (advanced || this.deliveredBytes > 0) {
@@ -117,6 +127,15 @@ export class LossRecovery {
       this.armTimer(nowMs);
     }
     return (advanced ? ACK_ADVANCED : 0) | (this.deliveredBytes > 0 ? ACK_DELIVERED : 0) | (this.lostBytes > 0 ? ACK_LOST : 0);
+  }
+
+  /** RFC 5681 (3.2), for peers without SACK: with the third duplicate ACK the first segment is deemed lost. */
+  noteDuplicateAck(nowMs: number): void {
+    if (this.queue.head === undefined || ++this.duplicateAckCount !== DUPTHRESH || this.inRecovery) return;
+    this.lostBytes = 0;
+    this.markHeadLost();
+    this.updateRecovery(nowMs);
+    this.armTimer(nowMs);
   }
 
   /** The lowest record deemed lost and not sent again. */
@@ -269,6 +288,15 @@ export class LossRecovery {
       } else if (remaining > waitMs) waitMs = remaining;
     }
     this.reorderDeadlineMs = waitMs > 0 ? nowMs + waitMs : Number.POSITIVE_INFINITY;
+  }
+
+  private markHeadLost(): void {
+    const { head } = this.queue;
+    if (head === undefined || head.lost || head.sacked) return;
+    if (head.payloadBytes > this.sacklessSegmentBytes) this.queue.split(head, head.start + this.sacklessSegmentBytes);
+    this.lostBytes += head.payloadBytes;
+    this.rate.onLost(head.payloadBytes);
+    this.queue.markLost(head);
   }
 
   private markAllLost(): void {

@@ -92,6 +92,9 @@ export abstract class TcpConnection {
   irs = 0;
   rcvNxt = 0;
   readonly received = new RangeSet();
+  /** What came twice, to be reported by the next ACK (RFC 2883); -1: nothing. */
+  duplicateStart = -1;
+  duplicateEnd = -1;
   readonly receiveWindowScale: number;
   /** The peer agreed to scale (RFC 7323, 2.2): ours applies only then. */
   scaling = false;

@@ -154,8 +154,14 @@ function checkSequenceNumber(c: TcpConnection, segment: TcpSegment, offset: numb
   c.services.count('tcp-out-of-window');
   // An old segment still carries a valid ACK and, for MPTCP, a DATA_ACK: a keepalive or window probe, or a retransmission that crossed ours.
   c.ackNow = true;
+  if (segment.payloadBytes > 0 && end <= c.rcvNxt) noteDuplicate(c, offset, offset + segment.payloadBytes);
   if (c.state === 'time-wait' && (segment.flags & FIN) !== 0) c.timeWaitDeadlineMs = nowMs + TIME_WAIT_MS;
   return end <= c.rcvNxt && end > c.rcvNxt - 0x4000_0000 && (segment.flags & ACK) !== 0 && c.isSynchronized;
+}
+
+function noteDuplicate(c: TcpConnection, start: number, end: number): void {
+  c.duplicateStart = start;
+  c.duplicateEnd = end;
 }
 
 /** Second: check the RST bit (RFC 5961, 3.2). */
@@ -195,6 +201,12 @@ function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean
   }
   if (ackOffset < recovery.sndUna) return true;
   const edge = ackOffset + segment.window * 2 ** c.sendWindowScale;
+  // RFC 5681 (2): a duplicate ACK brings nothing and changes nothing.
+  const isDuplicate = ackOffset === recovery.sndUna && segment.payloadBytes === 0 && edge === c.sendWindowEdge;
+  if (!c.sackEnabled) {
+    recovery.sacklessSegmentBytes = c.mssBytes - c.segmentOptionBytes();
+    if (isDuplicate && (segment.flags & FIN) === 0) recovery.noteDuplicateAck(nowMs);
+  }
   if (edge > c.sendWindowEdge) {
     c.sendWindowEdge = edge;
     c.persistDeadlineMs = NEVER_MS;
@@ -223,6 +235,11 @@ function handlePayload(c: TcpConnection, segment: TcpSegment, offset: number, no
   const start = Math.max(offset, c.rcvNxt);
   const end = Math.min(offset + segment.payloadBytes, edge);
   if (start >= end || (start > c.rcvNxt && c.received.contains(start, end))) {
+    if (start < end) {
+      noteDuplicate(c, start, end);
+      // Its block is the next to be reported (RFC 2883, 4).
+      c.received.add(start, end);
+    }
     c.ackNow = true;
     return;
   }

@@ -33,7 +33,8 @@ function writeAllOptions(c: TcpConnection, kind: SegmentKind, record: SegmentRec
   const withTimestamps = kind === 'syn' ? c.timestampsOffered : c.timestamps && (kind !== 'ack' || !c.needsAllOptionSpace());
   if (withTimestamps) at += writeTimestamps(c, out, at);
   at += c.writeOptions(kind, out, at, start + MAX_OPTION_BYTES - at, record);
-  if (kind === 'ack' && c.sackEnabled && c.received.count > 0) at += writeSack(c, out, at, start + MAX_OPTION_BYTES - at);
+  if (kind === 'ack' && c.sackEnabled && (c.received.count > 0 || c.duplicateStart >= 0))
+    at += writeSack(c, out, at, start + MAX_OPTION_BYTES - at);
   return at;
 }
 
@@ -46,7 +47,14 @@ function writeTimestamps(c: TcpConnection, out: Uint8Array, at: number): number 
 function writeSack(c: TcpConnection, out: Uint8Array, at: number, roomBytes: number): number {
   const blocks = Math.min(4, Math.floor((roomBytes - 2) / 8));
   if (blocks <= 0) return 0;
-  const n = c.received.report(sackEdges, blocks);
+  let n = 0;
+  if (c.duplicateStart >= 0) {
+    // RFC 2883 (4): the first block tells what came twice.
+    sackEdges[0] = c.duplicateStart;
+    sackEdges[1] = c.duplicateEnd;
+    c.duplicateStart = -1;
+    n = 1 + c.received.report(sackEdges.subarray(2), blocks - 1);
+  } else n = c.received.report(sackEdges, blocks);
   for (let i = 0; i < 2 * n; i++) sackWire[i] = seqAdd(c.irs, (sackEdges[i] as number) % 0x1_0000_0000);
   return n === 0 ? 0 : emitSack(out, at, sackWire, n);
 }
