@@ -120,6 +120,28 @@ script('three duplicate ACKs of a peer without SACK cause a fast retransmission'
   s.expectNothing(10_000);
 });
 
+// RFC 6582 (3.2)
+script('a partial ACK of a peer without SACK causes the next retransmission', (s) => {
+  s.plainServer({ synOptions: { sackOk: false } });
+  send(s, 0, 6);
+  for (let i = 0; i < 3; i++) s.inject(20 + i, ack({ ack: 1 }));
+  s.expect(22, data(SEG, { seq: 1 }));
+  s.inject(42, ack({ ack: at(3) }));
+  s.expect(42, data(SEG, { seq: at(3) }));
+  s.inject(62, ack());
+  s.expectNothing(10_000);
+});
+
+script('window updates are no duplicate ACKs', (s) => {
+  s.plainServer({ synOptions: { sackOk: false } });
+  send(s, 0, 5);
+  s.inject(15, ack({ ack: 1, win: 60_000 }));
+  for (let i = 0; i < 3; i++) s.inject(20 + i, ack({ ack: 1, win: 60_000 - 1_000 * i }));
+  s.expectNothing(40);
+  s.inject(41, ack());
+  s.expectNothing(10_000);
+});
+
 script('two duplicate ACKs of a peer without SACK cause none', (s) => {
   s.plainServer({ synOptions: { sackOk: false } });
   send(s, 0, 5);
