@@ -261,6 +261,16 @@ script('data after the DATA_FIN is not read', (s) => {
   s.equal(s.app.readBytes, 100, 'bytes read');
 });
 
+// Trap: the third ACK was lost and the client has nothing to send: without its keys neither side would ever come to an end.
+script('a client without data that finishes before MPTCP is proved shows its keys with the DATA_FIN', (s) => {
+  s.client({ proved: false });
+  s.finish(0);
+  s.expect(0, ack({ capable: { length: 20 } }));
+  s.expect(0, ack({ dss: { ack: 1, dsn: 1, ssn: 0, length: 1, fin: true } }));
+  s.inject(20, ack({ dss: { ack: 2 } }));
+  s.expectNothing(5_000);
+});
+
 script('writing after finish sends nothing', (s) => {
   s.server();
   s.finish(0);

@@ -105,9 +105,18 @@ function emitOptions(s: ScriptHost, flow: Flow, spec: SegmentSpec, seq: number, 
 function capableOption(s: ScriptHost, spec: SegmentSpec, capable: CapableSpec, payload: Uint8Array): MpCapable {
   const isSyn = (spec.flags & SYN) !== 0;
   const dataLength = capable.dataLength ?? payload.length;
-  const byPlace = isSyn ? ((spec.flags & ACK) === 0 ? 4 : 12) : payload.length === 0 ? 20 : capable.checksum === undefined ? 22 : 24;
+  const synLength = s.version === 0 ? 12 : 4;
+  const byPlace = isSyn
+    ? (spec.flags & ACK) === 0
+      ? synLength
+      : 12
+    : payload.length === 0
+      ? 20
+      : capable.checksum === undefined
+        ? 22
+        : 24;
   return {
-    version: capable.version ?? 1,
+    version: capable.version ?? s.version,
     flags: capable.flags ?? 0x01,
     length: capable.length ?? byPlace,
     senderKey: capable.senderKey ?? s.peer.key,
@@ -127,7 +136,7 @@ function emitJoin(s: ScriptHost, flow: Flow, spec: SegmentSpec, out: Uint8Array,
     addressId: join.id ?? flow.pathId + 1,
     token: join.token ?? s.hostKeys?.token ?? 0,
     nonce: flow.peerNonce,
-    hmac: join.hmac ?? handshakeHmac(s.peer.key, s.hostKeys?.key ?? NO_KEY, flow.peerNonce, flow.hostNonce),
+    hmac: join.hmac ?? handshakeHmac(s.peer.key, s.hostKeys?.key ?? NO_KEY, flow.peerNonce, flow.hostNonce, s.version),
   });
 }
 

