@@ -233,6 +233,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   private drive(nowMs: number): void {
+    if (this.state === 'stopping') return;
     this.pollPlanes(nowMs);
     this.link?.flush();
   }
@@ -289,12 +290,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
     const nowMs = performance.now();
     this.streams?.abortAll(nowMs);
     this.link?.flush();
+    // What still arrives while the rest closes finds no planes.
+    this.streams = undefined;
+    this.datagrams = undefined;
     this.timer?.close();
     await this.link?.close();
     await this.hostNetwork.undo();
     this.port?.close();
-    this.streams = undefined;
-    this.datagrams = undefined;
   }
 
   private peerStatus(peer: PeerLink): PeerStatus {

@@ -110,29 +110,28 @@ t.test('the host is as it was', async (t) => {
 
   await t.test('after Ctrl-C, in the middle of a transfer', async (t) => {
     const environment = `MPTUNNEL_RUN_DIR=${join(rig.lab.folder, 'client')}`;
-    const foreground = rig.lab.client.spawn('env', [
-      environment,
-      process.execPath,
-      PROGRAM,
-      'up',
-      rig.configFile('client'),
-      '--foreground',
-    ]);
-    await until(
-      'it is up',
-      () =>
-        rig.status('client').then(
-          ({ peers }) => peers[0]?.state === 'up',
-          () => false,
-        ),
-      10_000,
-    );
-    const download = startTraffic(rig.lab.client, { op: 'download', host: WEB_ADDRESS, port: TRAFFIC_PORT });
-    await sleep(1000);
-    foreground.kill('SIGINT');
-    t.equal(await foreground.exited, 0, 'it ends in good order');
-    t.match((await download.result).error, /ECONNRESET|silence|ended/, 'the application is told');
-    t.equal(await networkOf(rig), before, 'nothing is left');
+    // Packets come while the tunnel closes, a little sooner or later each time.
+    for (let i = 0; i < 5; i++) {
+      const command = [environment, process.execPath, PROGRAM, 'up', rig.configFile('client'), '--foreground'];
+      const foreground = rig.lab.client.spawn('env', command);
+      await until(
+        'it is up',
+        () =>
+          rig.status('client').then(
+            ({ peers }) => peers[0]?.state === 'up',
+            () => false,
+          ),
+        10_000,
+      );
+      const download = startTraffic(rig.lab.client, { op: 'download', host: WEB_ADDRESS, port: TRAFFIC_PORT });
+      await sleep(600);
+      foreground.kill('SIGINT');
+      const code = await foreground.exited;
+      t.equal(code, 0, 'it ends in good order');
+      if (code !== 0) t.comment(readFileSync(foreground.logFile, 'utf8'));
+      t.match((await download.result).error, /ECONNRESET|silence|ended/, 'the application is told');
+      t.equal(await networkOf(rig), before, 'nothing is left');
+    }
   });
 
   await t.test('when the server crashes and returns, the client finds it by itself', async (t) => {
