@@ -317,3 +317,5 @@ function outputAcks(c: MptcpConnection): void {
     for (let i = 0; i < MAX_SIGNALS_AT_ONCE && subflow.signals.length > 0; i++) sendAck(subflow);
   }
 }
+  // The third ACK may have been lost, and with it the keys: they go once more, in front.
+  if (!c.peerProved && subflow.role === 'capable-client') sendAck(subflow, 'third-ack');

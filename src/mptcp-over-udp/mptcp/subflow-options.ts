@@ -126,7 +126,8 @@ function writeDataOptions(s: Subflow, out: Uint8Array, at: number, record: Segme
 
 function writeAckOptions(s: Subflow, out: Uint8Array, at: number, roomBytes: number): number {
   const { connection } = s;
-  if (s.role === 'capable-client' && !connection.peerProved) return writeMpCapable(s, 20, out, at, 0, 0);
+  // A DATA_FIN takes the place of the repeated keys: a client that sends nothing would wait for ever for a peer that does the same.
+  if (s.role === 'capable-client' && !connection.peerProved && !connection.dataFinToSend) return writeMpCapable(s, 20, out, at, 0, 0);
   const signal = s.signals[0];
   const signalBytes = signal === undefined ? 0 : signalLength(signal);
   let n = 0;
