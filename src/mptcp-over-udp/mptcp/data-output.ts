@@ -280,6 +280,8 @@ function outputDataFin(c: MptcpConnection, nowMs: number): void {
     c.abort(nowMs);
     return;
   }
+  // The third ACK may have been lost, and with it the keys: they go once more, in front.
+  if (!c.peerProved && subflow.role === 'capable-client') sendAck(subflow, 'third-ack');
   subflow.ackNow = true;
   c.dataFinCount++;
   const intervalMs = Math.max(MIN_DATA_FIN_INTERVAL_MS, subflow.recovery.rtt.rtoMs) * 2 ** Math.min(c.dataFinCount - 1, 6);
@@ -317,5 +319,3 @@ function outputAcks(c: MptcpConnection): void {
     for (let i = 0; i < MAX_SIGNALS_AT_ONCE && subflow.signals.length > 0; i++) sendAck(subflow);
   }
 }
-  // The third ACK may have been lost, and with it the keys: they go once more, in front.
-  if (!c.peerProved && subflow.role === 'capable-client') sendAck(subflow, 'third-ack');
