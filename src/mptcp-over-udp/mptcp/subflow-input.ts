@@ -234,6 +234,8 @@ function processDss(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
 function checkFallback(s: Subflow, segment: TcpSegment): boolean {
   const { connection } = s;
   if (connection.dataOptionsSeen || (segment.mptcp.seen & SEEN_MP_CAPABLE) !== 0) return true;
+  // An ACK that brings another MPTCP option, as the echo of an ADD_ADDR that Linux sends without a DSS, was not stripped.
+  if (segment.mptcp.seen !== 0 && segment.payloadBytes === 0) return true;
   if (segment.payloadBytes > 0 || s.recovery.sndUna > 1) {
     connection.fallBack(s);
     connection.noteFallbackAck(s);

@@ -19,6 +19,19 @@ script('an IPv4 address is announced with its HMAC', (s) => {
   s.expectNothing(20_000);
 });
 
+// Linux echoes on an ACK of its own, without a DSS; it may come before any DSS and acknowledge data: nothing has been stripped.
+script('an echo without DSS before the first DSS is no fallback', (s) => {
+  s.server();
+  announce(s, 0, V4);
+  s.expect(0, ack({ addAddr: { id: 3 } }));
+  s.write(5, 100);
+  s.expect(5, data(100));
+  s.inject(20, ack({ plain: true, addAddr: { id: 3, address: V4, echo: true } }));
+  s.assert(!s.connection.fallback, 'no fallback');
+  s.inject(21, ack({ dss: { ack: 101 } }));
+  s.expectNothing(20_000);
+});
+
 script('an IPv6 address is announced with its HMAC', (s) => {
   s.server();
   announce(s, 0, V6);
