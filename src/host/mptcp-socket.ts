@@ -58,6 +58,7 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
   private closeReason: CloseReason | undefined;
   private resolveClosed: (reason: CloseReason) => void = () => undefined;
   private readPaused = false;
+  private resetting = false;
   private draining = false;
   private ended = false;
   private pending: { chunk: Buffer; at: number; done: (error?: Error | null) => void } | undefined;
@@ -135,7 +136,10 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
 
   /** MP_FASTCLOSE (RST after a fallback) at once. */
   resetAndDestroy(): this {
-    if (this.closeReason === undefined) {
+    // Our own doing is no error: destroyed before the engine tells of the end.
+    this.resetting = true;
+    // Destroyed already: its orderly end is cut short.
+    if (this.destroyed && this.closeReason === undefined) {
       this.connection.abort(performance.now());
       this.host.wake();
     }
@@ -225,7 +229,7 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
     this.pending = undefined;
     pending?.done(error);
     if (this.closeReason === undefined) {
-      if (error !== null || !this.established) this.connection.abort(performance.now());
+      if (error !== null || this.resetting || !this.established) this.connection.abort(performance.now());
       else this.linger();
       this.host.wake();
     }
