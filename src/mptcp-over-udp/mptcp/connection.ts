@@ -19,7 +19,7 @@ import { nextDataDeadlineMs, outputConnection, startInfiniteMapping } from './da
 import { DataSendQueue } from './data-send-queue.js';
 import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
-import { type AnnouncedAddress, addAddrHmac } from './path-signals.js';
+import { type AnnouncedAddress, addAddrHmac, type Signal } from './path-signals.js';
 import { ReceiveWindow } from './receive-window.js';
 import { RST_MIDDLEBOX, RST_MPTCP_ERROR, RST_UNSPECIFIED, type Subflow } from './subflow.js';
 
@@ -94,6 +94,10 @@ export class MptcpConnection implements ByteStream {
   dataFinDeadlineMs = NEVER_MS;
   dataFinCount = 0;
   probeDeadlineMs = NEVER_MS;
+  /** Data-level retransmission (RFC 8684, 3.3.6): when, what was acknowledged when it was armed, how often in a row. */
+  dataTimeoutDeadlineMs = NEVER_MS;
+  dataTimeoutUna = -1;
+  dataTimeoutCount = 0;
   probeCount = 0;
   private writeBlocked = false;
 
@@ -285,7 +289,14 @@ export class MptcpConnection implements ByteStream {
     this.fallback = true;
     this.peerProved = true;
     subflow.confirmed = true;
+    this.forgetDataFin();
     this.host.count('mptcp-fallback');
+  }
+
+  /** In fallback the end is the subflow's FIN. */
+  private forgetDataFin(): void {
+    this.dataFinOffset = -1;
+    this.dataFinDeadlineMs = NEVER_MS;
   }
 
   /** In fallback the subflow's acknowledgement is the data's. */
@@ -310,11 +321,7 @@ export class MptcpConnection implements ByteStream {
   /** With several subflows the bad one is reset, and its data comes by another; with one, MP_FAIL asks for an infinite mapping. */
   onBadChecksum(subflow: Subflow, dsn: number, nowMs: number): boolean {
     this.host.count('mptcp-bad-checksum');
-    const signal = {
-      kind: 'fail',
-      dsnHigh: dsnHigh(this.remoteIdsnHigh, this.remoteIdsnLow, dsn),
-      dsnLow: dsnLow(this.remoteIdsnLow, dsn),
-    } as const;
+    const signal = this.failSignal(dsn);
     if (this.subflows.length > 1) {
       subflow.signals.length = 0;
       subflow.signals.push(signal);
@@ -324,6 +331,20 @@ export class MptcpConnection implements ByteStream {
     this.failedOffset = dsn;
     subflow.signal(signal);
     return true;
+  }
+
+  private failSignal(dsn: number): Signal {
+    return {
+      kind: 'fail',
+      dsnHigh: dsnHigh(this.remoteIdsnHigh, this.remoteIdsnLow, dsn),
+      dsnLow: dsnLow(this.remoteIdsnLow, dsn),
+    };
+  }
+
+  /** MP_FAIL rides on an ACK, and may be lost: a peer that goes on as before is told again. */
+  repeatMpFail(subflow: Subflow): void {
+    for (const signal of subflow.signals) if (signal.kind === 'fail') return;
+    subflow.signal(this.failSignal(this.failedOffset));
   }
 
   /** The peer could not use our data from there on: it goes again in one infinite mapping, and that is the end of MPTCP here. */
@@ -354,6 +375,7 @@ export class MptcpConnection implements ByteStream {
     this.fallbackSendShift = -sendShift;
     this.fallbackReceiveShift = receiveShift;
     subflow.confirmed = true;
+    this.forgetDataFin();
     this.joinDeadlineMs = NEVER_MS;
     this.markDirty();
   }

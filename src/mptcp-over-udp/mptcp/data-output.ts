@@ -17,6 +17,8 @@ const MAX_PROBE_INTERVAL_MS = 60_000;
 /** DATA_FIN is repeated at least so far apart. */
 const MIN_DATA_FIN_INTERVAL_MS = 200;
 const MAX_DATA_FIN_COUNT = 12;
+/** Data-level retransmission: far above what a DATA_ACK may come behind its ACK. */
+const MIN_DATA_TIMEOUT_MS = 1_000;
 
 /** Each signal needs an ACK of its own. */
 const MAX_SIGNALS_AT_ONCE = 8;
@@ -25,12 +27,13 @@ const piece: Piece = { block: undefined, offset: 0, length: 0 };
 
 /** Absolute time of the next data-level deadline. */
 export function nextDataDeadlineMs(c: MptcpConnection): number {
-  return Math.min(c.dataFinDeadlineMs, c.probeDeadlineMs);
+  return Math.min(c.dataFinDeadlineMs, c.probeDeadlineMs, c.dataTimeoutDeadlineMs);
 }
 
 export function outputConnection(c: MptcpConnection, nowMs: number): void {
   for (let i = 0; i < c.subflows.length; i++) outputSubflow(c, c.subflows[i] as Subflow, nowMs);
   if (nowMs >= c.joinDeadlineMs && c.peerProved) c.host.startJoins(c, nowMs);
+  checkDataTimeout(c, nowMs);
   outputData(c, nowMs);
   c.notifyWritable(nowMs);
   if (c.closed) return;
@@ -38,6 +41,36 @@ export function outputConnection(c: MptcpConnection, nowMs: number): void {
   if (c.sendBuffer.queuedBytes > 0) outputData(c, nowMs);
   if (c.finishing) outputFinish(c, nowMs);
   outputAcks(c);
+}
+
+/**
+ * RFC 8684 (3.3.6): data that every subflow has acknowledged and the connection has not was lost above TCP: it goes again, under new mappings. While a
+ * subflow still carries something, its own retransmissions have the word.
+ */
+function checkDataTimeout(c: MptcpConnection, nowMs: number): void {
+  if (c.dataUna !== c.dataTimeoutUna) {
+    c.dataTimeoutUna = c.dataUna;
+    c.dataTimeoutCount = 0;
+    c.dataTimeoutDeadlineMs = NEVER_MS;
+  }
+  if (c.fallback || c.dataUna >= c.dataNxt || isCarrying(c)) {
+    c.dataTimeoutDeadlineMs = NEVER_MS;
+    return;
+  }
+  if (nowMs >= c.dataTimeoutDeadlineMs) {
+    c.dataTimeoutCount++;
+    c.host.count('mptcp-data-timeouts');
+    for (const record of c.sendQueue.outstanding()) c.sendQueue.reinject(record);
+    c.dataTimeoutDeadlineMs = NEVER_MS;
+  }
+  if (c.dataTimeoutDeadlineMs === NEVER_MS) {
+    c.dataTimeoutDeadlineMs = nowMs + Math.min(MAX_PROBE_INTERVAL_MS, MIN_DATA_TIMEOUT_MS * 2 ** Math.min(c.dataTimeoutCount, 8));
+  }
+}
+
+function isCarrying(c: MptcpConnection): boolean {
+  for (let i = 0; i < c.subflows.length; i++) if ((c.subflows[i] as Subflow).recovery.queue.head !== undefined) return true;
+  return false;
 }
 
 function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): void {
@@ -194,10 +227,10 @@ function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowM
   subflow.roomBytes = sendRoomBytes(subflow, nowMs);
 }
 
-/** The best subflow with room but this one: it still retransmits by itself what it carries. */
+/** The best subflow with room but this one, while it retransmits by itself what it carries. */
 function selectOther(c: MptcpConnection, avoid: Subflow, nowMs: number): Subflow | undefined {
   const room = avoid.roomBytes;
-  avoid.roomBytes = 0;
+  if (avoid.recovery.queue.head !== undefined || !avoid.usable) avoid.roomBytes = 0;
   const chosen = selectSubflow(c, true, nowMs);
   avoid.roomBytes = room;
   return chosen;

@@ -83,6 +83,11 @@ function processThirdAck(s: Subflow, segment: TcpSegment, nowMs: number): boolea
     connection.dataOptionsSeen = true;
     return processDss(s, segment, nowMs);
   }
+  if ((segment.mptcp.seen & (SEEN_MP_CAPABLE | SEEN_DSS)) === SEEN_DSS) {
+    // Options pass; what carried the keys was lost, and comes again when the SYN/ACK does.
+    s.synDeadlineMs = nowMs + s.recovery.rtt.rtoMs;
+    return false;
+  }
   if ((segment.mptcp.seen & SEEN_MP_CAPABLE) === 0 || mpCapable.length < 20) {
     connection.fallBack(s);
     return true;

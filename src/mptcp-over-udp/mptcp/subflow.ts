@@ -224,7 +224,10 @@ export class Subflow extends TcpConnection {
   private takeMapped(mapping: ReceivedMapping, ssn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
     const { connection } = this;
     // RFC 8684 (3.7): after a failed checksum all is discarded until the infinite mapping comes, yet acknowledged on the subflow.
-    if (connection.failedOffset >= 0) return true;
+    if (connection.failedOffset >= 0) {
+      connection.repeatMpFail(this);
+      return true;
+    }
     if (mapping.checksum < 0) return connection.onData(mapping.dsn + (ssn - mapping.ssn), bytes, at, length, nowMs);
     if (!connection.isInWindow(mapping.dsn, mapping.length)) return false;
     switch (this.mappings.hold(mapping, ssn, bytes, at, length, connection.remoteIdsnHigh, connection.remoteIdsnLow)) {
