@@ -288,3 +288,26 @@ script('what has its DATA_ACK is not reinjected', TWO, (s) => {
   flow.expect(55, data(FULL, { seq: 1, dss: { dsn: FULL + 1, ssn: 1, length: FULL } }));
   flow.inject(75, ack());
 });
+
+// RFC 8684 (3.3.6): the data-level retransmission timer: the subflow has its ACK, the connection has not.
+script('data that the subflow acknowledged and the connection did not is sent again at last', (s) => {
+  s.server();
+  s.write(0, FULL);
+  s.expect(0, data(FULL, { dss: { dsn: 1, ssn: 1 } }));
+  s.inject(20, ack({ ack: FULL + 1, dss: { ack: 1 } }));
+  s.expectNothing(150);
+  s.expect(1_020, data(FULL, { seq: FULL + 1, dss: { dsn: 1, ssn: FULL + 1, length: FULL } }), 850);
+  s.advance(1_100);
+  s.inject(1_100, ack({ dss: { ack: FULL + 1 } }));
+  s.flow.unexpected.length = 0;
+  s.expectNothing(60_000);
+});
+
+script('a DATA_ACK a little late causes no retransmission', (s) => {
+  s.server();
+  s.write(0, FULL);
+  s.expect(0, data(FULL));
+  s.inject(20, ack({ ack: FULL + 1, dss: { ack: 1 } }));
+  s.inject(100, ack({ dss: { ack: FULL + 1 } }));
+  s.expectNothing(60_000);
+});

@@ -183,3 +183,32 @@ script('a SYN/ACK without any option makes segments of 536 bytes', (s) => {
   s.expect(30, data(464, { plain: true }));
   s.inject(50, ack());
 });
+
+// RFC 8684 (3.1, 3.7): a DSS shows that options pass: what carried the keys was lost, not stripped.
+script('a DSS before the keys is no sign of stripped options', (s) => {
+  s.listen();
+  s.inject(0, syn({ capable: {} }));
+  s.expect(0, synAckOfHost({ capable: {} }));
+  s.inject(RTT_MS, ack({ seq: 301, dss: { ack: 1, dsn: 301, fin: true } }));
+  s.expectNothing(RTT_MS + 5);
+  s.inject(50, data(300, { seq: 1, capable: { length: 22 } }));
+  s.mptcp = true;
+  s.expect(75, ack({ ack: 301, dss: { ack: 301 } }));
+  s.assert(!s.connection.fallback, 'no fallback');
+});
+
+script('a client that falls back after its DATA_FIN ends with FIN', (s) => {
+  s.client({ proved: false });
+  s.write(0, 300);
+  s.expect(0, data(300, { capable: { length: 22 } }));
+  s.finish(1);
+  s.advance(5);
+  s.flow.unexpected.length = 0;
+  s.inject(20, ack({ plain: true }));
+  s.expect(20, fin({ seq: 301, plain: true }));
+  s.inject(40, fin({ plain: true }));
+  s.expect(40, ack({ plain: true }));
+  s.expectNothing(10_000);
+  s.equal(s.app.closed, 'finished', 'closed');
+  s.equal(s.host.connectionCount, 0, 'connections');
+});

@@ -56,6 +56,16 @@ script('data after the failed mapping is discarded until the infinite mapping', 
   s.equal(s.app.readBytes, 100 + 2 * FULL, 'bytes read');
 });
 
+// MP_FAIL rides on a pure ACK, which may be lost.
+script('MP_FAIL is repeated while the peer goes on with its mappings', (s) => {
+  proved(s);
+  s.inject(0, data(500, { corrupt: true }));
+  s.expect(0, ack({ fail: { dsn: 101 } }));
+  s.inject(1_000, data(500, { dss: { ack: 101, dsn: 101, checksum: true } }));
+  s.expect(1_000, ack({ dss: { ack: 101 }, fail: { dsn: 101 } }));
+  s.equal(s.app.readBytes, 100, 'bytes read');
+});
+
 script('after the infinite mapping of the peer the host sends no option', (s) => {
   proved(s);
   s.inject(0, data(500, { corrupt: true }));

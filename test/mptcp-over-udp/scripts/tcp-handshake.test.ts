@@ -169,3 +169,15 @@ script('a window in the SYN is not scaled, one in the third ACK is', (s) => {
   s.expect(50, data(400));
   s.inject(70, ack({ win: 100 }));
 });
+
+// RFC 9293 (3.5, MUST-10): simultaneous open.
+script('SYNs that cross make a connection', (s) => {
+  s.connect(0);
+  s.expect(0, synOfHost({ capable: {} }));
+  s.inject(10, syn({ seq: 0 }));
+  s.expect(10, synAckOfHost({ plain: true }));
+  s.inject(20, synAck({ seq: 0, ack: 1 }));
+  s.advance(25);
+  s.flow.unexpected.length = 0;
+  s.assert(s.app.established, 'established');
+});
