@@ -1,7 +1,7 @@
 /** Two MPTCP hosts joined by simulated paths, on the virtual clock: segments are really cut, carried as bytes, and parsed again. */
 
 import type { ByteStreamHandler } from '../../src/mptcp-over-udp/byte-stream.js';
-import { createBbr1 as createBbr } from '../../src/mptcp-over-udp/congestion/bbr1.js';
+import { createBbr } from '../../src/mptcp-over-udp/congestion/bbr.js';
 import type { CongestionControlFactory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost, type MptcpHostEvents, type MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host.js';

@@ -34,6 +34,8 @@ const LOADED_JITTER_LEAPS = 1;
 
 /** Part of a leap that the interval of a rate sample is longer than it looks. */
 const SAMPLE_LEAPS = 0.5;
+/** At most this part: on a path of a fraction of a millisecond a host that was away for ten would make every rate look like nothing. */
+const MAX_SAMPLE_STRETCH = 0.25;
 
 /** More loss than this is not taken for the path's own for long. */
 const MAX_RANDOM_LOSS_RATIO = 0.06;
@@ -217,7 +219,8 @@ export class BbrPathModel {
 
   #updateBandwidth(sample: AckSample): void {
     // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
-    const intervalMs = sample.sampleIntervalMs + (this.growing ? 0 : SAMPLE_LEAPS * this.jitterMs);
+    const stretchMs = Math.min(SAMPLE_LEAPS * this.jitterMs, MAX_SAMPLE_STRETCH * sample.sampleIntervalMs);
+    const intervalMs = sample.sampleIntervalMs + (this.growing ? 0 : stretchMs);
     const rate = (sample.sampleDeliveredBytes * 1000) / intervalMs;
     this.#sampleCount++;
     if (sample.sampleAppLimited) this.#appLimitedCount++;

@@ -36,6 +36,8 @@ const CRUISE_MAX_MS = 1500;
 /** A round's mean RTT this far above the base, beyond the noise, is a queue. */
 const QUEUE_RTT_RATIO = 0.125;
 const QUEUE_MS = 2;
+/** On a path shorter than this what looks like a queue is the hosts' own scheduling: there is no room to tell them apart, and no need. */
+const HOST_DELAY_MS = 10;
 /** Loss so far above what is always there is congestion, whatever the delay: a queue too short to be seen in it. */
 const HIGH_LOSS_RATIO = 0.05;
 /** A queue that stands for so many rounds though we yield is not ours to drain: measure the base anew. */
@@ -164,7 +166,8 @@ class Bbr implements CongestionControl {
   }
 
   #queueThresholdMs(): number {
-    return QUEUE_RTT_RATIO * this.model.baseRttMs + QUEUE_MS;
+    const { baseRttMs } = this.model;
+    return Math.max(QUEUE_RTT_RATIO * baseRttMs + QUEUE_MS, HOST_DELAY_MS - baseRttMs / 2);
   }
 
   /** The last round's delay that neither the path nor its jitter explains. */

@@ -94,6 +94,8 @@ export interface CongestionControlOptions {
   mssBytes: number;
   initialWindowBytes: number;
   nowMs: number;
+  /** What the path layer measured; the first window is paced over it. */
+  initialRttMs?: number;
   memory?: PathMemory;
   /** The connection's subflows, for coupled algorithms; absent: there is only this one. */
   group?: CoupledGroup;

@@ -1,7 +1,7 @@
 /** The congestion controls by the names that the configuration knows. */
 
 import { createBalia } from './balia.js';
-import { createBbr1 } from './bbr1.js';
+import { createBbr } from './bbr.js';
 import type { CongestionControlFactory } from './congestion-control.js';
 import { createCubic } from './cubic.js';
 import { createLia } from './lia.js';
@@ -10,7 +10,7 @@ import { createReno } from './reno.js';
 import { createWvegas } from './wvegas.js';
 
 export const CONGESTION_CONTROLS = {
-  bbr: createBbr1,
+  bbr: createBbr,
   cubic: createCubic,
   reno: createReno,
   lia: createLia,

@@ -32,7 +32,9 @@ const MAX_REJOIN_INTERVAL_MS = 30_000;
 const MAX_ANNOUNCE_COUNT = 3;
 /** A sender that had an older, larger idea of the window. */
 const WINDOW_TOLERANCE_BYTES = 65_536;
-const MIN_SEND_BUFFER_BYTES = 256 << 10;
+const BACKLOG_MS = 60;
+const MIN_BACKLOG_BYTES = 128 << 10;
+const MAX_BACKLOG_BYTES = 8 << 20;
 /** Holds 1 Gbit/s x 300 ms. */
 export const MAX_SEND_BUFFER_BYTES = 64 << 20;
 
@@ -76,8 +78,6 @@ export class MptcpConnection implements ByteStream {
   peerProved = false;
   /** The peer has sent data options outside the handshake: nothing strips them, fallback is no longer possible (RFC 8684, 3.7). */
   dataOptionsSeen = false;
-  /** The peer's C flag (RFC 8684, 3.1): no joins to its initial address and port. */
-  remoteDeniesJoin = false;
   closed = false;
 
   // Sending.
@@ -158,7 +158,7 @@ export class MptcpConnection implements ByteStream {
 
   write(bytes: Uint8Array, at: number, length: number): number {
     if (this.finishing || this.closed) return length;
-    const n = Math.min(length, this.sendBufferLimitBytes() - this.bufferedBytes);
+    const n = Math.min(length, this.backlogLimitBytes() - this.sendBuffer.queuedBytes, MAX_SEND_BUFFER_BYTES - this.bufferedBytes);
     if (n < length) this.writeBlocked = true;
     if (n <= 0) return 0;
     this.sendBuffer.append(bytes, at, n);
@@ -475,8 +475,7 @@ export class MptcpConnection implements ByteStream {
   /** After acknowledgements, once per poll: room for the writer. */
   notifyWritable(nowMs: number): void {
     if (!this.writeBlocked || this.closed) return;
-    const limit = this.sendBufferLimitBytes();
-    if (this.bufferedBytes > limit - limit / 4) return;
+    if (this.sendBuffer.queuedBytes > 0.75 * this.backlogLimitBytes() || this.bufferedBytes > 0.75 * MAX_SEND_BUFFER_BYTES) return;
     this.writeBlocked = false;
     this.handler?.onWritable(nowMs);
   }
@@ -489,9 +488,8 @@ export class MptcpConnection implements ByteStream {
     if (usable <= 0) return true;
     if (!this.isInWindow(dsn, usable)) return false;
     this.lastActivityMs = nowMs;
-    const before = this.reassembly.nextOffset;
-    this.reassembly.receive(dsn, bytes, at, usable);
-    this.receiveWindow.noteReceived(this.reassembly.nextOffset - before, this.slowestRttMs(), nowMs);
+    const fresh = this.reassembly.receive(dsn, bytes, at, usable);
+    this.receiveWindow.noteReceived(fresh, this.slowestRttMs(), nowMs);
     this.deliverEnd(nowMs);
     this.markDirty();
     return true;
@@ -619,19 +617,15 @@ export class MptcpConnection implements ByteStream {
     return slowest;
   }
 
-  /** Twice what the subflows carry in the slowest one's round trip: enough to keep all of them busy while data waits for order. */
-  sendBufferLimitBytes(): number {
+  /** Bytes that may wait unsent: a little time's worth of what the subflows carry, so that none of them ever waits for the writer. */
+  private backlogLimitBytes(): number {
     let bytesPerMs = 0;
-    let slowestMs = 1;
     for (let i = 0; i < this.subflows.length; i++) {
       const { recovery, stale } = this.subflows[i] as Subflow;
       const srttMs = recovery.rtt.srttMs;
-      if (stale || srttMs <= 0) continue;
-      // What is in flight, not only what might be: an estimate gone wild must not become a queue.
-      bytesPerMs += Math.min(recovery.congestion.cwndBytes, 2 * recovery.inflightBytes) / srttMs;
-      slowestMs = Math.max(slowestMs, srttMs);
+      if (!stale && srttMs > 0) bytesPerMs += recovery.congestion.cwndBytes / srttMs;
     }
-    return Math.floor(Math.min(MAX_SEND_BUFFER_BYTES, Math.max(MIN_SEND_BUFFER_BYTES, 2 * bytesPerMs * slowestMs)));
+    return Math.floor(Math.min(MAX_BACKLOG_BYTES, Math.max(MIN_BACKLOG_BYTES, BACKLOG_MS * bytesPerMs)));
   }
 
   /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */

@@ -6,8 +6,8 @@ import type { DssMapping } from '../tcp/retransmission-queue.js';
 import type { Piece } from '../tcp/send-buffer.js';
 import { NEVER_MS } from '../tcp/tcp-connection.js';
 import { sendAck, sendData, sendFin, sendRetransmissions, sendRoomBytes, sendWindowProbe } from '../tcp/tcp-output.js';
-import type { MptcpConnection } from './connection.js';
-import type { Reinjection } from './data-send-queue.js';
+import { MAX_SEND_BUFFER_BYTES, type MptcpConnection } from './connection.js';
+import type { DataRecord, Reinjection } from './data-send-queue.js';
 import { mappingChecksum } from './received-mappings.js';
 import type { Subflow } from './subflow.js';
 
@@ -22,6 +22,9 @@ const MIN_DATA_TIMEOUT_MS = 1_000;
 
 /** Each signal needs an ACK of its own. */
 const MAX_SIGNALS_AT_ONCE = 8;
+/** How far from the head of line late data is looked for: while the window is closed nothing else can be done; else only the tail counts. */
+const WINDOW_LIMITED_RECORDS = 64;
+const IDLE_RECORDS = 4;
 
 const piece: Piece = { block: undefined, offset: 0, length: 0 };
 
@@ -128,7 +131,7 @@ function selectSubflow(c: MptcpConnection, urgent: boolean, nowMs: number): Subf
   const view = c.schedulerView;
   view.nowMs = nowMs;
   view.queuedBytes = c.sendBuffer.queuedBytes;
-  view.sendWindowBytes = Math.min(c.peerWindowEdge - c.dataUna, c.sendBufferLimitBytes());
+  view.sendWindowBytes = Math.min(c.peerWindowEdge - c.dataUna, MAX_SEND_BUFFER_BYTES);
   view.urgent = urgent;
   return c.scheduler.select(c.subflows, view);
 }
@@ -239,7 +242,7 @@ function selectOther(c: MptcpConnection, avoid: Subflow, nowMs: number): Subflow
 /** The peer's window is closed: the head of line may sit on a slow subflow, or the reader is slow. */
 function outputWindowLimited(c: MptcpConnection, nowMs: number): void {
   c.schedulerView.blockedCount++;
-  reinjectHeadOfLine(c, nowMs);
+  reinjectHeadOfLine(c, nowMs, WINDOW_LIMITED_RECORDS);
   if (c.dataUna < c.dataNxt) return;
   if (c.probeDeadlineMs === NEVER_MS || nowMs >= c.probeDeadlineMs) {
     const subflow = bestForControl(c);
@@ -259,29 +262,39 @@ function noteIdle(c: MptcpConnection, nowMs: number): void {
     if (recovery.inflightBytes < recovery.congestion.cwndBytes && recovery.queue.lostBytes === 0)
       recovery.rate.markAppLimited(recovery.inflightBytes);
   }
-  reinjectHeadOfLine(c, nowMs);
+  reinjectHeadOfLine(c, nowMs, IDLE_RECORDS);
 }
 
 /**
- * Opportunistic reinjection (Raiciu et al., NSDI 2012, 4.2): the oldest unacknowledged data on a slower subflow goes again on the fastest, when a
- * round trip of the fastest from now is sooner than its own acknowledgement is due. Once per record.
+ * Opportunistic reinjection (Raiciu et al., NSDI 2012, 4.2): the oldest unacknowledged data on slower subflows goes again on the fastest, when a
+ * round trip of the fastest from now is sooner than its own acknowledgement can come. Once per record.
  */
-function reinjectHeadOfLine(c: MptcpConnection, nowMs: number): void {
-  const record = c.sendQueue.first;
-  if (record === undefined || record.reinjected || c.subflows.length < 2 || c.scheduler.duplicates) return;
-  const slow = record.subflow;
+function reinjectHeadOfLine(c: MptcpConnection, nowMs: number, maxRecords: number): void {
+  if (c.subflows.length < 2 || c.sendQueue.first === undefined || c.scheduler.duplicates) return;
   let fast: Subflow | undefined;
   for (let i = 0; i < c.subflows.length; i++) {
     const subflow = c.subflows[i] as Subflow;
-    if (subflow === slow || !subflow.usable || subflow.remoteBackup) continue;
+    if (!subflow.usable || subflow.remoteBackup) continue;
     if (fast === undefined || subflow.rttMs < fast.rttMs) fast = subflow;
   }
-  if (fast === undefined || nowMs - record.sentMs < 2 * fast.rttMs || record.sentMs + slow.rttMs < nowMs + fast.rttMs) return;
-  fast.roomBytes = fast.recovery.queue.lostBytes === 0 ? sendRoomBytes(fast, nowMs) : 0;
-  if (fast.roomBytes <= 0) return;
-  c.sendQueue.reinject(record);
-  const next = c.sendQueue.nextReinjection(c.dataUna);
-  if (next !== undefined && next.record === record) sendAgain(c, next, fast, nowMs);
+  if (fast === undefined || fast.recovery.queue.lostBytes > 0) return;
+  fast.roomBytes = sendRoomBytes(fast, nowMs);
+  for (let i = 0; i < maxRecords && fast.roomBytes > 0; i++) {
+    const record = c.sendQueue.at(i);
+    if (record === undefined) return;
+    if (record.reinjected || record.subflow === fast || !isLate(record, fast, nowMs)) continue;
+    c.sendQueue.reinject(record);
+    const next = c.sendQueue.nextReinjection(c.dataUna);
+    if (next === undefined || next.record !== record) return;
+    while (next.done < record.length && fast.roomBytes > 0) sendAgain(c, next, fast, nowMs);
+  }
+}
+
+/** Its acknowledgement is overdue, or due later than the fast subflow could bring one. */
+function isLate(record: DataRecord, fast: Subflow, nowMs: number): boolean {
+  if (nowMs - record.sentMs < 2 * fast.rttMs) return false;
+  const dueMs = record.sentMs + record.subflow.rttMs;
+  return dueMs < nowMs || dueMs > nowMs + fast.rttMs;
 }
 
 /** RFC 8684 (3.3.3): DATA_FIN, repeated until it has its DATA_ACK; then each subflow's FIN. */

@@ -52,6 +52,11 @@ export class DataSendQueue {
     this.records.push(new DataRecord(dsn, length, block, blockOffset, subflow, nowMs));
   }
 
+  /** The i-th unacknowledged record from the head. */
+  at(i: number): DataRecord | undefined {
+    return this.records[this.head + i];
+  }
+
   get first(): DataRecord | undefined {
     return this.records[this.head];
   }

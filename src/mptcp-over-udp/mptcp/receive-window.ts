@@ -5,10 +5,12 @@
 
 import type { ReassemblyBuffer } from '../tcp/reassembly.js';
 
-const INITIAL_LIMIT_BYTES = 512 << 10;
+const INITIAL_LIMIT_BYTES = 1 << 20;
 /** Holds 1 Gbit/s x 300 ms with room for data that waits for order. */
 const MAX_LIMIT_BYTES = 64 << 20;
 const MIN_INTERVAL_MS = 5;
+/** Data waits for order while what was lost on the slowest path is noticed, sent again, and lost again. */
+const WINDOW_ROUND_TRIPS = 6;
 
 /** Shared by the connections of one host: bytes that windows beyond the initial one may promise. */
 export class ReceiveMemory {
@@ -45,13 +47,16 @@ export class ReceiveWindow {
     return gain >= this.limitBytes / 4 || (gain >= 2_800 && known < this.limitBytes / 8);
   }
 
-  /** Grows to twice what came in order during the slowest round trip, so that the window never is what limits (as Linux's DRS). */
+  /** Grows to a few times what came during the slowest round trip, in order or not, so that the window never is what limits (as Linux's DRS). */
   noteReceived(bytes: number, rttMs: number, nowMs: number): void {
     this.intervalBytes += bytes;
     if (this.intervalStartMs < 0) this.intervalStartMs = nowMs;
     const elapsedMs = nowMs - this.intervalStartMs;
     if (elapsedMs < Math.max(rttMs, MIN_INTERVAL_MS)) return;
-    const wanted = Math.min(MAX_LIMIT_BYTES, Math.ceil((3 * this.intervalBytes * Math.max(rttMs, MIN_INTERVAL_MS)) / elapsedMs));
+    const wanted = Math.min(
+      MAX_LIMIT_BYTES,
+      Math.ceil((WINDOW_ROUND_TRIPS * this.intervalBytes * Math.max(rttMs, MIN_INTERVAL_MS)) / elapsedMs),
+    );
     this.intervalBytes = 0;
     this.intervalStartMs = nowMs;
     const growth = wanted - this.limitBytes;
