@@ -13,6 +13,11 @@ export class FullPipeCheck {
   #fullBandwidthBytesPerSec = 0;
   #roundsWithoutGrowth = 0;
 
+  /** On a long path a round is too long to wait for its end while it overruns: what is lost by now may tell. */
+  isOverrun(model: BbrPathModel, totalDeliveredBytes: number): boolean {
+    return model.runningLossRatio(totalDeliveredBytes) > STARTUP_LOSS_RATIO;
+  }
+
   /** `queueMs`: delay that neither the path nor its jitter explains. True when the pipe is full. */
   onRoundEnd(model: BbrPathModel, queueMs: number): boolean {
     if (model.roundAppLimited) return false;

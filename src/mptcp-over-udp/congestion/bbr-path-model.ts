@@ -23,6 +23,8 @@ const BASE_RTT_CONFIRM_MS = 0.5;
 /** Rounds shorter than this are joined: on a path of 0.1 ms the host's scheduling, not the path, makes the round. */
 const MIN_ROUND_MS = 1;
 
+/** Fewer lost segments than this say nothing yet. */
+const OVERRUN_SEGMENTS = 32;
 /** What bursts of our own and of our neighbours add to the RTT from one ACK to the next. */
 const LEAP_BURST_MS = 2;
 const LEAP_BURST_SEGMENTS = 4;
@@ -137,6 +139,12 @@ export class BbrPathModel {
   /** Delay of the last round above the base, as far as it is known. */
   get roundQueueMs(): number {
     return this.baseRttMs > 0 && this.roundRttMeanMs > 0 ? this.roundRttMeanMs - this.baseRttMs : 0;
+  }
+
+  /** Loss of the running round as a part of what left, 0 while too little was lost to judge by. */
+  runningLossRatio(totalDeliveredBytes: number): number {
+    if (this.#roundLostBytes < OVERRUN_SEGMENTS * this.mssBytes) return 0;
+    return this.#roundLostBytes / (this.#roundLostBytes + totalDeliveredBytes - this.#roundStartDeliveredBytes);
   }
 
   onAck(sample: AckSample, bandwidthBytesPerSec: number): void {

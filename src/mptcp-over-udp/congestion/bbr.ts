@@ -112,6 +112,7 @@ class Bbr implements CongestionControl {
     const model = this.model;
     model.onAck(sample, this.bandwidthBytesPerSec);
     if (model.roundEnded) this.#onRoundEnd();
+    if (!this.#fullPipe) this.#fullPipe = this.#fullPipeCheck.isOverrun(model, sample.totalDeliveredBytes);
     this.#updateState(sample);
     this.#setPacingRate(sample);
     this.#setCwnd(sample);

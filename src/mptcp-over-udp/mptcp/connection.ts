@@ -620,12 +620,16 @@ export class MptcpConnection implements ByteStream {
   /** Bytes that may wait unsent: a little time's worth of what the subflows carry, so that none of them ever waits for the writer. */
   private backlogLimitBytes(): number {
     let bytesPerMs = 0;
+    let slowestMs = 0;
     for (let i = 0; i < this.subflows.length; i++) {
       const { recovery, stale } = this.subflows[i] as Subflow;
       const srttMs = recovery.rtt.srttMs;
-      if (!stale && srttMs > 0) bytesPerMs += recovery.congestion.cwndBytes / srttMs;
+      if (stale || srttMs <= 0) continue;
+      bytesPerMs += recovery.congestion.cwndBytes / srttMs;
+      slowestMs = Math.max(slowestMs, srttMs);
     }
-    return Math.floor(Math.min(MAX_BACKLOG_BYTES, Math.max(MIN_BACKLOG_BYTES, BACKLOG_MS * bytesPerMs)));
+    // Schedulers that plan (ECF, BLEST) need to see a round trip of the slowest path ahead.
+    return Math.floor(Math.min(MAX_BACKLOG_BYTES, Math.max(MIN_BACKLOG_BYTES, (BACKLOG_MS + slowestMs) * bytesPerMs)));
   }
 
   /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */
