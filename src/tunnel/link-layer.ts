@@ -278,6 +278,7 @@ class UdpLinkLayer implements CountingLinkLayer {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
       if (path === undefined || path.machine.linkLost) continue;
       path.machine.handleLinkLost(nowMs);
+      this.#control.tellDown(path);
       this.#context.pathChanged(path, nowMs);
     }
   }

@@ -3,6 +3,7 @@
  * state of a path is decided here: only an answer to something of ours.
  */
 
+import type { PathState } from '../link.js';
 import {
   CLOSE_SHUTDOWN,
   type ControlFrame,
@@ -12,6 +13,7 @@ import {
   emitPathProbe,
   emitPathProbeReply,
   emitPathResponse,
+  emitSlow,
   type PathAckFrame,
   type PathChallengeFrame,
   parseFrames,
@@ -92,6 +94,16 @@ export class PathControl {
     }
   }
 
+  /** An interface of ours went down: the peer hears of it on a path that still works, a silence sooner than by itself. Staged. */
+  tellDown(lost: Path): void {
+    const { peer } = lost;
+    const carrier = peer.paths.find((path) => path !== lost && path.state === 'up');
+    if (peer.sendEpoch === undefined || carrier === undefined) return;
+    const out = this.#context.control;
+    const length = emitSlow(out, 0, { kind: 'path-state', pathId: lost.id, state: 'down', priority: 0, backup: false });
+    carrier.sendControl(peer.sendEpoch, out, length, false);
+  }
+
   #handleFrame(from: Origin, frame: ControlFrame): void {
     switch (frame.type) {
       case 'path-challenge':
@@ -116,9 +128,17 @@ export class PathControl {
         this.#handleClose(from);
         return;
       case 'slow':
-        this.#context.counters.rxSlowIgnored++;
+        if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message.pathId, frame.message.state);
+        else this.#context.counters.rxSlowIgnored++;
         return;
     }
+  }
+
+  /** The peer knows of an event on its side that we could only find out by silence; probes go on, and bring the path back. */
+  #handlePathState({ path: carrier, nowMs }: Origin, pathId: number, state: PathState): void {
+    const path = carrier.peer.paths.find((candidate) => candidate.id === pathId);
+    if (state !== 'down' || path === undefined || path === carrier) return;
+    if (path.machine.handleSendRefused(nowMs)) this.#context.pathChanged(path, nowMs);
   }
 
   #handleChallenge({ path, epoch, candidate, nowMs }: Origin, frame: PathChallengeFrame): void {
