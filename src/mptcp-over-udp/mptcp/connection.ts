@@ -15,7 +15,7 @@ import { sendAck, sendReset } from '../tcp/tcp-output.js';
 import { handleDeadlines, nextDeadlineMs } from '../tcp/tcp-timers.js';
 import type { TcpSegment } from '../wire/segment.js';
 import { dsnHigh, dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
-import { nextDataDeadlineMs, outputConnection, startInfiniteMapping } from './data-output.js';
+import { nextDataDeadlineMs, outputConnection, sendNewAsProbe, startInfiniteMapping } from './data-output.js';
 import { DataSendQueue } from './data-send-queue.js';
 import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
@@ -283,6 +283,10 @@ export class MptcpConnection implements ByteStream {
     this.peerProved = true;
     this.joinDeadlineMs = 0;
     this.markDirty();
+  }
+
+  probeWithNewData(subflow: Subflow, segmentBytes: number, nowMs: number): boolean {
+    return sendNewAsProbe(this, subflow, segmentBytes, nowMs);
   }
 
   fallBack(subflow: Subflow): void {

@@ -147,6 +147,14 @@ function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowM
   return true;
 }
 
+/** RFC 8985 (7.3): new data as the loss probe of a subflow. A backup, or one whose path is away, repeats its tail: other subflows carry the new data. */
+export function sendNewAsProbe(c: MptcpConnection, subflow: Subflow, segmentBytes: number, nowMs: number): boolean {
+  const windowBytes = c.peerWindowEdge - c.dataNxt;
+  if (windowBytes <= 0 || !subflow.usable || subflow.remoteBackup || c.scheduler.duplicates) return false;
+  subflow.roomBytes = segmentBytes;
+  return sendNew(c, subflow, windowBytes, nowMs);
+}
+
 /** A duplicating scheduler: each subflow carries all data that has no DATA_ACK, in order and at its own pace; reinjection has nothing to add. */
 function outputDuplicates(c: MptcpConnection, nowMs: number): void {
   refreshRoom(c, nowMs);

@@ -2,6 +2,7 @@
 
 import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
 import {
+  ACK,
   RST,
   SEEN_ADD_ADDR,
   SEEN_DSS,
@@ -44,7 +45,9 @@ export function processSubflowOptions(s: Subflow, segment: TcpSegment, nowMs: nu
 function processHandshake(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
   switch (s.role) {
     case 'capable-client':
-      processCapableSynAck(s, segment);
+      // SYNs that cross give no keys in the order that RFC 8684 (3.1) wants: plain TCP.
+      if ((segment.flags & ACK) === 0) s.connection.fallBack(s);
+      else processCapableSynAck(s, segment);
       return true;
     case 'capable-server':
       return processThirdAck(s, segment, nowMs);

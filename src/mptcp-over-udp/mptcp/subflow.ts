@@ -146,6 +146,10 @@ export class Subflow extends TcpConnection {
     return this.connection.fallback ? 0 : DATA_OPTION_BYTES;
   }
 
+  probeWithNewData(segmentBytes: number, nowMs: number): boolean {
+    return this.connection.probeWithNewData(this, segmentBytes, nowMs);
+  }
+
   writeOptions(kind: SegmentKind, out: Uint8Array, at: number, roomBytes: number, record: SegmentRecord | undefined): number {
     return writeSubflowOptions(this, kind, out, at, roomBytes, record);
   }

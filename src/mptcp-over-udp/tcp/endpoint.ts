@@ -161,6 +161,13 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
     return 0;
   }
 
+  probeWithNewData(segmentBytes: number, nowMs: number): boolean {
+    const room = Math.min(segmentBytes, this.sendWindowEdge - this.recovery.sndNxt);
+    if (room <= 0 || this.sendBuffer.take(room, piece) === 0 || piece.block === undefined) return false;
+    sendData(this, piece.block, piece.offset, piece.length, undefined, this.sendBuffer.queuedBytes === 0, nowMs);
+    return true;
+  }
+
   processOptions(): boolean {
     return true;
   }

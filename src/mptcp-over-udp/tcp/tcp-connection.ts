@@ -83,6 +83,8 @@ export abstract class TcpConnection {
   nextSendMs = 0;
   pacingBlocked = false;
   synCount = 0;
+  /** In syn-received: by a simultaneous open, so that the peer's SYN/ACK is awaited too. */
+  synsCrossed = false;
   synDeadlineMs = NEVER_MS;
   synSentMs = 0;
   persistDeadlineMs = NEVER_MS;
@@ -186,6 +188,8 @@ export abstract class TcpConnection {
   abstract acceptanceEdge(): number;
   /** Writes the options of the upper protocol at `at`; returns bytes written, at most `roomBytes`. */
   abstract writeOptions(kind: SegmentKind, out: Uint8Array, at: number, roomBytes: number, record: SegmentRecord | undefined): number;
+  /** Sends at most `segmentBytes` of new data, as a loss probe. False: there is none, or the peer's window is closed. */
+  abstract probeWithNewData(segmentBytes: number, nowMs: number): boolean;
   /** The same length without writing, for data segments. */
   abstract dataOptionBytes(): number;
   /** Before the payload: the options of an acceptable segment. False: the connection is gone, stop. */

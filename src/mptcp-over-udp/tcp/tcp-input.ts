@@ -50,6 +50,10 @@ function handleInSynSent(c: TcpConnection, segment: TcpSegment, nowMs: number): 
     closeConnection(c, 'refused', nowMs);
     return;
   }
+  if ((segment.flags & (SYN | ACK)) === SYN) {
+    handleSynCrossing(c, segment, nowMs);
+    return;
+  }
   if (!acceptable || (segment.flags & SYN) === 0) {
     c.services.count('tcp-unacceptable-in-syn-sent');
     if (!acceptable && (segment.flags & ACK) !== 0) sendStatelessReset(c.services.sink, c.pathId, segment, 0);
@@ -65,6 +69,16 @@ function handleInSynSent(c: TcpConnection, segment: TcpSegment, nowMs: number): 
   c.lastReceivedMs = nowMs;
   sendAck(c, 'third-ack');
   c.onEstablished(nowMs);
+}
+
+/** RFC 9293 (MUST-10): both sides opened at the same time. */
+function handleSynCrossing(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
+  acceptSynOptions(c, segment);
+  if (!c.processOptions(segment, nowMs)) return;
+  c.synsCrossed = true;
+  c.setState('syn-crossed');
+  c.lastReceivedMs = nowMs;
+  c.synDeadlineMs = 0;
 }
 
 /** What a SYN or SYN/ACK tells: sequence number, MSS, scaling, SACK. */
@@ -86,7 +100,8 @@ export function acceptSynOptions(c: TcpConnection, segment: TcpSegment): void {
 function handleInOtherStates(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
   const offset = unwrapOffset(segment.sequenceNumber, c.irs, c.rcvNxt);
   if ((segment.flags & SYN) !== 0) {
-    handleSyn(c, offset, nowMs);
+    if (c.synsCrossed && c.state === 'syn-received' && offset === 0 && (segment.flags & ACK) !== 0) checkAck(c, segment, nowMs);
+    else handleSyn(c, offset, nowMs);
     return;
   }
   if (!checkTimestamp(c, segment)) return;
@@ -188,7 +203,8 @@ function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean
     recovery.sndUna = 1;
     if (c.synCount === 1) recovery.rtt.addSample(Math.max(0.01, nowMs - c.synSentMs), nowMs);
     c.synDeadlineMs = NEVER_MS;
-    c.sendWindowEdge = 1 + segment.window * 2 ** c.sendWindowScale;
+    // RFC 7323 (2.2): the window of a SYN/ACK is not scaled.
+    c.sendWindowEdge = 1 + segment.window * ((segment.flags & SYN) !== 0 ? 1 : 2 ** c.sendWindowScale);
     if (!c.processOptions(segment, nowMs)) return false;
     c.setState('syn-acked');
     c.onEstablished(nowMs);

@@ -191,9 +191,12 @@ export function sendRetransmissions(c: TcpConnection, nowMs: number): boolean {
   }
 }
 
-/** RFC 8985 (7.3): new data would do as well; the owner tries that first. */
+/** RFC 8985 (7.3): a segment of new data, whatever congestion window and pacing say; without any, the last one again. */
 export function sendProbe(c: TcpConnection, nowMs: number): void {
-  const record = c.recovery.probeRecord(c.mssBytes - c.segmentOptionBytes());
-  if (record !== undefined) transmit(c, record, true, nowMs);
+  const segmentBytes = c.mssBytes - c.segmentOptionBytes();
+  if (!c.canSend || !c.probeWithNewData(segmentBytes, nowMs)) {
+    const record = c.recovery.probeRecord(segmentBytes);
+    if (record !== undefined) transmit(c, record, true, nowMs);
+  }
   c.recovery.noteProbeSent(nowMs);
 }

@@ -15,6 +15,8 @@ export type TcpState =
 export type TcpInput =
   | 'active-open'
   | 'passive-open'
+  /** The peer's SYN crossed ours (RFC 9293, 3.5: simultaneous open). */
+  | 'syn-crossed'
   /** Our SYN is acknowledged (with the peer's SYN on the active side). */
   | 'syn-acked'
   /** Our FIN has left. */
@@ -28,7 +30,7 @@ export type TcpInput =
 
 export const TCP_TRANSITIONS: Readonly<Record<TcpState, Readonly<Partial<Record<TcpInput, TcpState>>>>> = {
   closed: { 'active-open': 'syn-sent', 'passive-open': 'syn-received' },
-  'syn-sent': { 'syn-acked': 'established', reset: 'closed' },
+  'syn-sent': { 'syn-crossed': 'syn-received', 'syn-acked': 'established', reset: 'closed' },
   'syn-received': { 'syn-acked': 'established', reset: 'closed' },
   established: { 'fin-sent': 'fin-wait-1', 'fin-received': 'close-wait', reset: 'closed' },
   'fin-wait-1': { 'fin-acked': 'fin-wait-2', 'fin-received': 'closing', reset: 'closed' },

@@ -23,7 +23,7 @@ export function nextDeadlineMs(c: TcpConnection): number {
   return c.keepaliveMs === NEVER_MS ? at : Math.min(at, keepaliveDeadlineMs(c));
 }
 
-/** Runs what is due. The output phase follows. `mayProbeWithData`: the owner will send new data in its place. */
+/** Runs what is due. The output phase follows. */
 export function handleDeadlines(c: TcpConnection, maxTimeouts: number, nowMs: number): void {
   const r = c.recovery;
   if (c.pacingBlocked && c.nextSendMs <= nowMs) c.pacingBlocked = false;
