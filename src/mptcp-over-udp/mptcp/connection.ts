@@ -15,7 +15,7 @@ import { sendAck, sendReset } from '../tcp/tcp-output.js';
 import { handleDeadlines, nextDeadlineMs } from '../tcp/tcp-timers.js';
 import type { TcpSegment } from '../wire/segment.js';
 import { dsnHigh, dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
-import { nextDataDeadlineMs, outputConnection, sendNewAsProbe, startInfiniteMapping } from './data-output.js';
+import { nextDataDeadlineMs, outputConnection, sendNewAsProbe } from './data-output.js';
 import { DataSendQueue } from './data-send-queue.js';
 import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
@@ -35,6 +35,7 @@ const WINDOW_TOLERANCE_BYTES = 65_536;
 const BACKLOG_MS = 60;
 const MIN_BACKLOG_BYTES = 128 << 10;
 const MAX_BACKLOG_BYTES = 8 << 20;
+const MAX_POOL_BYTES = 256 << 20;
 /** Holds 1 Gbit/s x 300 ms. */
 export const MAX_SEND_BUFFER_BYTES = 64 << 20;
 
@@ -64,6 +65,8 @@ export class MptcpConnection implements ByteStream {
   /** Plain TCP after all (RFC 8684, 3.7): one subflow, DSN = SSN + a constant in each direction. */
   fallback = false;
   private fallbackSendShift = 0;
+  /** SSN from which the shift holds for what we send. */
+  private fallbackSendStart = 0;
   private fallbackReceiveShift = 0;
   /** DSS checksums are in use: one side asked for them. */
   checksum: boolean;
@@ -71,6 +74,11 @@ export class MptcpConnection implements ByteStream {
   remoteDeniesJoinInitial = false;
   /** We found a bad checksum there, and wait for the infinite mapping; -1: no. */
   failedOffset = -1;
+  private failSentMs = 0;
+  /** The peer found one: our next data goes under an infinite mapping. */
+  infinitePending = false;
+  /** Fell back by an infinite mapping: what was sent before it is sent again as it was, under its own mapping. */
+  keepsMappings = false;
   /** Addresses we announced and the peer has not echoed. */
   private readonly announcements: Announcement[] = [];
   announceDeadlineMs = NEVER_MS;
@@ -306,13 +314,14 @@ export class MptcpConnection implements ByteStream {
   /** In fallback the subflow's acknowledgement is the data's. */
   noteFallbackAck(subflow: Subflow): void {
     const { sndUna } = subflow.recovery;
+    if (sndUna < this.fallbackSendStart) return;
     const una = Math.min(sndUna, subflow.finSent ? subflow.finOffset : sndUna) + this.fallbackSendShift;
     if (una >= this.dataUna) this.handleDataAck(una, subflow.sendWindowEdge - sndUna);
   }
 
   onFallbackData(ssn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
     const dsn = ssn + this.fallbackReceiveShift;
-    const old = Math.max(0, 1 - dsn, this.failedOffset - dsn);
+    const old = Math.max(0, 1 - dsn);
     return old >= length || this.onData(dsn + old, bytes, at + old, length - old, nowMs);
   }
 
@@ -322,19 +331,29 @@ export class MptcpConnection implements ByteStream {
 
   // ---- checksums and MP_FAIL (RFC 8684, 3.7) ----
 
-  /** With several subflows the bad one is reset, and its data comes by another; with one, MP_FAIL asks for an infinite mapping. */
-  onBadChecksum(subflow: Subflow, dsn: number, nowMs: number): boolean {
+  /** One side has seen a bad checksum on the only subflow: nothing may join any more. */
+  get leavesMptcp(): boolean {
+    return this.fallback || this.infinitePending || this.failedOffset >= 0;
+  }
+
+  /**
+   * With several subflows the bad one is reset, and its data comes by another. With one, MP_FAIL asks for an infinite mapping; that acts retroactively,
+   * so the changed data is kept, as plain TCP would. Until it comes, all goes on as before: the peer may have nothing to send under it.
+   */
+  onBadChecksum(subflow: Subflow, dsn: number, payload: Uint8Array, nowMs: number): boolean {
     this.host.count('mptcp-bad-checksum');
-    const signal = this.failSignal(dsn);
     if (this.subflows.length > 1) {
       subflow.signals.length = 0;
-      subflow.signals.push(signal);
+      subflow.signals.push(this.failSignal(dsn));
       subflow.reset(RST_MIDDLEBOX, nowMs);
       return false;
     }
-    this.failedOffset = dsn;
-    subflow.signal(signal);
-    return true;
+    if (this.failedOffset < 0) {
+      this.failedOffset = dsn;
+      this.failSentMs = nowMs;
+      subflow.signal(this.failSignal(dsn));
+    }
+    return this.onData(dsn, payload, 0, payload.length, nowMs);
   }
 
   private failSignal(dsn: number): Signal {
@@ -346,20 +365,28 @@ export class MptcpConnection implements ByteStream {
   }
 
   /** MP_FAIL rides on an ACK, and may be lost: a peer that goes on as before is told again. */
-  repeatMpFail(subflow: Subflow): void {
-    for (const signal of subflow.signals) if (signal.kind === 'fail') return;
+  repeatMpFail(subflow: Subflow, nowMs: number): void {
+    if (nowMs - this.failSentMs < subflow.recovery.rtt.rtoMs) return;
+    this.failSentMs = nowMs;
     subflow.signal(this.failSignal(this.failedOffset));
   }
 
-  /** The peer could not use our data from there on: it goes again in one infinite mapping, and that is the end of MPTCP here. */
-  onMpFail(subflow: Subflow, high: number, low: number, nowMs: number): void {
+  /** The peer got our data changed, and keeps it so: nothing is sent again, the next data goes under an infinite mapping. */
+  onMpFail(subflow: Subflow, high: number, low: number): void {
     const from = this.sendOffset64(high, low);
-    if (this.fallback || this.subflows.length > 1 || from < this.dataUna || from > this.dataNxt) {
+    if (this.subflows.length > 1 || from < 1 || from > this.dataNxt) {
       this.host.count('mptcp-fail-ignored');
       return;
     }
-    this.host.count('mptcp-fail-received');
-    startInfiniteMapping(this, subflow, from, nowMs);
+    if (!this.infinitePending) this.host.count('mptcp-fail-received');
+    this.infinitePending = true;
+    // Linux waits for an MP_FAIL in answer to its own, and resets the connection without.
+    if (this.failedOffset < 0) subflow.signal(this.failSignal(this.dataAckOffset));
+  }
+
+  /** Our next data goes under an infinite mapping, and with it MPTCP ends here. */
+  startInfiniteMapping(subflow: Subflow, nowMs: number): void {
+    this.enterFallback(subflow, this.takeUnchecked(subflow, nowMs));
   }
 
   /** From now on the subflow's bytes from `ssn` are the data from `dsn`, without end. */
@@ -369,14 +396,22 @@ export class MptcpConnection implements ByteStream {
       return false;
     }
     this.host.count('mptcp-infinite-mapping-received');
-    this.enterFallback(subflow, subflow.recovery.sndNxt - this.dataNxt, dsn - ssn);
+    this.takeUnchecked(subflow, nowMs);
+    this.enterFallback(subflow, dsn - ssn);
     return true;
   }
 
-  /** `sendShift`: SSN - DSN of what we send from now on. */
-  enterFallback(subflow: Subflow, sendShift: number, receiveShift: number): void {
+  /** After MP_FAIL, data without a mapping: the peer has fallen back without a word. */
+  onUnmappedAfterFail(subflow: Subflow, nowMs: number): void {
+    this.enterFallback(subflow, this.takeUnchecked(subflow, nowMs));
+  }
+
+  /** What we send from here on is contiguous on this subflow. */
+  private enterFallback(subflow: Subflow, receiveShift: number): void {
     this.fallback = true;
-    this.fallbackSendShift = -sendShift;
+    this.keepsMappings = true;
+    this.fallbackSendStart = subflow.recovery.sndNxt;
+    this.fallbackSendShift = this.dataNxt - subflow.recovery.sndNxt;
     this.fallbackReceiveShift = receiveShift;
     subflow.confirmed = true;
     this.forgetDataFin();
@@ -385,7 +420,7 @@ export class MptcpConnection implements ByteStream {
   }
 
   /** DSN - SSN of what the peer sends from here on, when all that it sends comes in order on this subflow. Data held for a checksum is taken as it is. */
-  takeUnchecked(subflow: Subflow, nowMs: number): number {
+  private takeUnchecked(subflow: Subflow, nowMs: number): number {
     const shift = subflow.mappings.giveUpChecksums((dsn, bytes, at, length) => this.onData(dsn, bytes, at, length, nowMs));
     return shift ?? this.reassembly.nextOffset - subflow.rcvNxt;
   }
@@ -493,7 +528,7 @@ export class MptcpConnection implements ByteStream {
     if (!this.isInWindow(dsn, usable)) return false;
     this.lastActivityMs = nowMs;
     const fresh = this.reassembly.receive(dsn, bytes, at, usable);
-    this.receiveWindow.noteReceived(fresh, this.slowestRttMs(), nowMs);
+    this.receiveWindow.noteReceived(this.reassembly, fresh, this.slowestRttMs(), nowMs);
     this.deliverEnd(nowMs);
     this.markDirty();
     return true;
@@ -623,6 +658,8 @@ export class MptcpConnection implements ByteStream {
 
   /** Bytes that may wait unsent: a little time's worth of what the subflows carry, so that none of them ever waits for the writer. */
   private backlogLimitBytes(): number {
+    // Many connections that wait must not fill the memory.
+    if (this.host.pool.inUseBytes > MAX_POOL_BYTES) return MIN_BACKLOG_BYTES;
     let bytesPerMs = 0;
     let slowestMs = 0;
     for (let i = 0; i < this.subflows.length; i++) {
@@ -633,7 +670,8 @@ export class MptcpConnection implements ByteStream {
       slowestMs = Math.max(slowestMs, srttMs);
     }
     // Schedulers that plan (ECF, BLEST) need to see a round trip of the slowest path ahead.
-    return Math.floor(Math.min(MAX_BACKLOG_BYTES, Math.max(MIN_BACKLOG_BYTES, (BACKLOG_MS + slowestMs) * bytesPerMs)));
+    const plannedBytes = (BACKLOG_MS + 2 * slowestMs) * bytesPerMs;
+    return Math.floor(Math.min(MAX_BACKLOG_BYTES, Math.max(MIN_BACKLOG_BYTES, plannedBytes)));
   }
 
   /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */

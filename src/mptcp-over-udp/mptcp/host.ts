@@ -21,7 +21,7 @@ import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type Tc
 import { MptcpConnection } from './connection.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import type { AnnouncedAddress } from './path-signals.js';
-import { ReceiveMemory } from './receive-window.js';
+import { DEFAULT_INITIAL_WINDOW_BYTES, ReceiveMemory } from './receive-window.js';
 import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
 
 /** 67 MB: a window field of 16 bits in units of 1 KB. */
@@ -75,6 +75,8 @@ export interface MptcpHostOptions {
   pool?: BlockPool;
   /** Bound on what all receive windows may promise beyond their initial size. */
   receiveMemoryBytes?: number;
+  /** Receive window that a connection begins with. */
+  receiveWindowBytes?: number;
   /** Ask for DSS checksums (the A flag). */
   checksum?: boolean;
   /** Tell peers not to join to the address and port of the initial subflow (the C flag). */
@@ -132,7 +134,10 @@ export class MptcpHost implements TcpHostServices {
     this.pool = options.pool ?? new BlockPool();
     this.scheduler = options.scheduler;
     this.events = options.events;
-    this.memory = new ReceiveMemory(options.receiveMemoryBytes ?? DEFAULT_RECEIVE_MEMORY_BYTES);
+    this.memory = new ReceiveMemory(
+      options.receiveMemoryBytes ?? DEFAULT_RECEIVE_MEMORY_BYTES,
+      options.receiveWindowBytes ?? DEFAULT_INITIAL_WINDOW_BYTES,
+    );
     this.checksum = options.checksum ?? false;
     this.version = options.version ?? 1;
     this.acceptVersion0 = options.acceptVersion0 ?? false;
@@ -316,7 +321,7 @@ export class MptcpHost implements TcpHostServices {
   /** MP_JOIN on every usable path that has no subflow yet; the side that opened the connection does this. */
   startJoins(connection: MptcpConnection, nowMs: number): void {
     connection.joinDeadlineMs = Number.POSITIVE_INFINITY;
-    if (connection.fallback || connection.subflowsClosing) return;
+    if (connection.leavesMptcp || connection.subflowsClosing) return;
     if (this.events?.onJoinsDue !== undefined) {
       this.events.onJoinsDue(connection, nowMs);
       return;
@@ -339,7 +344,7 @@ export class MptcpHost implements TcpHostServices {
 
   /** One more subflow, from an address that has this id; undefined: there are enough, or it is no time for joins. */
   join(connection: MptcpConnection, tuple: FourTuple, pathId: number, addressId: number, nowMs: number): Subflow | undefined {
-    const ready = connection.peerProved && !connection.fallback && !connection.closed && !connection.subflowsClosing;
+    const ready = connection.peerProved && !connection.leavesMptcp && !connection.closed && !connection.subflowsClosing;
     if (!ready || connection.subflows.length >= MAX_SUBFLOWS) return undefined;
     // RFC 8684 (3.1): C forbids joins to the address and port of the initial subflow.
     if (connection.remoteDeniesJoinInitial && isSameRemote(connection.tuple, tuple)) return undefined;
@@ -350,7 +355,7 @@ export class MptcpHost implements TcpHostServices {
   }
 
   acceptJoin(connection: MptcpConnection, segment: TcpSegment, pathId: number, nowMs: number): void {
-    if (connection.closed || connection.fallback || !connection.peerProved || connection.subflows.length >= MAX_SUBFLOWS) {
+    if (connection.closed || connection.leavesMptcp || !connection.peerProved || connection.subflows.length >= MAX_SUBFLOWS) {
       this.refuse(segment, pathId, 'mptcp-join-refused');
       return;
     }

@@ -5,7 +5,7 @@
 
 import type { ReassemblyBuffer } from '../tcp/reassembly.js';
 
-const INITIAL_LIMIT_BYTES = 1 << 20;
+export const DEFAULT_INITIAL_WINDOW_BYTES = 1 << 20;
 /** Holds 1 Gbit/s x 300 ms with room for data that waits for order. */
 const MAX_LIMIT_BYTES = 64 << 20;
 const MIN_INTERVAL_MS = 5;
@@ -16,22 +16,27 @@ const WINDOW_ROUND_TRIPS = 6;
 export class ReceiveMemory {
   promisedBytes = 0;
   readonly boundBytes: number;
+  /** What every connection may promise from the start. */
+  readonly initialWindowBytes: number;
 
-  constructor(boundBytes: number) {
+  constructor(boundBytes: number, initialWindowBytes: number) {
     this.boundBytes = boundBytes;
+    this.initialWindowBytes = initialWindowBytes;
   }
 }
 
 export class ReceiveWindow {
-  limitBytes = INITIAL_LIMIT_BYTES;
+  limitBytes: number;
   /** Right edge, exclusive, in data offsets. */
-  edge = 1 + INITIAL_LIMIT_BYTES;
+  edge: number;
   private readonly memory: ReceiveMemory;
   private intervalStartMs = -1;
   private intervalBytes = 0;
 
   constructor(memory: ReceiveMemory) {
     this.memory = memory;
+    this.limitBytes = memory.initialWindowBytes;
+    this.edge = 1 + this.limitBytes;
   }
 
   /** Moves the edge and returns the window from the DATA_ACK on, to be put into a segment now. */
@@ -48,7 +53,7 @@ export class ReceiveWindow {
   }
 
   /** Grows to a few times what came during the slowest round trip, in order or not, so that the window never is what limits (as Linux's DRS). */
-  noteReceived(bytes: number, rttMs: number, nowMs: number): void {
+  noteReceived(reassembly: ReassemblyBuffer, bytes: number, rttMs: number, nowMs: number): void {
     this.intervalBytes += bytes;
     if (this.intervalStartMs < 0) this.intervalStartMs = nowMs;
     const elapsedMs = nowMs - this.intervalStartMs;
@@ -60,13 +65,15 @@ export class ReceiveWindow {
     this.intervalBytes = 0;
     this.intervalStartMs = nowMs;
     const growth = wanted - this.limitBytes;
+    // A reader that stands still needs no larger window: only data that waits for order may fill one.
+    if (reassembly.nextOffset - reassembly.readOffset > this.limitBytes / 4) return;
     if (growth <= 0 || this.memory.promisedBytes + growth > this.memory.boundBytes) return;
     this.memory.promisedBytes += growth;
     this.limitBytes = wanted;
   }
 
   release(): void {
-    this.memory.promisedBytes -= this.limitBytes - INITIAL_LIMIT_BYTES;
-    this.limitBytes = INITIAL_LIMIT_BYTES;
+    this.memory.promisedBytes -= this.limitBytes - this.memory.initialWindowBytes;
+    this.limitBytes = this.memory.initialWindowBytes;
   }
 }

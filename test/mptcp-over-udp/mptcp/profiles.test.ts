@@ -12,6 +12,9 @@ import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connecti
 import { PROFILES, type Profile, singleLink, sumOfRatesBitsPerSec, swingIsLow } from '../../bench/profiles/profiles.js';
 import { TwoHosts } from '../../sim/two-hosts.js';
 
+// The slowest file there is: on a busy machine longer than tap waits by itself.
+t.setTimeout(180_000);
+
 const SNAPSHOT_FILE = fileURLToPath(new URL('../../../../test/mptcp-over-udp/mptcp/profiles.snapshot.md', import.meta.url));
 /** One run of a jittery profile says little: a packet more or less at the start decides. These are the mean of several. */
 const SEEDS: readonly number[] = [1, 2];

@@ -149,7 +149,9 @@ t.test('a host path gives its priority to the subflows on it', async (t) => {
 t.test('BLEST: a window too small for both paths is not wasted on the slow one', async (t) => {
   const limited = scenario('window of 512 kB');
   const [minRtt, blest] = [measure('min-rtt', limited), measure('blest', limited)];
-  t.ok(blest.goodputPercent > 1.2 * minRtt.goodputPercent, `${blest.goodputPercent} % against ${minRtt.goodputPercent} %`);
+  // min-rtt reaches as much, but only by sending again on the near path what waits on the far one.
+  t.ok(blest.goodputPercent >= minRtt.goodputPercent, `${blest.goodputPercent} % against ${minRtt.goodputPercent} %`);
+  t.ok(blest.reinjections < minRtt.reinjections / 2, `${blest.reinjections} reinjections against ${minRtt.reinjections}`);
 });
 
 t.test('ECF: short messages wait for the near path rather than end on the far one', async (t) => {

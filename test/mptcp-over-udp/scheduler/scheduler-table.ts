@@ -14,7 +14,7 @@ export interface Scenario {
   paths: readonly (readonly [number, number, number, number])[];
   /** By path, for the priority scheduler; absent: in order, the first is the cheap one. */
   priorities?: readonly number[];
-  /** The receive window stays at its initial 512 kB. */
+  /** The receive window stays at 512 kB. */
   fixedWindow?: boolean;
 }
 
@@ -168,7 +168,7 @@ export function startDownload(scheduler: SchedulerName, scenario: Scenario, endl
   const hosts: TwoHosts = new TwoHosts({
     seed: 7,
     paths: linksOf(scenario),
-    ...(scenario.fixedWindow === true ? { receiveMemoryBytes: 0 } : {}),
+    ...(scenario.fixedWindow === true ? { receiveMemoryBytes: 0, host: { receiveWindowBytes: 512 << 10 } } : {}),
     congestionControl: createReno,
     scheduler: SCHEDULERS[scheduler](),
     serverEvents: {
