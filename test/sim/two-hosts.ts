@@ -160,6 +160,7 @@ export class PatternPeer implements ByteStreamHandler {
   ended = false;
   closed: CloseReason | undefined;
   corruptAt = -1;
+  corruptCount = 0;
   /** Longest time without a byte, between first and last. */
   longestGapMs = 0;
   lastReadMs = -1;
@@ -187,7 +188,8 @@ export class PatternPeer implements ByteStreamHandler {
   onData(bytes: Uint8Array, at: number, length: number): number {
     const n = Math.min(length, this.readLimit - this.readBytes);
     for (let i = 0; i < n; i++) {
-      if (bytes[at + i] !== patternByte(this.readBytes + i) && this.corruptAt < 0) this.corruptAt = this.readBytes + i;
+      if (bytes[at + i] === patternByte(this.readBytes + i)) continue;
+      if (this.corruptCount++ === 0) this.corruptAt = this.readBytes + i;
     }
     if (n > 0) {
       if (this.lastReadMs >= 0) this.longestGapMs = Math.max(this.longestGapMs, this.clock.nowMs - this.lastReadMs);

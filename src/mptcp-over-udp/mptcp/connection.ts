@@ -378,10 +378,12 @@ export class MptcpConnection implements ByteStream {
       this.host.count('mptcp-fail-ignored');
       return;
     }
+    // In answer to ours: the infinite mapping that follows is for both directions.
+    if (this.failedOffset >= 0) return;
     if (!this.infinitePending) this.host.count('mptcp-fail-received');
     this.infinitePending = true;
     // Linux waits for an MP_FAIL in answer to its own, and resets the connection without.
-    if (this.failedOffset < 0) subflow.signal(this.failSignal(this.dataAckOffset));
+    subflow.signal(this.failSignal(this.dataAckOffset));
   }
 
   /** Our next data goes under an infinite mapping, and with it MPTCP ends here. */

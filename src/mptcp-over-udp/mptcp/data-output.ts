@@ -140,7 +140,7 @@ function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowM
   if (c.sendBuffer.take(Math.min(subflow.roomBytes, windowBytes, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined)
     return false;
   c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
-  const mapping = mappingFor(c, subflow, c.dataNxt, piece.length, piece.block, piece.offset);
+  const mapping = newMapping(c, subflow, piece.length, piece.block, piece.offset, nowMs);
   c.dataNxt += piece.length;
   sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
   subflow.roomBytes = sendRoomBytes(subflow, nowMs);
@@ -188,28 +188,27 @@ function sendNextDuplicate(c: MptcpConnection, subflow: Subflow, nowMs: number):
   return true;
 }
 
+/** In fallback there is none, but for the infinite one that begins it (RFC 8684, 3.7): that needs one subflow, and all before it in order. */
+function newMapping(
+  c: MptcpConnection,
+  subflow: Subflow,
+  length: number,
+  block: PayloadBlock,
+  offset: number,
+  nowMs: number,
+): DssMapping | undefined {
+  if (c.fallback) return undefined;
+  if (!c.infinitePending || c.subflows.length > 1 || c.sendQueue.nextReinjection(c.dataUna) !== undefined) {
+    return mappingFor(c, subflow, c.dataNxt, length, block, offset);
+  }
+  c.startInfiniteMapping(subflow, nowMs);
+  return { dsn: c.dataNxt, ssn: subflow.recovery.sndNxt, length: 0, checksum: 0 };
+}
+
 function mappingFor(c: MptcpConnection, subflow: Subflow, dsn: number, length: number, block: PayloadBlock, offset: number): DssMapping {
   const ssn = subflow.recovery.sndNxt;
   if (!c.checksum) return { dsn, ssn, length, checksum: 0 };
   return { dsn, ssn, length, checksum: mappingChecksum(c.local.idsnHigh, c.local.idsnLow, dsn, ssn, length, false, block.bytes, offset) };
-}
-
-/**
- * RFC 8684 (3.7): the data from `from` on goes again on the one subflow there is, in order, the first segment under an infinite mapping. What the
- * subflow has in flight of older mappings is retransmitted as it was; the peer discards it.
- */
-export function startInfiniteMapping(c: MptcpConnection, subflow: Subflow, from: number, nowMs: number): void {
-  const ssn = subflow.recovery.sndNxt;
-  c.enterFallback(subflow, ssn - from, c.takeUnchecked(subflow, nowMs));
-  let first = true;
-  for (const record of c.sendQueue.outstanding()) {
-    if (record.dsn + record.length <= from) continue;
-    const skip = Math.max(0, from - record.dsn);
-    record.block.referenceCount++;
-    const mapping = first ? { dsn: from, ssn, length: 0, checksum: 0 } : undefined;
-    sendData(subflow, record.block, record.blockOffset + skip, record.length - skip, mapping, false, nowMs);
-    first = false;
-  }
 }
 
 /** RFC 8684 (3.3.6): the same DSN on another subflow, under a new mapping. */

@@ -170,7 +170,7 @@ function processSignals(s: Subflow, segment: TcpSegment, nowMs: number): void {
     const { removeAddrIds, removeAddrCount } = segment.mptcp;
     s.connection.onRemoveAddr(removeAddrIds.slice(0, removeAddrCount), nowMs);
   }
-  if ((seen & SEEN_MP_FAIL) !== 0) s.connection.onMpFail(s, segment.mptcp.mpFail.dsnHigh, segment.mptcp.mpFail.dsnLow, nowMs);
+  if ((seen & SEEN_MP_FAIL) !== 0) s.connection.onMpFail(s, segment.mptcp.mpFail.dsnHigh, segment.mptcp.mpFail.dsnLow);
 }
 
 /** RFC 8684 (3.3.8): asks us to change our sending on this subflow. */

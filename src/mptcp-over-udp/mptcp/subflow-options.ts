@@ -1,6 +1,6 @@
 /** The MPTCP options that a subflow writes, by kind of segment (RFC 8684, 3.1-3.7). */
 
-import type { SegmentRecord } from '../tcp/retransmission-queue.js';
+import type { DssMapping, SegmentRecord } from '../tcp/retransmission-queue.js';
 import type { SegmentKind } from '../tcp/tcp-connection.js';
 import { emitDss } from '../wire/dss.js';
 import { emitFastclose } from '../wire/fastclose.js';
@@ -49,22 +49,17 @@ export function writeSubflowOptions(
   }
 }
 
-/** RFC 8684 (3.7): no option any more, but for the one that announces the infinite mapping, and the SYN/ACK of a server that just gave up. */
+/**
+ * RFC 8684 (3.7): no option any more, but for the infinite mapping, what was mapped before it (the peer may not have it yet), and the MP_FAIL that
+ * brought it about.
+ */
 function writeInFallback(s: Subflow, kind: SegmentKind, out: Uint8Array, at: number, record: SegmentRecord | undefined): number {
-  const { connection } = s;
-  const mapping = record?.mapping;
-  if (kind !== 'data' || mapping === undefined || mapping.length !== 0) return 0;
-  const dss = scratch.dss;
-  dss.dataAckBytes = 4;
-  dss.dataAckLow = connection.dataAckWire();
-  dss.dataFin = false;
-  dss.dsnBytes = 8;
-  putDsn(s, mapping.dsn);
-  dss.subflowSequenceNumber = mapping.ssn % 0x1_0000_0000;
-  dss.dataLength = 0;
-  dss.hasChecksum = connection.checksum;
-  dss.checksum = 0;
-  return emitDss(out, at, dss);
+  if (kind === 'ack') {
+    const signal = s.signals.shift();
+    return signal?.kind === 'fail' ? emitSignal(out, at, signal) : 0;
+  }
+  if (kind !== 'data' || record?.mapping === undefined || !s.connection.keepsMappings) return 0;
+  return emitMapping(s, out, at, record.mapping);
 }
 
 function writeMpCapable(s: Subflow, length: number, out: Uint8Array, at: number, dataLength: number, checksum: number): number {
@@ -110,11 +105,15 @@ function writeDataOptions(s: Subflow, out: Uint8Array, at: number, record: Segme
   if (mayShowKeys && mapping !== undefined && mapping.dsn === 1) {
     return writeMpCapable(s, connection.checksum ? 24 : 22, out, at, mapping.length, mapping.checksum);
   }
+  return emitMapping(s, out, at, mapping);
+}
+
+function emitMapping(s: Subflow, out: Uint8Array, at: number, mapping: DssMapping | undefined): number {
   const dss = scratch.dss;
   putDataAck(s);
   dss.dataFin = false;
   dss.dsnBytes = mapping === undefined ? 0 : 8;
-  dss.hasChecksum = connection.checksum && mapping !== undefined;
+  dss.hasChecksum = s.connection.checksum && mapping !== undefined;
   if (mapping !== undefined) {
     putDsn(s, mapping.dsn);
     dss.subflowSequenceNumber = mapping.ssn % 0x1_0000_0000;

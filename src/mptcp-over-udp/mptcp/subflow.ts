@@ -165,7 +165,11 @@ export class Subflow extends TcpConnection {
     const end = offset + length;
     while (from < end) {
       const mapping = this.mappings.find(from);
-      if (mapping === undefined) return this.handleUnmapped(offset === this.rcvNxt, nowMs);
+      if (mapping === undefined) {
+        if (!connection.leavesMptcp || from !== this.rcvNxt) return this.handleUnmapped(offset === this.rcvNxt, nowMs);
+        connection.onUnmappedAfterFail(this, nowMs);
+        return connection.onFallbackData(offset, segment.bytes, at, length, nowMs);
+      }
       const n = Math.min(end, mapping.ssn + mapping.length) - from;
       if (!this.takeMapped(mapping, from, segment.bytes, at + (from - offset), n, nowMs)) return false;
       from += n;
@@ -221,17 +225,13 @@ export class Subflow extends TcpConnection {
    */
   private handleUnmapped(inOrder: boolean, nowMs: number): boolean {
     this.services.count('mptcp-data-without-mapping');
-    if (this.connection.failedOffset < 0 && inOrder) this.reset(RST_MIDDLEBOX, nowMs);
+    if (!this.connection.leavesMptcp && inOrder) this.reset(RST_MIDDLEBOX, nowMs);
     return false;
   }
 
   private takeMapped(mapping: ReceivedMapping, ssn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
     const { connection } = this;
-    // RFC 8684 (3.7): after a failed checksum all is discarded until the infinite mapping comes, yet acknowledged on the subflow.
-    if (connection.failedOffset >= 0) {
-      connection.repeatMpFail(this);
-      return true;
-    }
+    if (connection.failedOffset >= 0) connection.repeatMpFail(this, nowMs);
     if (mapping.checksum < 0) return connection.onData(mapping.dsn + (ssn - mapping.ssn), bytes, at, length, nowMs);
     if (!connection.isInWindow(mapping.dsn, mapping.length)) return false;
     switch (this.mappings.hold(mapping, ssn, bytes, at, length, connection.remoteIdsnHigh, connection.remoteIdsnLow)) {
@@ -242,8 +242,11 @@ export class Subflow extends TcpConnection {
         mapping.held = undefined;
         return connection.onData(mapping.dsn, held, 0, held.length, nowMs);
       }
-      case 'bad':
-        return connection.onBadChecksum(this, mapping.dsn, nowMs);
+      case 'bad': {
+        const held = mapping.held as Uint8Array;
+        mapping.held = undefined;
+        return connection.onBadChecksum(this, mapping.dsn, held, nowMs);
+      }
     }
   }
 }

@@ -15,6 +15,9 @@ export class ScriptApp implements ByteStreamHandler {
   readBytes = 0;
   /** Position in the stream of the first byte that was not the peer's, -1 none. */
   corruptAt = -1;
+  /** The one position where a changed byte is right: the peer's was damaged on its way. */
+  damagedAt = -1;
+  damageSeen = false;
   /** The reader takes so many bytes in all, and no more. */
   readLimit = Number.POSITIVE_INFINITY;
   writtenBytes = 0;
@@ -26,7 +29,9 @@ export class ScriptApp implements ByteStreamHandler {
   onData(bytes: Uint8Array, at: number, length: number): number {
     const n = Math.min(length, this.readLimit - this.readBytes);
     for (let i = 0; i < n; i++) {
-      if (bytes[at + i] !== peerByte(this.readBytes + 1 + i) && this.corruptAt < 0) this.corruptAt = this.readBytes + i;
+      if (bytes[at + i] === peerByte(this.readBytes + 1 + i)) continue;
+      if (this.readBytes + i === this.damagedAt) this.damageSeen = true;
+      else if (this.corruptAt < 0) this.corruptAt = this.readBytes + i;
     }
     this.readBytes += n;
     return n;
