@@ -15,7 +15,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** These make network namespaces and devices: as root, one after the other. */
 const ROOT_FOLDERS = ['tun', 'netns', 'interop'];
 const UNIT_JOBS = 2;
-const UNIT_TIMEOUT_MS = 60_000;
+const UNIT_TIMEOUT_MS = 180_000;
 const ROOT_TIMEOUT_MS = 240_000;
 /** Between SIGTERM and SIGKILL: long enough to remove namespaces. */
 const KILL_AFTER_MS = 5_000;
@@ -48,7 +48,7 @@ async function main(args) {
       for (const file of rootFiles) console.log(`FAIL  ${file}: makes network devices, needs root: run \`sudo npm test\``);
       total.failed += rootFiles.length;
     } else {
-      await inParallel(rootFiles, 1, async (file) => add(await runFile(file, ROOT_TIMEOUT_MS)));
+      await inParallel(rootFiles, 1, async (file) => add(await runTwice(file)));
     }
   }
   if (interrupted) total.failed += 1;
@@ -72,6 +72,14 @@ async function inParallel(items, jobs, work) {
     for (let item = queue.shift(); item !== undefined && !interrupted; item = queue.shift()) await work(item);
   };
   await Promise.all(Array.from({ length: jobs }, worker));
+}
+
+/** Real kernels, links and clocks on a machine that others may share: a file that fails runs once more, and both runs are shown. */
+async function runTwice(file) {
+  const first = await runFile(file, ROOT_TIMEOUT_MS);
+  if (first.failed === 0 || interrupted) return first;
+  console.log(`again ${file}: a failure that repeats counts`);
+  return runFile(file, ROOT_TIMEOUT_MS);
 }
 
 /** Runs one file, prints its line (and all its output when it failed), resolves to its counts. */
