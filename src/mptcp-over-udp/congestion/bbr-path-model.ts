@@ -36,8 +36,10 @@ const LOADED_JITTER_LEAPS = 1;
 
 /** Part of a leap that the interval of a rate sample is longer than it looks. */
 const SAMPLE_LEAPS = 0.5;
-/** At most this part: on a path of a fraction of a millisecond a host that was away for ten would make every rate look like nothing. */
-const MAX_SAMPLE_STRETCH = 0.25;
+/**
+ * At most this part, well below what a probe adds: a leap of the RTT by an outage, or by a host that was away, would else lower the rate from cycle to cycle.
+ */
+const MAX_SAMPLE_STRETCH = 0.1;
 
 /** More loss than this is not taken for the path's own for long. */
 const MAX_RANDOM_LOSS_RATIO = 0.06;
