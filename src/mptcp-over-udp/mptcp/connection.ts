@@ -641,10 +641,6 @@ export class MptcpConnection implements ByteStream {
     subflow.reset(RST_UNSPECIFIED, nowMs);
   }
 
-  rejectSubflow(subflow: Subflow, nowMs: number): void {
-    subflow.reset(RST_MPTCP_ERROR, nowMs);
-  }
-
   get dataFinToSend(): boolean {
     return this.dataFinOffset >= 0 && !this.dataFinAcked;
   }
