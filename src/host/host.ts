@@ -429,7 +429,7 @@ function isStillClosing(connection: MptcpConnection): boolean {
 
 function usePlainTcp(connection: MptcpConnection): void {
   const subflow = connection.subflows[0];
-  if (subflow !== undefined && !connection.fallback) connection.fallBack(subflow);
+  if (subflow !== undefined && !connection.fallback) connection.fallbackState.start(subflow);
 }
 
 const NO_HANDLER = {

@@ -70,7 +70,7 @@ export class PathManager {
   /** ADD_ADDR. */
   announce(connection: MptcpConnection, local: LocalAddress, nowMs: number): void {
     this.planOf(connection).told.add(local.id);
-    connection.announceAddress({ addressId: local.id, address: local.bytes, port: local.port }, nowMs);
+    connection.addresses.announce({ addressId: local.id, address: local.bytes, port: local.port }, nowMs);
   }
 
   /** REMOVE_ADDR; the engine closes our subflows from there. */
@@ -78,7 +78,7 @@ export class PathManager {
     const plan = this.planOf(connection);
     plan.told.add(local.id);
     plan.withdrawn.push(local.bytes);
-    connection.withdrawAddresses(Uint8Array.of(this.idOn(connection, local)), nowMs);
+    connection.addresses.withdraw(Uint8Array.of(this.idOn(connection, local)), nowMs);
   }
 
   noteAnnounced(connection: MptcpConnection, remote: RemoteAddress, nowMs: number): void {

@@ -11,25 +11,24 @@ import { ReassemblyBuffer } from '../tcp/reassembly.js';
 import { SendBuffer } from '../tcp/send-buffer.js';
 import { type CloseReason, NEVER_MS } from '../tcp/tcp-connection.js';
 import { closeConnection } from '../tcp/tcp-input.js';
-import { sendAck, sendReset } from '../tcp/tcp-output.js';
+import { sendReset } from '../tcp/tcp-output.js';
 import { handleDeadlines, nextDeadlineMs } from '../tcp/tcp-timers.js';
 import type { TcpSegment } from '../wire/segment.js';
-import { dsnHigh, dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
+import { dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
+import { AddressSignals } from './address-signals.js';
 import { nextDataDeadlineMs, outputConnection, sendNewAsProbe } from './data-output.js';
 import { DataSendQueue } from './data-send-queue.js';
+import { Fallback } from './fallback.js';
 import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
-import { type AnnouncedAddress, addAddrHmac, type Signal } from './path-signals.js';
 import { ReceiveWindow } from './receive-window.js';
-import { RST_MIDDLEBOX, RST_MPTCP_ERROR, RST_UNSPECIFIED, type Subflow } from './subflow.js';
+import { RST_UNSPECIFIED, type Subflow } from './subflow.js';
 
 /** A subflow that times out this often in a row is given up; its data is on other subflows long before. */
 const MAX_SUBFLOW_TIMEOUTS = 9;
 /** RFC 8684 (3.3.3): without a subflow a connection waits this long for a new one, as Linux does. */
 const NO_SUBFLOW_TIMEOUT_MS = 60_000;
 const MAX_REJOIN_INTERVAL_MS = 30_000;
-/** As Linux: an ADD_ADDR without echo is sent three times. */
-const MAX_ANNOUNCE_COUNT = 3;
 /** A sender that had an older, larger idea of the window. */
 const WINDOW_TOLERANCE_BYTES = 65_536;
 const BACKLOG_MS = 60;
@@ -38,11 +37,6 @@ const MAX_BACKLOG_BYTES = 8 << 20;
 const MAX_POOL_BYTES = 256 << 20;
 /** Holds 1 Gbit/s x 300 ms. */
 export const MAX_SEND_BUFFER_BYTES = 64 << 20;
-
-interface Announcement {
-  readonly address: AnnouncedAddress;
-  count: number;
-}
 
 export type MptcpRole = 'client' | 'server';
 
@@ -62,26 +56,12 @@ export class MptcpConnection implements ByteStream {
   readonly coupledGroup = new CoupledGroup(this.subflows);
   readonly scheduler: Scheduler;
   readonly schedulerView = createSchedulerView();
-  /** Plain TCP after all (RFC 8684, 3.7): one subflow, DSN = SSN + a constant in each direction. */
-  fallback = false;
-  private fallbackSendShift = 0;
-  /** SSN from which the shift holds for what we send. */
-  private fallbackSendStart = 0;
-  private fallbackReceiveShift = 0;
+  readonly fallbackState = new Fallback(this);
+  readonly addresses = new AddressSignals(this);
   /** DSS checksums are in use: one side asked for them. */
   checksum: boolean;
   /** C flag of the peer's MP_CAPABLE: no joins to the address and port of the initial subflow. */
   remoteDeniesJoinInitial = false;
-  /** We found a bad checksum there, and wait for the infinite mapping; -1: no. */
-  failedOffset = -1;
-  private failSentMs = 0;
-  /** The peer found one: our next data goes under an infinite mapping. */
-  infinitePending = false;
-  /** Fell back by an infinite mapping: what was sent before it is sent again as it was, under its own mapping. */
-  keepsMappings = false;
-  /** Addresses we announced and the peer has not echoed. */
-  private readonly announcements: Announcement[] = [];
-  announceDeadlineMs = NEVER_MS;
   /** The peer has shown both keys or a DSS: MPTCP works in both directions, joins are allowed. */
   peerProved = false;
   /** The peer has sent data options outside the handshake: nothing strips them, fallback is no longer possible (RFC 8684, 3.7). */
@@ -196,6 +176,11 @@ export class MptcpConnection implements ByteStream {
     if (this.receiveWindow.shouldUpdate(this.reassembly)) this.acknowledgeSomewhere();
   }
 
+  /** Plain TCP after all (RFC 8684, 3.7). */
+  get fallback(): boolean {
+    return this.fallbackState.active;
+  }
+
   // ---- the host's poll ----
 
   poll(nowMs: number): number {
@@ -203,7 +188,7 @@ export class MptcpConnection implements ByteStream {
       const subflow = this.subflows[i] as Subflow;
       handleDeadlines(subflow, MAX_SUBFLOW_TIMEOUTS, nowMs);
     }
-    if (nowMs >= this.announceDeadlineMs) this.sendAnnouncements(nowMs);
+    if (nowMs >= this.addresses.deadlineMs) this.addresses.sendDue(nowMs);
     if (nowMs >= this.noSubflowDeadlineMs) this.close('timeout', nowMs);
     if (this.closed) return NEVER_MS;
     outputConnection(this, nowMs);
@@ -212,7 +197,7 @@ export class MptcpConnection implements ByteStream {
 
   private nextDeadlineMs(): number {
     if (this.closed) return NEVER_MS;
-    let at = Math.min(this.noSubflowDeadlineMs, this.announceDeadlineMs, this.peerProved ? this.joinDeadlineMs : NEVER_MS);
+    let at = Math.min(this.noSubflowDeadlineMs, this.addresses.deadlineMs, this.peerProved ? this.joinDeadlineMs : NEVER_MS);
     for (let i = 0; i < this.subflows.length; i++) {
       const subflow = this.subflows[i] as Subflow;
       at = Math.min(at, nextDeadlineMs(subflow), subflow.thirdAckDeadlineMs);
@@ -295,199 +280,6 @@ export class MptcpConnection implements ByteStream {
 
   probeWithNewData(subflow: Subflow, segmentBytes: number, nowMs: number): boolean {
     return sendNewAsProbe(this, subflow, segmentBytes, nowMs);
-  }
-
-  fallBack(subflow: Subflow): void {
-    this.fallback = true;
-    this.peerProved = true;
-    subflow.confirmed = true;
-    this.forgetDataFin();
-    this.host.count('mptcp-fallback');
-  }
-
-  /** In fallback the end is the subflow's FIN. */
-  private forgetDataFin(): void {
-    this.dataFinOffset = -1;
-    this.dataFinDeadlineMs = NEVER_MS;
-  }
-
-  /** In fallback the subflow's acknowledgement is the data's. */
-  noteFallbackAck(subflow: Subflow): void {
-    const { sndUna } = subflow.recovery;
-    if (sndUna < this.fallbackSendStart) return;
-    const una = Math.min(sndUna, subflow.finSent ? subflow.finOffset : sndUna) + this.fallbackSendShift;
-    if (una >= this.dataUna) this.handleDataAck(una, subflow.sendWindowEdge - sndUna);
-  }
-
-  onFallbackData(ssn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
-    const dsn = ssn + this.fallbackReceiveShift;
-    const old = Math.max(0, 1 - dsn);
-    return old >= length || this.onData(dsn + old, bytes, at + old, length - old, nowMs);
-  }
-
-  onFallbackFin(ssn: number, nowMs: number): void {
-    this.onDataFin(ssn + this.fallbackReceiveShift, nowMs);
-  }
-
-  // ---- checksums and MP_FAIL (RFC 8684, 3.7) ----
-
-  /** One side has seen a bad checksum on the only subflow: nothing may join any more. */
-  get leavesMptcp(): boolean {
-    return this.fallback || this.infinitePending || this.failedOffset >= 0;
-  }
-
-  /**
-   * With several subflows the bad one is reset, and its data comes by another. With one, MP_FAIL asks for an infinite mapping; that acts retroactively,
-   * so the changed data is kept, as plain TCP would. Until it comes, all goes on as before: the peer may have nothing to send under it.
-   */
-  onBadChecksum(subflow: Subflow, dsn: number, payload: Uint8Array, nowMs: number): boolean {
-    this.host.count('mptcp-bad-checksum');
-    if (this.subflows.length > 1) {
-      subflow.signals.length = 0;
-      subflow.signals.push(this.failSignal(dsn));
-      subflow.reset(RST_MIDDLEBOX, nowMs);
-      return false;
-    }
-    if (this.failedOffset < 0) {
-      this.failedOffset = dsn;
-      this.failSentMs = nowMs;
-      subflow.signal(this.failSignal(dsn));
-    }
-    return this.onData(dsn, payload, 0, payload.length, nowMs);
-  }
-
-  private failSignal(dsn: number): Signal {
-    return {
-      kind: 'fail',
-      dsnHigh: dsnHigh(this.remoteIdsnHigh, this.remoteIdsnLow, dsn),
-      dsnLow: dsnLow(this.remoteIdsnLow, dsn),
-    };
-  }
-
-  /** MP_FAIL rides on an ACK, and may be lost: a peer that goes on as before is told again. */
-  repeatMpFail(subflow: Subflow, nowMs: number): void {
-    if (nowMs - this.failSentMs < subflow.recovery.rtt.rtoMs) return;
-    this.failSentMs = nowMs;
-    subflow.signal(this.failSignal(this.failedOffset));
-  }
-
-  /** The peer got our data changed, and keeps it so: nothing is sent again, the next data goes under an infinite mapping. */
-  onMpFail(subflow: Subflow, high: number, low: number): void {
-    const from = this.sendOffset64(high, low);
-    if (this.subflows.length > 1 || from < 1 || from > this.dataNxt) {
-      this.host.count('mptcp-fail-ignored');
-      return;
-    }
-    // In answer to ours: the infinite mapping that follows is for both directions.
-    if (this.failedOffset >= 0) return;
-    if (!this.infinitePending) this.host.count('mptcp-fail-received');
-    this.infinitePending = true;
-    // Linux waits for an MP_FAIL in answer to its own, and resets the connection without.
-    subflow.signal(this.failSignal(this.dataAckOffset));
-  }
-
-  /** Our next data goes under an infinite mapping, and with it MPTCP ends here. */
-  startInfiniteMapping(subflow: Subflow, nowMs: number): void {
-    this.enterFallback(subflow, this.takeUnchecked(subflow, nowMs));
-  }
-
-  /** From now on the subflow's bytes from `ssn` are the data from `dsn`, without end. */
-  onInfiniteMapping(subflow: Subflow, dsn: number, ssn: number, nowMs: number): boolean {
-    if (this.subflows.length > 1) {
-      subflow.reset(RST_MPTCP_ERROR, nowMs);
-      return false;
-    }
-    this.host.count('mptcp-infinite-mapping-received');
-    this.takeUnchecked(subflow, nowMs);
-    this.enterFallback(subflow, dsn - ssn);
-    return true;
-  }
-
-  /** After MP_FAIL, data without a mapping: the peer has fallen back without a word. */
-  onUnmappedAfterFail(subflow: Subflow, nowMs: number): void {
-    this.enterFallback(subflow, this.takeUnchecked(subflow, nowMs));
-  }
-
-  /** What we send from here on is contiguous on this subflow. */
-  private enterFallback(subflow: Subflow, receiveShift: number): void {
-    this.fallback = true;
-    this.keepsMappings = true;
-    this.fallbackSendStart = subflow.recovery.sndNxt;
-    this.fallbackSendShift = this.dataNxt - subflow.recovery.sndNxt;
-    this.fallbackReceiveShift = receiveShift;
-    subflow.confirmed = true;
-    this.forgetDataFin();
-    this.joinDeadlineMs = NEVER_MS;
-    this.markDirty();
-  }
-
-  /** DSN - SSN of what the peer sends from here on, when all that it sends comes in order on this subflow. Data held for a checksum is taken as it is. */
-  private takeUnchecked(subflow: Subflow, nowMs: number): number {
-    const shift = subflow.mappings.giveUpChecksums((dsn, bytes, at, length) => this.onData(dsn, bytes, at, length, nowMs));
-    return shift ?? this.reassembly.nextOffset - subflow.rcvNxt;
-  }
-
-  // ---- addresses (RFC 8684, 3.4) ----
-
-  /** ADD_ADDR, repeated until it is echoed. Throws RangeError when the id is 0, the initial address's. */
-  announceAddress(address: AnnouncedAddress, nowMs: number): void {
-    if (address.addressId === 0) throw new RangeError('addressId 0 is that of the initial subflow');
-    if (this.fallback || !this.hasRemoteKey) return;
-    this.announcements.push({ address, count: 0 });
-    this.announceDeadlineMs = nowMs;
-    this.markDirty();
-  }
-
-  /** REMOVE_ADDR; our subflows from these addresses are closed. */
-  withdrawAddresses(addressIds: Uint8Array, nowMs: number): void {
-    for (let i = this.announcements.length - 1; i >= 0; i--) {
-      if (addressIds.includes((this.announcements[i] as Announcement).address.addressId)) this.announcements.splice(i, 1);
-    }
-    const dying = this.subflows.filter((subflow) => addressIds.includes(subflow.addressId));
-    const carrier = this.subflows.find((subflow) => subflow.usable && !dying.includes(subflow)) ?? this.subflows[0];
-    if (carrier === undefined || this.fallback) return;
-    carrier.signal({ kind: 'remove-addr', addressIds });
-    sendAck(carrier);
-    for (const subflow of dying) if (subflow !== carrier) subflow.reset(RST_UNSPECIFIED, nowMs);
-  }
-
-  onAddAddr(address: AnnouncedAddress, nowMs: number): void {
-    this.host.events?.onAnnounced?.(this, address, nowMs);
-  }
-
-  onAddAddrEcho(address: AnnouncedAddress): void {
-    const i = this.announcements.findIndex(({ address: known }) => known.addressId === address.addressId && known.port === address.port);
-    if (i >= 0) this.announcements.splice(i, 1);
-    else this.host.count('mptcp-echo-unexpected');
-  }
-
-  /** Subflows to the withdrawn addresses end (the peer's own RSTs may be lost). */
-  onRemoveAddr(addressIds: Uint8Array, nowMs: number): void {
-    this.host.events?.onRemoved?.(this, addressIds, nowMs);
-    for (const subflow of this.subflows.slice()) {
-      const remoteId = subflow.role.startsWith('capable') ? 0 : subflow.remoteAddressId;
-      if (addressIds.includes(remoteId) && this.subflows.length > 1) subflow.reset(RST_UNSPECIFIED, nowMs);
-    }
-  }
-
-  private sendAnnouncements(nowMs: number): void {
-    this.announceDeadlineMs = NEVER_MS;
-    const subflow = this.subflows.find((candidate) => candidate.usable);
-    if (subflow === undefined || this.fallback) return;
-    for (const announcement of this.announcements.slice()) {
-      if (announcement.count >= (this.version === 0 ? 1 : MAX_ANNOUNCE_COUNT)) {
-        this.announcements.splice(this.announcements.indexOf(announcement), 1);
-        continue;
-      }
-      announcement.count++;
-      const { addressId, address, port } = announcement.address;
-      subflow.signal({
-        kind: 'add-addr',
-        address: announcement.address,
-        hmac: this.version === 0 ? undefined : addAddrHmac(this.local.key, this.remoteKey, addressId, address, port),
-      });
-      this.announceDeadlineMs = nowMs + this.host.announceTimeoutMs;
-    }
   }
 
   /** RFC 8684 (3.3.4): window relative to the DATA_ACK; the edge never retreats. */

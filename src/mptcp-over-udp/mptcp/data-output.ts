@@ -198,10 +198,10 @@ function newMapping(
   nowMs: number,
 ): DssMapping | undefined {
   if (c.fallback) return undefined;
-  if (!c.infinitePending || c.subflows.length > 1 || c.sendQueue.nextReinjection(c.dataUna) !== undefined) {
+  if (!c.fallbackState.infinitePending || c.subflows.length > 1 || c.sendQueue.nextReinjection(c.dataUna) !== undefined) {
     return mappingFor(c, subflow, c.dataNxt, length, block, offset);
   }
-  c.startInfiniteMapping(subflow, nowMs);
+  c.fallbackState.startInfiniteMapping(subflow, nowMs);
   return { dsn: c.dataNxt, ssn: subflow.recovery.sndNxt, length: 0, checksum: 0 };
 }
 

@@ -321,7 +321,7 @@ export class MptcpHost implements TcpHostServices {
   /** MP_JOIN on every usable path that has no subflow yet; the side that opened the connection does this. */
   startJoins(connection: MptcpConnection, nowMs: number): void {
     connection.joinDeadlineMs = Number.POSITIVE_INFINITY;
-    if (connection.leavesMptcp || connection.subflowsClosing) return;
+    if (connection.fallbackState.leavesMptcp || connection.subflowsClosing) return;
     if (this.events?.onJoinsDue !== undefined) {
       this.events.onJoinsDue(connection, nowMs);
       return;
@@ -344,7 +344,7 @@ export class MptcpHost implements TcpHostServices {
 
   /** One more subflow, from an address that has this id; undefined: there are enough, or it is no time for joins. */
   join(connection: MptcpConnection, tuple: FourTuple, pathId: number, addressId: number, nowMs: number): Subflow | undefined {
-    const ready = connection.peerProved && !connection.leavesMptcp && !connection.closed && !connection.subflowsClosing;
+    const ready = connection.peerProved && !connection.fallbackState.leavesMptcp && !connection.closed && !connection.subflowsClosing;
     if (!ready || connection.subflows.length >= MAX_SUBFLOWS) return undefined;
     // RFC 8684 (3.1): C forbids joins to the address and port of the initial subflow.
     if (connection.remoteDeniesJoinInitial && isSameRemote(connection.tuple, tuple)) return undefined;
@@ -355,7 +355,7 @@ export class MptcpHost implements TcpHostServices {
   }
 
   acceptJoin(connection: MptcpConnection, segment: TcpSegment, pathId: number, nowMs: number): void {
-    if (connection.closed || connection.leavesMptcp || !connection.peerProved || connection.subflows.length >= MAX_SUBFLOWS) {
+    if (connection.closed || connection.fallbackState.leavesMptcp || !connection.peerProved || connection.subflows.length >= MAX_SUBFLOWS) {
       this.refuse(segment, pathId, 'mptcp-join-refused');
       return;
     }
@@ -391,7 +391,7 @@ export class MptcpHost implements TcpHostServices {
     this.connections.add(connection);
     const subflow = this.addSubflow(connection, 'capable-server', connection.tuple, pathId, 0, nowMs);
     subflow.noteSyn(segment);
-    if (!usable) connection.fallBack(subflow);
+    if (!usable) connection.fallbackState.start(subflow);
     else if ((mpCapable.flags & MP_CAPABLE_CHECKSUM_REQUIRED) !== 0) connection.checksum = true;
     if (usable && version === 0) connection.setRemoteKey(mpCapable.senderKey.slice());
     if (usable && (mpCapable.flags & MP_CAPABLE_NO_JOIN) !== 0) connection.remoteDeniesJoinInitial = true;

@@ -25,7 +25,7 @@ export function processSubflowOptions(s: Subflow, segment: TcpSegment, nowMs: nu
   const { seen } = segment.mptcp;
   if ((segment.flags & RST) !== 0) return processReset(s, segment, nowMs);
   if (connection.fallback) {
-    if (s.state !== 'syn-received') connection.noteFallbackAck(s);
+    if (s.state !== 'syn-received') connection.fallbackState.noteAck(s);
     return true;
   }
   if (s.state === 'syn-sent' || s.state === 'syn-received') return processHandshake(s, segment, nowMs);
@@ -46,7 +46,7 @@ function processHandshake(s: Subflow, segment: TcpSegment, nowMs: number): boole
   switch (s.role) {
     case 'capable-client':
       // SYNs that cross give no keys in the order that RFC 8684 (3.1) wants: plain TCP.
-      if ((segment.flags & ACK) === 0) s.connection.fallBack(s);
+      if ((segment.flags & ACK) === 0) s.connection.fallbackState.start(s);
       else processCapableSynAck(s, segment);
       return true;
     case 'capable-server':
@@ -63,7 +63,7 @@ function processCapableSynAck(s: Subflow, segment: TcpSegment): void {
   const { seen, mpCapable } = segment.mptcp;
   const usable = (seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length === 12 && mpCapable.version === connection.version;
   if (!usable || (mpCapable.flags & MP_CAPABLE_HMAC_SHA256) === 0 || (mpCapable.flags & MP_CAPABLE_EXTENSIBILITY) !== 0) {
-    connection.fallBack(s);
+    connection.fallbackState.start(s);
     return;
   }
   connection.setRemoteKey(mpCapable.senderKey.slice());
@@ -92,7 +92,7 @@ function processThirdAck(s: Subflow, segment: TcpSegment, nowMs: number): boolea
     return false;
   }
   if ((segment.mptcp.seen & SEEN_MP_CAPABLE) === 0 || mpCapable.length < 20) {
-    connection.fallBack(s);
+    connection.fallbackState.start(s);
     return true;
   }
   if (!equalPrefix(mpCapable.receiverKey, connection.local.key, 8)) {
@@ -168,9 +168,9 @@ function processSignals(s: Subflow, segment: TcpSegment, nowMs: number): void {
   if ((seen & SEEN_ADD_ADDR) !== 0) processAddAddr(s, segment, nowMs);
   if ((seen & SEEN_REMOVE_ADDR) !== 0) {
     const { removeAddrIds, removeAddrCount } = segment.mptcp;
-    s.connection.onRemoveAddr(removeAddrIds.slice(0, removeAddrCount), nowMs);
+    s.connection.addresses.onRemoved(removeAddrIds.slice(0, removeAddrCount), nowMs);
   }
-  if ((seen & SEEN_MP_FAIL) !== 0) s.connection.onMpFail(s, segment.mptcp.mpFail.dsnHigh, segment.mptcp.mpFail.dsnLow);
+  if ((seen & SEEN_MP_FAIL) !== 0) s.connection.fallbackState.onMpFail(s, segment.mptcp.mpFail.dsnHigh, segment.mptcp.mpFail.dsnLow);
 }
 
 /** RFC 8684 (3.3.8): asks us to change our sending on this subflow. */
@@ -189,12 +189,12 @@ function processAddAddr(s: Subflow, segment: TcpSegment, nowMs: number): void {
   const announced = { addressId: option.addressId, address, port: option.port };
   if (connection.version === 0) {
     // RFC 6824 (3.4.1): neither HMAC nor echo.
-    if (option.isVersion0) connection.onAddAddr(announced, nowMs);
+    if (option.isVersion0) connection.addresses.onAnnounced(announced, nowMs);
     return;
   }
   if (option.isVersion0) return;
   if (option.echo) {
-    connection.onAddAddrEcho(announced);
+    connection.addresses.onEcho(announced);
     return;
   }
   const expected = addAddrHmac(connection.remoteKey, connection.local.key, option.addressId, address, option.port);
@@ -203,7 +203,7 @@ function processAddAddr(s: Subflow, segment: TcpSegment, nowMs: number): void {
     return;
   }
   s.signal({ kind: 'echo', address: announced });
-  connection.onAddAddr(announced, nowMs);
+  connection.addresses.onAnnounced(announced, nowMs);
 }
 
 function processDss(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
@@ -219,7 +219,7 @@ function processDss(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
     s.services.count('mptcp-dsn-out-of-range');
     return true;
   }
-  if (dss.dataLength === 0) return connection.onInfiniteMapping(s, dsn, s.nearSsn(dss.subflowSequenceNumber), nowMs);
+  if (dss.dataLength === 0) return connection.fallbackState.onInfiniteMapping(s, dsn, s.nearSsn(dss.subflowSequenceNumber), nowMs);
   // RFC 8684 (3.3.1): a checksum other than negotiated is an error of the subflow.
   if (dss.hasChecksum !== connection.checksum) {
     s.services.count('mptcp-checksum-not-as-negotiated');
@@ -245,8 +245,8 @@ function checkFallback(s: Subflow, segment: TcpSegment): boolean {
   // An ACK that brings another MPTCP option, as the echo of an ADD_ADDR that Linux sends without a DSS, was not stripped.
   if (segment.mptcp.seen !== 0 && segment.payloadBytes === 0) return true;
   if (segment.payloadBytes > 0 || s.recovery.sndUna > 1) {
-    connection.fallBack(s);
-    connection.noteFallbackAck(s);
+    connection.fallbackState.start(s);
+    connection.fallbackState.noteAck(s);
   }
   return true;
 }

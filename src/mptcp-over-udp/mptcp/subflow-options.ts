@@ -58,7 +58,7 @@ function writeInFallback(s: Subflow, kind: SegmentKind, out: Uint8Array, at: num
     const signal = s.signals.shift();
     return signal?.kind === 'fail' ? emitSignal(out, at, signal) : 0;
   }
-  if (kind !== 'data' || record?.mapping === undefined || !s.connection.keepsMappings) return 0;
+  if (kind !== 'data' || record?.mapping === undefined || !s.connection.fallbackState.keepsMappings) return 0;
   return emitMapping(s, out, at, record.mapping);
 }
 

@@ -160,15 +160,15 @@ export class Subflow extends TcpConnection {
 
   onPayload(segment: TcpSegment, offset: number, at: number, length: number, nowMs: number): boolean {
     const { connection } = this;
-    if (connection.fallback) return connection.onFallbackData(offset, segment.bytes, at, length, nowMs);
+    if (connection.fallback) return connection.fallbackState.onData(offset, segment.bytes, at, length, nowMs);
     let from = offset;
     const end = offset + length;
     while (from < end) {
       const mapping = this.mappings.find(from);
       if (mapping === undefined) {
-        if (!connection.leavesMptcp || from !== this.rcvNxt) return this.handleUnmapped(offset === this.rcvNxt, nowMs);
-        connection.onUnmappedAfterFail(this, nowMs);
-        return connection.onFallbackData(offset, segment.bytes, at, length, nowMs);
+        if (!connection.fallbackState.leavesMptcp || from !== this.rcvNxt) return this.handleUnmapped(offset === this.rcvNxt, nowMs);
+        connection.fallbackState.onUnmapped(this, nowMs);
+        return connection.fallbackState.onData(offset, segment.bytes, at, length, nowMs);
       }
       const n = Math.min(end, mapping.ssn + mapping.length) - from;
       if (!this.takeMapped(mapping, from, segment.bytes, at + (from - offset), n, nowMs)) return false;
@@ -195,7 +195,7 @@ export class Subflow extends TcpConnection {
   }
 
   onFinReceived(nowMs: number): void {
-    if (this.connection.fallback) this.connection.onFallbackFin(this.finReceivedOffset, nowMs);
+    if (this.connection.fallback) this.connection.fallbackState.onFin(this.finReceivedOffset, nowMs);
     else this.connection.markDirty();
   }
 
@@ -225,13 +225,13 @@ export class Subflow extends TcpConnection {
    */
   private handleUnmapped(inOrder: boolean, nowMs: number): boolean {
     this.services.count('mptcp-data-without-mapping');
-    if (!this.connection.leavesMptcp && inOrder) this.reset(RST_MIDDLEBOX, nowMs);
+    if (!this.connection.fallbackState.leavesMptcp && inOrder) this.reset(RST_MIDDLEBOX, nowMs);
     return false;
   }
 
   private takeMapped(mapping: ReceivedMapping, ssn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
     const { connection } = this;
-    if (connection.failedOffset >= 0) connection.repeatMpFail(this, nowMs);
+    if (connection.fallbackState.failedOffset >= 0) connection.fallbackState.repeatMpFail(this, nowMs);
     if (mapping.checksum < 0) return connection.onData(mapping.dsn + (ssn - mapping.ssn), bytes, at, length, nowMs);
     if (!connection.isInWindow(mapping.dsn, mapping.length)) return false;
     switch (this.mappings.hold(mapping, ssn, bytes, at, length, connection.remoteIdsnHigh, connection.remoteIdsnLow)) {
@@ -245,7 +245,7 @@ export class Subflow extends TcpConnection {
       case 'bad': {
         const held = mapping.held as Uint8Array;
         mapping.held = undefined;
-        return connection.onBadChecksum(this, mapping.dsn, held, nowMs);
+        return connection.fallbackState.onBadChecksum(this, mapping.dsn, held, nowMs);
       }
     }
   }

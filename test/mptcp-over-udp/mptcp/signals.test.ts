@@ -121,7 +121,7 @@ t.test('ADD_ADDR is echoed and told, MP_PRIO moves the data, REMOVE_ADDR closes'
     },
   );
   hosts.run(1_000);
-  server.connection?.announceAddress({ addressId: 9, address: new Uint8Array([192, 0, 2, 9]), port: 4443 }, hosts.clock.nowMs);
+  server.connection?.addresses.announce({ addressId: 9, address: new Uint8Array([192, 0, 2, 9]), port: 4443 }, hosts.clock.nowMs);
   hosts.settle(hosts.server);
   hosts.run(5_000);
   t.same(told, ['announced 9 192.0.2.9 4443'], 'told once: the echo stops the repeats');
@@ -134,7 +134,7 @@ t.test('ADD_ADDR is echoed and told, MP_PRIO moves the data, REMOVE_ADDR closes'
   t.ok((hosts.paths[0]?.down.counters.deliveredBytes as number) - path0 > 2_000_000);
   t.ok((hosts.paths[1]?.down.counters.deliveredBytes as number) - path1 < 50_000, 'a backup carries nothing while a regular subflow can');
   const serverSide = server.connection?.subflows.find((subflow) => subflow.pathId === 1);
-  connection.withdrawAddresses(new Uint8Array([2]), hosts.clock.nowMs);
+  connection.addresses.withdraw(new Uint8Array([2]), hosts.clock.nowMs);
   hosts.settle(hosts.client);
   hosts.run(100);
   t.equal(backup?.state, 'closed');
@@ -229,7 +229,7 @@ t.test('version 0 (RFC 6824): keys in the SYN, SHA-1, joins, data both ways, ADD
   t.equal(server.connection?.version, 0);
   t.equal(connection.subflows.length, 2);
   t.ok(connection.subflows.every((subflow) => subflow.confirmed));
-  server.connection?.announceAddress({ addressId: 9, address: new Uint8Array([192, 0, 2, 9]), port: 0 }, hosts.clock.nowMs);
+  server.connection?.addresses.announce({ addressId: 9, address: new Uint8Array([192, 0, 2, 9]), port: 0 }, hosts.clock.nowMs);
   hosts.settle(hosts.server);
   hosts.run(10_000);
   t.same(told, ['9 192.0.2.9 0']);

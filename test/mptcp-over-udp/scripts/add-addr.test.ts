@@ -7,7 +7,7 @@ const V4 = Uint8Array.of(192, 0, 2, 7);
 const V6 = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7);
 
 function announce(s: ScriptHost, atMs: number, address: Uint8Array, port = 0, addressId = 3): void {
-  s.act(atMs, `announce id ${addressId}`, () => s.connection.announceAddress({ addressId, address, port }, s.clock.nowMs));
+  s.act(atMs, `announce id ${addressId}`, () => s.connection.addresses.announce({ addressId, address, port }, s.clock.nowMs));
 }
 
 // RFC 8684 (3.4.1): the rightmost 64 bits of HMAC(Key-sender || Key-receiver, id || address || port 0), which the harness verifies.
@@ -89,8 +89,8 @@ script('the echo of another id does not end it', (s) => {
 script('two addresses are announced in two segments', (s) => {
   s.server();
   s.act(0, 'announce ids 3 and 4', () => {
-    s.connection.announceAddress({ addressId: 3, address: V4, port: 0 }, s.clock.nowMs);
-    s.connection.announceAddress({ addressId: 4, address: V6, port: 0 }, s.clock.nowMs);
+    s.connection.addresses.announce({ addressId: 3, address: V4, port: 0 }, s.clock.nowMs);
+    s.connection.addresses.announce({ addressId: 4, address: V6, port: 0 }, s.clock.nowMs);
   });
   s.expect(0, ack({ addAddr: { id: 3, address: V4 } }));
   s.expect(0, ack({ addAddr: { id: 4, address: V6 } }));
@@ -104,7 +104,7 @@ script('id 0 is not for announcements', (s) => {
   s.server();
   let thrown = false;
   try {
-    s.connection.announceAddress({ addressId: 0, address: V4, port: 0 }, s.clock.nowMs);
+    s.connection.addresses.announce({ addressId: 0, address: V4, port: 0 }, s.clock.nowMs);
   } catch (error) {
     thrown = error instanceof RangeError;
   }

@@ -6,7 +6,7 @@ const TWO = { paths: 2 };
 const THREE = { paths: 3 };
 
 function withdraw(s: ScriptHost, atMs: number, ...ids: number[]): void {
-  s.act(atMs, `withdraw ${ids.join()}`, () => s.connection.withdrawAddresses(Uint8Array.from(ids), s.clock.nowMs));
+  s.act(atMs, `withdraw ${ids.join()}`, () => s.connection.addresses.withdraw(Uint8Array.from(ids), s.clock.nowMs));
 }
 
 script('a withdrawn address is told in REMOVE_ADDR', (s) => {
@@ -45,7 +45,9 @@ script('withdrawal of a client ends its subflow from that address', TWO, (s) => 
 
 script('an announcement that was withdrawn is not repeated', (s) => {
   s.server();
-  s.act(0, 'announce', () => s.connection.announceAddress({ addressId: 7, address: Uint8Array.of(192, 0, 2, 7), port: 0 }, s.clock.nowMs));
+  s.act(0, 'announce', () =>
+    s.connection.addresses.announce({ addressId: 7, address: Uint8Array.of(192, 0, 2, 7), port: 0 }, s.clock.nowMs),
+  );
   s.expect(0, ack({ addAddr: { id: 7 } }));
   withdraw(s, 100, 7);
   s.expect(100, ack({ removeAddr: [7] }));

@@ -159,7 +159,7 @@ script('an IPv6 address is announced beside timestamps, on an ACK of its own', O
   s.inject(20, ack({ capable: {}, ts: { value: 20, echo: sent.timestampValue } }));
   s.mptcp = true;
   const address = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7);
-  s.act(30, 'announce', () => s.connection.announceAddress({ addressId: 3, address, port: 0 }, s.clock.nowMs));
+  s.act(30, 'announce', () => s.connection.addresses.announce({ addressId: 3, address, port: 0 }, s.clock.nowMs));
   s.expect(30, ack({ ts: {}, addAddr: { id: 3, address } }));
 });
 
@@ -171,7 +171,7 @@ script('an IPv6 address with port is announced although timestamps are in use', 
   s.inject(20, ack({ capable: {}, ts: { value: 20, echo: sent.timestampValue } }));
   s.mptcp = true;
   const address = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7);
-  s.act(30, 'announce', () => s.connection.announceAddress({ addressId: 3, address, port: 8_443 }, s.clock.nowMs));
+  s.act(30, 'announce', () => s.connection.addresses.announce({ addressId: 3, address, port: 8_443 }, s.clock.nowMs));
   s.expect(30, ack({ addAddr: { id: 3, address, port: 8_443 } }));
 });
 

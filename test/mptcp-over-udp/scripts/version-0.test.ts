@@ -91,7 +91,7 @@ script('a join of version 0 with a wrong HMAC is reset, without MP_TCPRST', SERV
 script('an address is announced by version 0 without HMAC, once', SERVER, (s) => {
   server(s);
   const address = Uint8Array.of(192, 0, 2, 7);
-  s.act(0, 'announce', () => s.connection.announceAddress({ addressId: 3, address, port: 0 }, s.clock.nowMs));
+  s.act(0, 'announce', () => s.connection.addresses.announce({ addressId: 3, address, port: 0 }, s.clock.nowMs));
   s.advance(1);
   const sent = s.flow.unexpected.shift();
   s.assert(sent?.mptcp.addAddr.isVersion0 === true && sent.mptcp.addAddr.addressId === 3, 'ADD_ADDR of version 0');
