@@ -184,8 +184,11 @@ export class Host extends EventEmitter implements SocketHost {
   /** From now on connections may use it, those that are open too. */
   addAddress(options: AddressOptions): void {
     if (this.devices[options.device ?? 0] === undefined) throw new RangeError(`device must be below ${this.devices.length}`);
-    this.addresses.add(options);
-    for (const connection of this.sockets.keys()) if (connection.peerProved) this.paths.planJoins(connection, performance.now());
+    const added = this.addresses.add(options);
+    for (const connection of this.sockets.keys()) {
+      this.paths.noteAdded(connection, added);
+      if (connection.peerProved) this.paths.planJoins(connection, performance.now());
+    }
     this.wake();
   }
 

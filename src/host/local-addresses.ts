@@ -36,14 +36,13 @@ const MAX_ADDRESS_ID = 255;
 
 export class LocalAddresses {
   readonly all: LocalAddress[] = [];
+  private lastId = 0;
 
   /** Throws HostError when it is there already or ids have run out. */
   add(options: AddressOptions): LocalAddress {
     const bytes = requireAddress(options.address, 'address');
     if (this.find(bytes) !== undefined) throw new HostError('EEXIST', `the host has ${options.address} already`);
-    let id = 1;
-    while (this.all.some((address) => address.id === id)) id++;
-    if (id > MAX_ADDRESS_ID) throw new HostError('ENOSPC', `no more than ${MAX_ADDRESS_ID} addresses`);
+    const id = this.allocateId();
     const added: LocalAddress = {
       id,
       bytes,
@@ -56,6 +55,15 @@ export class LocalAddresses {
     };
     this.all.push(added);
     return added;
+  }
+
+  /** An id that was given back is used last: a REMOVE_ADDR for it may still be under way (RFC 8684, 3.4.2). */
+  private allocateId(): number {
+    for (let i = 0; i < MAX_ADDRESS_ID; i++) {
+      this.lastId = (this.lastId % MAX_ADDRESS_ID) + 1;
+      if (!this.all.some((address) => address.id === this.lastId)) return this.lastId;
+    }
+    throw new HostError('ENOSPC', `no more than ${MAX_ADDRESS_ID} addresses`);
   }
 
   remove(bytes: Uint8Array): LocalAddress | undefined {

@@ -28,7 +28,7 @@ interface ConnectionPlan {
   readonly announced: RemoteAddress[];
   /** Pairs that were removed by hand, and stay so. */
   readonly removed: { local: Uint8Array; remote: Uint8Array; remotePort: number }[];
-  /** Our ids that the peer was told of, or told to forget. */
+  /** Our ids that the peer knows. */
   readonly told: Set<number>;
   /** Our addresses that this connection has done with. */
   readonly withdrawn: Uint8Array[];
@@ -76,9 +76,16 @@ export class PathManager {
   /** REMOVE_ADDR; the engine closes our subflows from there. */
   withdraw(connection: MptcpConnection, local: LocalAddress, nowMs: number): void {
     const plan = this.planOf(connection);
-    plan.told.add(local.id);
+    plan.told.delete(local.id);
     plan.withdrawn.push(local.bytes);
     connection.addresses.withdraw(Uint8Array.of(this.idOn(connection, local)), nowMs);
+  }
+
+  /** The host has it, perhaps again. */
+  noteAdded(connection: MptcpConnection, local: LocalAddress): void {
+    const { withdrawn } = this.planOf(connection);
+    const at = withdrawn.findIndex((address) => equalAddress(address, local.bytes));
+    if (at >= 0) withdrawn.splice(at, 1);
   }
 
   noteAnnounced(connection: MptcpConnection, remote: RemoteAddress, nowMs: number): void {

@@ -220,6 +220,21 @@ t.test('a server announces its signal addresses, the client joins them; withdraw
   );
 });
 
+t.test('an address that takes the place of another has an id of its own, and is joined from even when it is the same again', async (t) => {
+  const pair = createPair(t, { links: 2 });
+  const [socket, peer] = await connected(pair);
+  peer.resume();
+  socket.write('x');
+  await until(() => subflowsConfirmed(socket) === 2 && subflowsConfirmed(peer) === 2);
+  for (const address of ['10.2.0.7', '10.2.0.1', '10.2.0.7']) {
+    for (const old of socket.subflows.slice(1)) pair.client.removeAddress(old.localAddress);
+    pair.client.addAddress({ address, device: 1 });
+    await until(() => socket.subflows.some((subflow) => subflow.confirmed && subflow.localAddress === address));
+  }
+  const ids = pair.clientEvents.filter((event) => event.name === 'sub_established').map((event) => event.addressId);
+  t.strictSame(ids, [2, 3, 4, 5]);
+});
+
 t.test('priority: told to the peer, which sends on the others', async (t) => {
   const pair = createPair(t, { links: 2 });
   const [socket, peer] = await connected(pair);
