@@ -17,6 +17,10 @@ export interface PathConfig {
   name: string;
   interface: string | undefined;
   address: string | undefined;
+  /** Lower is taken first, in the mode `priority`; default 0. */
+  priority?: number;
+  /** Only used while no other path is up. */
+  backup?: boolean;
 }
 
 export interface PeerConfig {
@@ -41,6 +45,24 @@ export interface StreamConfig {
   steer: 'aggregate' | 'datagram';
 }
 
+/** Which way datagrams go; see docs/datagrams.md. */
+export const FLOW_MODES = ['min-delay', 'redundant', 'aggregate', 'active-standby', 'priority', 'pin'] as const;
+export type FlowMode = (typeof FLOW_MODES)[number];
+
+/** A flow whose first packet fits all that is said goes by `mode`. */
+export interface RuleConfig {
+  /** IP protocol numbers. */
+  protocols?: readonly number[];
+  /** Source or destination, inclusive. */
+  ports?: readonly [first: number, last: number];
+  destinations?: readonly string[];
+  sources?: readonly string[];
+  dscp?: number;
+  mode: FlowMode;
+  /** Names, in order of preference; absent: all. */
+  paths?: readonly string[];
+}
+
 export interface TunnelConfig {
   interface: InterfaceConfig;
   paths: readonly PathConfig[];
@@ -48,4 +70,6 @@ export interface TunnelConfig {
   /** undefined: connections from peers reach only the tunnel's own addresses. */
   egress: EgressConfig | undefined;
   stream: StreamConfig;
+  /** Of datagrams; the first that fits counts. Absent: none. */
+  rules?: readonly RuleConfig[];
 }

@@ -216,6 +216,8 @@ class UdpLinkLayer implements CountingLinkLayer {
         guarded: false,
         localAddress: '',
         outerMtuBytes: uplink.mtuBytes,
+        priority: uplink.config.priority ?? 0,
+        backup: uplink.config.backup ?? false,
         nowMs,
       });
       peer.addPath(path);

@@ -14,10 +14,20 @@ export interface PathLink {
   /** Smoothed and minimum round trip from path acknowledgements, -1 before the first. */
   readonly rttMs: number;
   readonly minRttMs: number;
+  /** Mean deviation of the round trip (RFC 6298), 0 before the first. */
+  readonly rttvarMs: number;
   /** 0 .. 1 over the last seconds. */
   readonly lossRatio: number;
   /** Bytes per second that the other side acknowledged lately (what was carried, not a capacity), 0 before the first. */
   readonly deliveryRateBytesPerSec: number;
+  /** UDP payload bytes that the other side acknowledged, in all. */
+  readonly deliveredBytes: number;
+  /** Of the planes' packets, those sent after the newest that was acknowledged: on their way, or lost at the end. */
+  readonly inflightBytes: number;
+  /** Lower is taken first, in the mode `priority`. Of the client's configuration. */
+  readonly priority: number;
+  /** Only to be used while no other path is up. Of the client's configuration. */
+  readonly backup: boolean;
   /** Largest inner IP packet that fits into one datagram of this path. */
   readonly innerMtuBytes: number;
   /** "address:port" or "[v6]:port"; "" when unknown. */

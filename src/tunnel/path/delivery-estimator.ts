@@ -14,12 +14,18 @@ export class DeliveryEstimator {
   #largestAcked = -1;
   #receivedDatagrams = 0;
   #receivedBytes = 0;
+  /** Of all epochs. */
+  #deliveredBytes = 0;
   #lossRatio = 0;
   #rateBytesPerSec = 0;
 
   /** -1 before the first acknowledgement of the epoch. */
   get largestAcked(): number {
     return this.#largestAcked;
+  }
+
+  get deliveredBytes(): number {
+    return this.#deliveredBytes;
   }
 
   get lossRatio(): number {
@@ -42,6 +48,7 @@ export class DeliveryEstimator {
     if (largest < this.#largestAcked || receivedDatagrams < this.#receivedDatagrams || receivedBytes < this.#receivedBytes) return false;
     this.#loss.add(largest - this.#largestAcked, receivedDatagrams - this.#receivedDatagrams, nowMs);
     this.#rate.add(receivedBytes - this.#receivedBytes, 0, nowMs);
+    this.#deliveredBytes += receivedBytes - this.#receivedBytes;
     this.#largestAcked = largest;
     this.#receivedDatagrams = receivedDatagrams;
     this.#receivedBytes = receivedBytes;

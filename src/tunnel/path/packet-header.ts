@@ -1,4 +1,4 @@
-/** IP and transport header bytes of a super-packet, so that a tap can cut it. Pure. */
+/** What a tap must know of a packet: IP and transport header bytes of a super-packet, and where the packet ends. Pure. */
 
 const TCP = 6;
 const UDP = 17;
@@ -14,4 +14,13 @@ export function tapPacketHeaderBytes(packet: Uint8Array, offset: number, length:
   if (protocol === UDP) return Math.min(length, ipBytes + UDP_HEADER_BYTES);
   if (protocol !== TCP || length < ipBytes + 20) return length;
   return Math.min(length, ipBytes + (packet[offset + ipBytes + 12]! >>> 4) * 4);
+}
+
+/** The IP packet alone, without the trailer that a datagram may carry (session/flow-trailer.ts). At most `length`. */
+export function ipPacketBytes(packet: Uint8Array, offset: number, length: number): number {
+  if (length < 20) return length;
+  const isV4 = packet[offset]! >>> 4 === 4;
+  const at = offset + (isV4 ? 2 : 4);
+  const bytes = ((packet[at]! << 8) | packet[at + 1]!) + (isV4 ? 0 : IPV6_HEADER_BYTES);
+  return Math.min(length, bytes);
 }

@@ -3,7 +3,6 @@
  * state of a path is decided here: only an answer to something of ours.
  */
 
-import type { PathState } from '../link.js';
 import {
   CLOSE_SHUTDOWN,
   type ControlFrame,
@@ -18,6 +17,7 @@ import {
   type PathChallengeFrame,
   parseFrames,
 } from '../session/frames.js';
+import type { SlowControl } from '../session/slow-control.js';
 import type { AddressValidation } from './address-validation.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
@@ -26,6 +26,8 @@ import type { SessionDriver } from './session-driver.js';
 
 /** An address that does not answer its challenges for so long was none. */
 const CANDIDATE_MS = 5000;
+
+type PathStateMessage = Extract<SlowControl, { kind: 'path-state' }>;
 
 /** Where frames came from. */
 interface Origin {
@@ -128,16 +130,24 @@ export class PathControl {
         this.#handleClose(from);
         return;
       case 'slow':
-        if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message.pathId, frame.message.state);
+        if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message);
         else this.#context.counters.rxSlowIgnored++;
         return;
     }
   }
 
-  /** The peer knows of an event on its side that we could only find out by silence; probes go on, and bring the path back. */
-  #handlePathState({ path: carrier, nowMs }: Origin, pathId: number, state: PathState): void {
-    const path = carrier.peer.paths.find((candidate) => candidate.id === pathId);
-    if (state !== 'down' || path === undefined || path === carrier) return;
+  /**
+   * The peer knows of an event on its side that we could only find out by silence; probes go on, and bring the path back. The client also tells
+   * what its configuration says of a path, on the path itself.
+   */
+  #handlePathState({ path: carrier, nowMs }: Origin, message: PathStateMessage): void {
+    const path = carrier.peer.paths.find((candidate) => candidate.id === message.pathId);
+    if (path === carrier && !path.peer.initiator) {
+      path.priority = message.priority;
+      path.backup = message.backup;
+      return;
+    }
+    if (message.state !== 'down' || path === undefined || path === carrier) return;
     if (path.machine.handleSendRefused(nowMs)) this.#context.pathChanged(path, nowMs);
   }
 
@@ -186,7 +196,9 @@ export class PathControl {
     const sentMs = path.stamps.find(highest);
     // A number that was never sent, or a total above it, is a broken peer's.
     if (highest > path.stamps.lastNumber || frame.datagrams > highest + 1) return;
-    if (!path.delivery.handleAck(highest, frame.datagrams, frame.bytes, nowMs) || !isNews || sentMs < 0) return;
+    if (!path.delivery.handleAck(highest, frame.datagrams, frame.bytes, nowMs)) return;
+    path.notePassed(highest);
+    if (!isNews || sentMs < 0) return;
     this.#sampleRtt(path, nowMs - sentMs, frame.ackDelayMs, nowMs);
     this.#prove(path, sentMs, nowMs);
   }
@@ -237,7 +249,11 @@ export class PathControl {
   #sendChallenge(path: Path, epoch: Epoch, validation: AddressValidation, to: Candidate | undefined, nowMs: number): void {
     const out = this.#context.control;
     const name = path.peer.initiator ? path.name : '';
-    const length = emitPathChallenge(out, 0, validation.token, name, false, path.ownInnerMtuBytes);
+    let length = emitPathChallenge(out, 0, validation.token, name, path.backup && path.peer.initiator, path.ownInnerMtuBytes);
+    if (path.peer.initiator && (path.priority !== 0 || path.backup)) {
+      const { id: pathId, priority, backup } = path;
+      length = emitSlow(out, length, { kind: 'path-state', pathId, state: 'up', priority, backup });
+    }
     if (path.sendControl(epoch, out, length, to === undefined, to)) validation.handleChallengeSent(nowMs);
   }
 

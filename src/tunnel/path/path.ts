@@ -12,7 +12,7 @@ import type { AddressValidation } from './address-validation.js';
 import { DeliveryEstimator } from './delivery-estimator.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
-import { tapPacketHeaderBytes } from './packet-header.js';
+import { ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
 import { PathStateMachine } from './path-state.js';
 import type { Peer } from './peer.js';
 import { ProbeLedger } from './probe-ledger.js';
@@ -46,6 +46,8 @@ export interface PathOptions {
   guarded: boolean;
   localAddress: string;
   outerMtuBytes: number;
+  priority?: number;
+  backup?: boolean;
   nowMs: number;
 }
 
@@ -73,6 +75,11 @@ export class Path implements PathLink {
   acks: AckSchedule | undefined;
   rxBytes = 0;
   txBytes = 0;
+  priority: number;
+  backup: boolean;
+  /** Of the planes' packets: sent, and sent no later than the newest that was acknowledged. */
+  #dataBytes = 0;
+  #passedBytes = 0;
   /** Staged since the last flush; kept by LinkContext. */
   dirty = false;
   /** Received from in this batch; kept by the receive loop. */
@@ -94,6 +101,8 @@ export class Path implements PathLink {
     this.validation = options.validation;
     this.#guarded = options.guarded;
     this.localAddress = options.localAddress;
+    this.priority = options.priority ?? 0;
+    this.backup = options.backup ?? false;
     this.#outerMtuBytes = options.outerMtuBytes;
     this.machine = new PathStateMachine(options.nowMs);
   }
@@ -108,6 +117,18 @@ export class Path implements PathLink {
 
   get minRttMs(): number {
     return this.rtt.minRttMs;
+  }
+
+  get rttvarMs(): number {
+    return this.rtt.rttvarMs;
+  }
+
+  get deliveredBytes(): number {
+    return this.delivery.deliveredBytes;
+  }
+
+  get inflightBytes(): number {
+    return this.#dataBytes - this.#passedBytes;
   }
 
   get lossRatio(): number {
@@ -165,7 +186,7 @@ export class Path implements PathLink {
       payloadBytes,
       segmentBytes,
     );
-    this.#noteStaged(this.peer.sendEpoch!, datagrams, payloadBytes + datagrams * (headerBytes + SEAL_OVERHEAD_BYTES), true);
+    this.#noteData(datagrams, payloadBytes + datagrams * (headerBytes + SEAL_OVERHEAD_BYTES));
   }
 
   sendPacket(
@@ -185,13 +206,14 @@ export class Path implements PathLink {
     const context = this.#context;
     const tap = context.tap;
     if (tap !== undefined) {
-      const headerBytes = gsoType === 0 ? length : tapPacketHeaderBytes(packet, offset, length);
+      const bytes = gsoType === 0 ? ipPacketBytes(packet, offset, length) : length;
+      const headerBytes = gsoType === 0 ? bytes : tapPacketHeaderBytes(packet, offset, length);
       const segmentBytes = gsoType === 0 ? 0 : gsoSize;
-      tap.onPacket('out', this, 'datagram', packet, offset, headerBytes, packet, offset + headerBytes, length - headerBytes, segmentBytes);
+      tap.onPacket('out', this, 'datagram', packet, offset, headerBytes, packet, offset + headerBytes, bytes - headerBytes, segmentBytes);
     }
     const datagrams = context.native.sealPacket(sender, TYPE_DATAGRAM, packet, offset, length, gsoType, gsoSize, csumStart, csumOffset);
     if (datagrams <= 0) return false;
-    this.#noteStaged(this.peer.sendEpoch!, datagrams, length + datagrams * SEAL_OVERHEAD_BYTES, true);
+    this.#noteData(datagrams, length + datagrams * SEAL_OVERHEAD_BYTES);
     return true;
   }
 
@@ -226,6 +248,12 @@ export class Path implements PathLink {
     this.#sender = epoch?.senderFor(this);
     this.stamps.startEpoch();
     this.delivery.startEpoch();
+    this.#passedBytes = this.#dataBytes;
+  }
+
+  /** The peer has packet `number` of the current epoch, and none above it. */
+  notePassed(number: number): void {
+    this.#passedBytes = Math.max(this.#passedBytes, this.stamps.sentBytes(number));
   }
 
   /** The path's socket or target changed. `epochs`: all that are alive for the peer. */
@@ -237,7 +265,7 @@ export class Path implements PathLink {
   /** The batch leaves now. */
   noteFlushed(nowMs: number): void {
     this.dirty = false;
-    if (this.#sender !== undefined) this.stamps.push(this.#context.native.senderPacketNumber(this.#sender) - 1, nowMs);
+    if (this.#sender !== undefined) this.stamps.push(this.#context.native.senderPacketNumber(this.#sender) - 1, nowMs, this.#dataBytes);
     if (this.#eliciting) {
       this.#eliciting = false;
       this.machine.noteElicitingSent(nowMs);
@@ -281,6 +309,11 @@ export class Path implements PathLink {
     if (this.validation.trySpend(bytes)) return true;
     this.#context.counters.amplificationDrops++;
     return false;
+  }
+
+  #noteData(datagrams: number, wireBytes: number): void {
+    this.#dataBytes += wireBytes;
+    this.#noteStaged(this.peer.sendEpoch!, datagrams, wireBytes, true);
   }
 
   #noteStaged(epoch: Epoch, datagrams: number, wireBytes: number, eliciting: boolean): void {

@@ -31,7 +31,7 @@ import type { UdpCarrier } from '../carrier/udp-carrier.js';
 import { formatLocalAddress, sameAddress } from './address-record.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
-import { tapPacketHeaderBytes } from './packet-header.js';
+import { ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
 import { type Candidate, DEFAULT_OUTER_MTU_BYTES, Path } from './path.js';
 import type { PathControl } from './path-control.js';
 import type { Peer } from './peer.js';
@@ -236,7 +236,7 @@ export class ReceiveLoop {
       }
       case TYPE_DATAGRAM:
         this.#noteData(path.peer, nowMs);
-        if (context.tap !== undefined) this.#tapIn(path, 'datagram', offset, length, 0, 0);
+        if (context.tap !== undefined) this.#tapIn(path, 'datagram', offset, ipPacketBytes(this.#arena, offset, length), 0, 0);
         context.observer.onDatagramPacket(path.peer, path, this.#arena, offset, length, nowMs);
         return;
       case TYPE_CONTROL:

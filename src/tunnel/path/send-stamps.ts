@@ -8,6 +8,8 @@ export class SendStamps {
   /** Number of the last packet of each batch, and when the batch left. */
   readonly #lastNumber = new Float64Array(STAMPS);
   readonly #sentMs = new Float64Array(STAMPS);
+  /** Bytes of data that had been sent by then. */
+  readonly #sentBytes = new Float64Array(STAMPS);
   #count = 0;
 
   /** The highest packet number that was stamped, -1 before the first. */
@@ -20,15 +22,27 @@ export class SendStamps {
   }
 
   /** The batch that ended with packet `lastNumber` left now. Numbers rise. */
-  push(lastNumber: number, nowMs: number): void {
+  push(lastNumber: number, nowMs: number, sentBytes = 0): void {
     const index = this.#count % STAMPS;
     this.#lastNumber[index] = lastNumber;
     this.#sentMs[index] = nowMs;
+    this.#sentBytes[index] = sentBytes;
     this.#count++;
   }
 
   /** Time of the batch that held packet `number`; -1 when it was not sent, or is forgotten. */
   find(number: number): number {
+    const batch = this.#batchOf(number);
+    return batch < 0 ? -1 : this.#sentMs[batch % STAMPS]!;
+  }
+
+  /** Bytes of data that had been sent when the batch that held packet `number` left; -1 as above. */
+  sentBytes(number: number): number {
+    const batch = this.#batchOf(number);
+    return batch < 0 ? -1 : this.#sentBytes[batch % STAMPS]!;
+  }
+
+  #batchOf(number: number): number {
     const oldest = Math.max(0, this.#count - STAMPS);
     let low = oldest;
     let high = this.#count;
@@ -41,6 +55,6 @@ export class SendStamps {
     if (low === this.#count) return -1;
     // Of the oldest batch kept we don't know where it began, unless it is the first of all.
     if (low === oldest && oldest > 0) return -1;
-    return this.#sentMs[low % STAMPS]!;
+    return low;
   }
 }
