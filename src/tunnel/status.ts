@@ -1,5 +1,6 @@
 /** What `mptunnel status --json` prints; also what the control socket carries. Units in names; keys are never in it but public ones. */
 
+import type { FlowMode } from './config.js';
 import type { PathState, PeerState } from './link.js';
 
 export interface PathStatus {
@@ -26,6 +27,13 @@ export interface PeerStatus {
   connections: number;
 }
 
+export interface DatagramStatus {
+  /** Flows under way that this side sends, by mode. */
+  flows: Record<FlowMode, number>;
+  /** Numbered flows that this side receives, and packets of theirs that wait now. What was held, skipped or dropped is in the counters. */
+  resequencing: { flows: number; heldPackets: number };
+}
+
 export interface TunnelStatus {
   name: string;
   state: 'starting' | 'up' | 'stopping';
@@ -33,6 +41,8 @@ export interface TunnelStatus {
   uptimeMs: number;
   peers: PeerStatus[];
   connections: number;
+  /** Once the planes run. */
+  datagrams?: DatagramStatus;
   /** Named counters of drops and refusals, for diagnosis. */
   counters: Record<string, number>;
 }

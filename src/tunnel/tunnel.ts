@@ -129,6 +129,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
       uptimeMs: Math.round(performance.now() - this.startedMs),
       peers,
       connections: peers.reduce((sum, peer) => sum + peer.connections, 0),
+      ...(this.datagrams === undefined
+        ? {}
+        : { datagrams: { flows: this.datagrams.flowsByMode(), resequencing: this.datagrams.resequencing } }),
       counters: { ...this.link?.counters(), ...this.streams?.allCounters(), ...this.datagrams?.counters, ...this.port?.counters },
     };
   }
@@ -169,6 +172,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   onPeerChange(peer: PeerLink, _nowMs: number): void {
     this.log.info(`peer ${peer.name}: ${peer.state}${peer.lastError === '' ? '' : ` (${peer.lastError})`}`);
+    if (peer.state !== 'up') this.datagrams?.handlePeerDown(peer);
     for (const check of [...this.readyWaiters]) check();
     this.wake();
   }
@@ -187,6 +191,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       writeTun: port.writePacket,
       hashSeed: randomBytes(4).readUInt32BE(),
       permitsDestination: (destination) => this.egress.permits(destination),
+      ...(config.rules === undefined ? {} : { rules: config.rules }),
     });
     this.streams = new StreamPlane({
       config: config.stream,
@@ -239,10 +244,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   private pollPlanes(nowMs: number): void {
-    const { streams } = this;
-    if (streams === undefined) return;
+    const { streams, datagrams } = this;
+    if (streams === undefined || datagrams === undefined) return;
     streams.poll(nowMs);
-    const at = streams.nextTimeoutMs();
+    datagrams.poll(nowMs);
+    const at = Math.min(streams.nextTimeoutMs(), datagrams.nextTimeoutMs());
     if (at === Number.POSITIVE_INFINITY) this.timer?.disarm();
     else this.timer?.arm(Math.max(1, Math.ceil(Math.max(TIMER_SLACK_MS, at - performance.now()) * 1000)));
   }

@@ -1,24 +1,25 @@
 /**
- * The datagram plane: whatever is not terminated goes packet by packet, each flow on one path. To the packets the tunnel is one router hop:
- * hop limits go down by one where a packet enters, what is too big is told so or fragmented, what cannot be sent is answered by ICMP.
+ * The datagram plane: whatever is not terminated goes packet by packet, each flow in its mode (docs/datagrams.md). To the packets the tunnel is one
+ * router hop: hop limits go down by one where a packet enters, what is too big is told so or fragmented, what cannot be sent is answered by ICMP.
  */
 
-import { finishSum, sumBytes, updateChecksum } from '../../mptcp-over-udp/wire/checksum.js';
-import { fragmentIpv4 } from '../../mptcp-over-udp/wire/fragment.js';
-import {
-  createIcmpError,
-  emitIcmpError,
-  type IcmpErrorKind,
-  MAX_ICMP_ERROR_BYTES,
-  parseIcmpError,
-} from '../../mptcp-over-udp/wire/icmp.js';
+import { updateChecksum } from '../../mptcp-over-udp/wire/checksum.js';
+import { createIcmpError, type IcmpErrorKind, parseIcmpError } from '../../mptcp-over-udp/wire/icmp.js';
 import { createIpPacketFacts, type IpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../../mptcp-over-udp/wire/ip-header.js';
 import { parsePrefix } from '../../tun/ip-prefix.js';
+import { FLOW_MODES, type FlowMode, type RuleConfig } from '../config.js';
 import type { AllowedIps } from '../gateway/allowed-ips.js';
 import { classifyAddress } from '../gateway/egress-policy.js';
 import type { PathLink, PeerLink } from '../link.js';
-import { bestPath, bestPathIn, isAsGood } from '../steering/best-path.js';
-import { FlowTable } from '../steering/flow-table.js';
+import { createFlowTrailer, isNumbered, parseFlowTrailer } from '../session/flow-trailer.js';
+import { bestPathIn, isAsGood } from '../steering/best-path.js';
+import { FlowRules } from '../steering/flow-rules.js';
+import { FlowTable, RULE_MIRRORED, RULE_NONE } from '../steering/flow-table.js';
+import { PathChooser } from '../steering/path-chooser.js';
+import { Resequencer } from '../steering/resequencer.js';
+import { waitMsOf } from '../steering/resequencing-wait.js';
+import { FlowSender } from './flow-sender.js';
+import { RouterIcmp } from './router-icmp.js';
 
 /** Writes one whole IP packet, checksums complete, to the TUN. Borrowed until return. */
 export type WriteTun = (packet: Uint8Array, offset: number, length: number) => void;
@@ -29,62 +30,74 @@ export interface DatagramPlaneOptions {
   ownAddresses: readonly string[];
   writeTun: WriteTun;
   hashSeed: number;
+  rules?: readonly RuleConfig[];
   /** May packets of peers that dial us reach that destination, where they answer nothing of ours? Default: they may. Borrowed until return. */
   permitsDestination?: (destination: Uint8Array) => boolean;
   maxFlows?: number;
   flowIdleMs?: number;
 }
 
-/** RFC 4443, 2.4 (f) and RFC 1812, 4.3.2.8: errors are limited; as many as Linux sends. */
-const ICMP_PER_SECOND = 1000;
-const ICMP_BURST = 50;
-/** RFC 7600, 3: what a router without an IPv4 address calls itself. */
-const DUMMY_IPV4 = Uint8Array.of(192, 0, 0, 8);
-
 export class DatagramPlane {
-  readonly counters = {
-    txPackets: 0,
+  readonly flows: FlowTable;
+  readonly #counters = {
     rxPackets: 0,
-    flowsMoved: 0,
-    fragmentedPackets: 0,
     droppedMalformed: 0,
     droppedNoRoute: 0,
     droppedNotForwardable: 0,
     droppedHopLimit: 0,
     droppedTooBig: 0,
     droppedNoPath: 0,
-    droppedByPath: 0,
     droppedSource: 0,
     droppedDestination: 0,
-    icmpSent: 0,
-    icmpLimited: 0,
   };
-  readonly flows: FlowTable;
   readonly #routes: AllowedIps<PeerLink>;
   readonly #writeTun: WriteTun;
   readonly #permitsDestination: (destination: Uint8Array) => boolean;
-  readonly #own: readonly Uint8Array[];
+  readonly #rules: FlowRules;
+  readonly #chooser: PathChooser;
+  readonly #sender: FlowSender;
+  readonly #resequencer: Resequencer;
+  readonly #icmp: RouterIcmp;
   readonly #facts: IpPacketFacts = createIpPacketFacts();
+  readonly #trailer = createFlowTrailer();
   readonly #icmpError = createIcmpError();
-  readonly #icmp = new Uint8Array(MAX_ICMP_ERROR_BYTES);
-  #icmpTokens = ICMP_BURST;
-  #icmpRefilledMs = Number.NEGATIVE_INFINITY;
 
-  /** Throws RangeError on a malformed own address. */
+  /** Throws RangeError on a malformed own address or prefix of a rule. */
   constructor(options: DatagramPlaneOptions) {
     this.#routes = options.routes;
     this.#writeTun = options.writeTun;
     this.#permitsDestination = options.permitsDestination ?? (() => true);
-    this.#own = options.ownAddresses.map((text) => {
-      const prefix = parsePrefix(text);
-      if (prefix === undefined) throw new RangeError(`own address "${text}" is neither an IPv4 nor an IPv6 address`);
-      return prefix.bytes;
-    });
+    this.#icmp = new RouterIcmp(options.ownAddresses.map(ownAddressBytes));
     this.flows = new FlowTable({
       hashSeed: options.hashSeed,
       ...(options.maxFlows === undefined ? {} : { maxFlows: options.maxFlows }),
       ...(options.flowIdleMs === undefined ? {} : { idleMs: options.flowIdleMs }),
     });
+    this.#rules = new FlowRules(options.rules ?? []);
+    this.#chooser = new PathChooser(this.flows, this.#rules);
+    this.#sender = new FlowSender(this.flows, this.#rules, this.#chooser, options.hashSeed);
+    this.#resequencer = new Resequencer({ deliver: (bytes, offset, length) => this.#deliver(bytes, offset, length), waitMs: waitMsOf });
+  }
+
+  /** Totals since the start. */
+  get counters() {
+    return {
+      ...this.#counters,
+      ...this.#sender.counters,
+      ...this.#chooser.counters,
+      ...this.#icmp.counters,
+      ...this.#resequencer.counters,
+    };
+  }
+
+  /** Flows under way that we send, by mode. */
+  flowsByMode(): Record<FlowMode, number> {
+    return Object.fromEntries(FLOW_MODES.map((mode) => [mode, this.flows.countOf(mode)])) as Record<FlowMode, number>;
+  }
+
+  /** Numbered flows that we receive, and packets of theirs that wait now. */
+  get resequencing(): { flows: number; heldPackets: number } {
+    return { flows: this.#resequencer.flowCount, heldPackets: this.#resequencer.heldPackets };
   }
 
   /** One packet as read from the TUN (vnet fields as in a TUN descriptor). Its header is changed in place. */
@@ -100,83 +113,136 @@ export class DatagramPlane {
   ): void {
     const facts = this.#facts;
     if (parseIpPacket(bytes, offset, length, facts) !== '') {
-      this.counters.droppedMalformed++;
+      this.#counters.droppedMalformed++;
       return;
     }
     if (!isForwardable(bytes, facts)) {
-      this.counters.droppedNotForwardable++;
+      this.#counters.droppedNotForwardable++;
       return;
     }
     const peer = this.#routes.lookup(bytes, facts.destinationAddressOffset, facts.addressBytes);
     if (peer === undefined) {
-      this.counters.droppedNoRoute++;
+      this.#counters.droppedNoRoute++;
       this.#sendIcmp('net-unreachable', 0, bytes, offset, nowMs);
       return;
     }
     if (facts.hopLimit <= 1) {
-      this.counters.droppedHopLimit++;
+      this.#counters.droppedHopLimit++;
       this.#sendIcmp('time-exceeded', 0, bytes, offset, nowMs);
       return;
     }
-    const path = this.#pathOfFlow(peer, bytes, nowMs);
-    if (path === undefined) {
-      this.counters.droppedNoPath++;
+    const slot = this.#slotOf(bytes, nowMs);
+    const usable = this.#chooser.usable(peer, slot);
+    if (usable.length === 0) {
+      this.#counters.droppedNoPath++;
       this.#sendIcmp('host-unreachable', 0, bytes, offset, nowMs);
       return;
     }
-    const isTooBig = this.#largestBytes(bytes, gsoType, gsoSize) > path.innerMtuBytes;
+    const mtuBytes = this.#sender.mtuBytes(slot, usable, gsoType !== 0, nowMs);
+    const isTooBig = this.#largestBytes(bytes, gsoType, gsoSize) > mtuBytes;
     if (isTooBig && (facts.dontFragment || gsoType !== 0)) {
-      this.counters.droppedTooBig++;
-      this.#sendIcmp('packet-too-big', path.innerMtuBytes, bytes, offset, nowMs);
+      this.#counters.droppedTooBig++;
+      this.#sendIcmp('packet-too-big', mtuBytes, bytes, offset, nowMs);
       return;
     }
     decrementHopLimit(bytes, offset);
-    if (isTooBig) this.#sendFragments(path, bytes, offset, csumStart, csumOffset);
-    else this.#countSent(path.sendPacket(bytes, offset, facts.totalBytes, gsoType, gsoSize, csumStart, csumOffset));
+    if (!isTooBig) {
+      this.#sender.send(peer, slot, usable, bytes, offset, facts.totalBytes, gsoType, gsoSize, csumStart, csumOffset, nowMs);
+    } else if (this.#sender.sendFragments(peer, slot, usable, bytes, offset, facts, csumStart, csumOffset, mtuBytes, nowMs) === 0) {
+      this.#counters.droppedTooBig++;
+    }
   }
 
   /** One packet that came from the peer over the path. */
   handlePathPacket(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, length: number, nowMs: number): void {
     const facts = this.#facts;
     if (parseIpPacket(bytes, offset, length, facts) !== '') {
-      this.counters.droppedMalformed++;
+      this.#counters.droppedMalformed++;
       return;
     }
     if (!this.#routes.isAllowedSource(peer, bytes, facts.sourceAddressOffset, facts.addressBytes)) {
-      this.counters.droppedSource++;
+      this.#counters.droppedSource++;
       return;
     }
-    const isKnown = this.flows.find(bytes, facts, true, nowMs) >= 0;
-    if (!isKnown && !peer.initiator && !this.#mayReach(bytes, offset)) {
-      this.counters.droppedDestination++;
+    const hasTrailer = parseFlowTrailer(bytes, offset, length, facts.totalBytes, this.#trailer);
+    const slot = this.flows.find(bytes, facts, true, nowMs);
+    if (slot < 0 && !peer.initiator && !this.#mayReach(bytes, offset)) {
+      this.#counters.droppedDestination++;
       this.#refuse(path, bytes, offset, nowMs);
       return;
     }
-    this.counters.rxPackets++;
-    if (!isKnown) this.#learnReplyPath(peer, path, bytes, nowMs);
-    this.#writeTun(bytes, offset, facts.totalBytes);
+    if (slot < 0) this.#learnFlow(peer, path, bytes, hasTrailer, nowMs);
+    else if (this.flows.rule(slot) < 0) this.#mirror(slot, path, hasTrailer);
+    const { mode, flowId, sequence } = this.#trailer;
+    if (!hasTrailer || !isNumbered(mode)) this.#deliver(bytes, offset, facts.totalBytes);
+    else this.#resequencer.accept(peer, flowId, sequence, mode === 'redundant', path.id, bytes, offset, facts.totalBytes, nowMs);
+  }
+
+  /** Gives up packets that were waited for long enough. */
+  poll(nowMs: number): void {
+    this.#resequencer.handleTimeout(nowMs);
+  }
+
+  /** Absolute, Infinity when nothing waits. */
+  nextTimeoutMs(): number {
+    return this.#resequencer.nextTimeoutMs();
+  }
+
+  /** The session with the peer ended: its numbers mean nothing any more. */
+  handlePeerDown(peer: PeerLink): void {
+    this.#resequencer.forgetPeer(peer);
   }
 
   /** Forgets idle flows; call every now and then. */
   handleTimeout(nowMs: number): void {
     this.flows.expire(nowMs);
+    this.#resequencer.expire(nowMs);
   }
 
-  /** A flow stays on its path while that is up; it leaves a suspect one for one that is up, and a down one for whatever there is. */
-  #pathOfFlow(peer: PeerLink, bytes: Uint8Array, nowMs: number): PathLink | undefined {
-    const slot = this.flows.find(bytes, this.#facts, false, nowMs);
-    const current = slot < 0 ? undefined : pathWithId(peer, this.flows.pathId(slot));
-    if (current !== undefined && current.state === 'up') return current;
-    const isSuspect = current !== undefined && current.state === 'suspect';
-    const path = isSuspect ? (bestPathIn('up', peer.paths) ?? current) : bestPath(peer.paths);
-    if (path === undefined || path === current) return path;
-    if (slot < 0) {
-      this.flows.insert(bytes, this.#facts, false, path.id, nowMs);
+  #deliver(bytes: Uint8Array, offset: number, length: number): void {
+    this.#counters.rxPackets++;
+    this.#writeTun(bytes, offset, length);
+  }
+
+  /** The flow's mode is decided by its first packet. */
+  #slotOf(bytes: Uint8Array, nowMs: number): number {
+    const known = this.flows.find(bytes, this.#facts, false, nowMs);
+    if (known >= 0) return known;
+    const slot = this.flows.insert(bytes, this.#facts, false, -1, nowMs);
+    const rule = this.#rules.match(bytes, this.#facts, false);
+    if (rule >= 0) this.flows.setMode(slot, this.#rules.rule(rule).mode, rule);
+    return slot;
+  }
+
+  /** A flow that the peer began: our rule counts, else answers go as the peer sends. */
+  #learnFlow(peer: PeerLink, path: PathLink, bytes: Uint8Array, hasTrailer: boolean, nowMs: number): void {
+    const rule = this.#rules.match(bytes, this.#facts, true);
+    if (rule >= 0) {
+      this.flows.setMode(this.flows.insert(bytes, this.#facts, true, -1, nowMs), this.#rules.rule(rule).mode, rule);
+    } else if (hasTrailer && !this.#trailer.mirrored) {
+      this.#mirror(this.flows.insert(bytes, this.#facts, true, path.id, nowMs), path, true);
     } else {
-      this.flows.setPathId(slot, path.id);
-      this.counters.flowsMoved++;
+      this.#learnReplyPath(peer, path, bytes, nowMs);
     }
-    return path;
+  }
+
+  /** A flow without a rule of ours goes as the peer's rule has it, as long as its packets say so. */
+  #mirror(slot: number, path: PathLink, hasTrailer: boolean): void {
+    const { flows } = this;
+    const { mode, mirrored, restricted } = this.#trailer;
+    if (!hasTrailer || mirrored) {
+      // Super-packets of TCP have no trailer.
+      if (flows.rule(slot) !== RULE_MIRRORED || this.#facts.protocol === PROTOCOL_TCP) return;
+      flows.setMode(slot, 'min-delay', RULE_NONE);
+      flows.setPathMask(slot, 0);
+      return;
+    }
+    const isNews = flows.rule(slot) !== RULE_MIRRORED || flows.mode(slot) !== mode;
+    if (isNews) flows.setMode(slot, mode, RULE_MIRRORED);
+    const bit = (1 << path.id) >>> 0;
+    if (mode === 'pin') flows.setPathMask(slot, bit);
+    else flows.setPathMask(slot, restricted ? (isNews ? bit : flows.pathMask(slot) | bit) : 0);
+    if (mode === 'active-standby') flows.setPathId(slot, path.id);
   }
 
   /** Answers go where the flow came from, unless another path is better. A flow that is under way is not turned round. */
@@ -194,14 +260,9 @@ export class DatagramPlane {
     );
   }
 
-  /** From the address that may not be reached: that is routed to us. */
   #refuse(path: PathLink, bytes: Uint8Array, offset: number, nowMs: number): void {
-    const { destinationAddressOffset: at, addressBytes, totalBytes } = this.#facts;
-    const source = bytes.slice(at, at + addressBytes);
-    const length = emitIcmpError(this.#icmp, 'admin-prohibited', 0, source, bytes, offset, totalBytes);
-    if (length === 0) return;
-    if (this.#takeIcmpToken(nowMs)) path.sendPacket(this.#icmp, 0, length, 0, 0, 0, 0);
-    else this.counters.icmpLimited++;
+    const length = this.#icmp.refusal(bytes, offset, this.#facts, nowMs);
+    if (length > 0) path.sendPacket(this.#icmp.packet, 0, length, 0, 0, 0, 0);
   }
 
   /** Of the packet, or of the largest segment that a super-packet stands for. */
@@ -213,58 +274,16 @@ export class DatagramPlane {
     return Math.min(facts.totalBytes, facts.upperOffset - start + upperHeaderBytes + gsoSize);
   }
 
-  #sendFragments(path: PathLink, bytes: Uint8Array, offset: number, csumStart: number, csumOffset: number): void {
-    // The checksum covers the whole datagram: it must be there before the cut.
-    if (csumStart > 0) completeChecksum(bytes, offset, this.#facts.totalBytes, csumStart, csumOffset);
-    this.counters.fragmentedPackets++;
-    const count = fragmentIpv4(bytes, offset, this.#facts.totalBytes, path.innerMtuBytes, (packet, length) => {
-      this.#countSent(path.sendPacket(packet, 0, length, 0, 0, 0, 0));
-    });
-    if (count === 0) this.counters.droppedTooBig++;
-  }
-
-  #countSent(sent: boolean): void {
-    if (sent) this.counters.txPackets++;
-    else this.counters.droppedByPath++;
-  }
-
   #sendIcmp(kind: IcmpErrorKind, mtuBytes: number, bytes: Uint8Array, offset: number, nowMs: number): void {
-    const source = this.#icmpSource(kind, bytes);
-    const length = source === undefined ? 0 : emitIcmpError(this.#icmp, kind, mtuBytes, source, bytes, offset, this.#facts.totalBytes);
-    if (length === 0) return;
-    if (!this.#takeIcmpToken(nowMs)) {
-      this.counters.icmpLimited++;
-      return;
-    }
-    this.counters.icmpSent++;
-    this.#writeTun(this.#icmp, 0, length);
+    const length = this.#icmp.toHost(kind, mtuBytes, bytes, offset, this.#facts, nowMs);
+    if (length > 0) this.#writeTun(this.#icmp.packet, 0, length);
   }
+}
 
-  /**
-   * Towards hosts behind us it is our address, as a router's. Our own kernel takes no packet from outside that bears its own address, so for what
-   * we sent ourselves it is the address that could not be reached, which also passes reverse-path filters; a hop has RFC 7600's dummy.
-   */
-  #icmpSource(kind: IcmpErrorKind, bytes: Uint8Array): Uint8Array | undefined {
-    const { addressBytes, sourceAddressOffset, destinationAddressOffset } = this.#facts;
-    let own: Uint8Array | undefined;
-    for (const address of this.#own) {
-      if (address.length !== addressBytes) continue;
-      own ??= address;
-      if (!sameBytes(address, bytes, sourceAddressOffset)) continue;
-      if (kind === 'time-exceeded') return addressBytes === 4 ? DUMMY_IPV4 : address;
-      return bytes.slice(destinationAddressOffset, destinationAddressOffset + addressBytes);
-    }
-    return own ?? (addressBytes === 4 ? DUMMY_IPV4 : undefined);
-  }
-
-  #takeIcmpToken(nowMs: number): boolean {
-    const refill = ((nowMs - this.#icmpRefilledMs) * ICMP_PER_SECOND) / 1000;
-    this.#icmpTokens = Math.min(ICMP_BURST, this.#icmpTokens + Math.max(0, refill));
-    this.#icmpRefilledMs = nowMs;
-    if (this.#icmpTokens < 1) return false;
-    this.#icmpTokens--;
-    return true;
-  }
+function ownAddressBytes(text: string): Uint8Array {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined) throw new RangeError(`own address "${text}" is neither an IPv4 nor an IPv6 address`);
+  return prefix.bytes;
 }
 
 /** What never leaves a link, a router does not forward (RFC 1812, 5.3.7; RFC 4291, 2.5.6 and 2.7). */
@@ -283,12 +302,6 @@ function isForwardable(bytes: Uint8Array, facts: IpPacketFacts): boolean {
   return source !== 'unspecified' && source !== 'loopback' && source !== 'link-local' && source !== 'multicast';
 }
 
-function pathWithId(peer: PeerLink, id: number): PathLink | undefined {
-  const paths = peer.paths;
-  for (let i = 0; i < paths.length; i++) if (paths[i]!.id === id) return paths[i];
-  return undefined;
-}
-
 /** RFC 1624: the IPv4 header checksum follows by what changed. */
 function decrementHopLimit(bytes: Uint8Array, offset: number): void {
   if (bytes[offset]! >>> 4 === 6) {
@@ -300,18 +313,4 @@ function decrementHopLimit(bytes: Uint8Array, offset: number): void {
   bytes[offset + 8] = bytes[offset + 8]! - 1;
   bytes[offset + 10] = checksum >>> 8;
   bytes[offset + 11] = checksum;
-}
-
-/** The field holds the folded, uncomplemented pseudo-header sum (VNET_NEEDS_CSUM). 0 means "none" to UDP and is sent as ones. */
-function completeChecksum(bytes: Uint8Array, offset: number, totalBytes: number, csumStart: number, csumOffset: number): void {
-  const field = offset + csumStart + csumOffset;
-  if (csumStart >= totalBytes || csumStart + csumOffset + 2 > totalBytes) return;
-  const checksum = finishSum(sumBytes(bytes, offset + csumStart, totalBytes - csumStart, 0)) || 0xffff;
-  bytes[field] = checksum >>> 8;
-  bytes[field + 1] = checksum;
-}
-
-function sameBytes(address: Uint8Array, bytes: Uint8Array, at: number): boolean {
-  for (let i = 0; i < address.length; i++) if (address[i] !== bytes[at + i]) return false;
-  return true;
 }

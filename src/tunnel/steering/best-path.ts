@@ -32,3 +32,11 @@ export function bestPath(paths: readonly PathLink[]): PathLink | undefined {
 export function isAsGood(path: PathLink, other: PathLink): boolean {
   return path === other || pathCostMs(path) <= pathCostMs(other) * EQUAL_FACTOR + EQUAL_MS;
 }
+
+/** Worth moving a flow for: what moves is reordered once, and round trips go up and down by themselves. */
+const CLEAR_FACTOR = 1.5;
+const CLEAR_MS = 10;
+
+export function isClearlyBetter(path: PathLink, other: PathLink): boolean {
+  return (other.backup && !path.backup) || pathCostMs(path) * CLEAR_FACTOR + CLEAR_MS < pathCostMs(other);
+}

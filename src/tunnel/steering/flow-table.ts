@@ -1,13 +1,17 @@
 /**
- * Which path each flow is on. A hash table in typed arrays, so that a packet costs no object and no string: chained buckets, a list in order of
+ * Which mode each flow goes by, and which path it is on. A hash table in typed arrays, so that a packet costs no object and no string: chained buckets, a list in order of
  * use, a fixed number of entries. When it is full the flow that was idle longest makes room.
  */
 
 import type { IpPacketFacts } from '../../mptcp-over-udp/wire/ip-header.js';
+import { FLOW_MODES, type FlowMode } from '../config.js';
 
 /** Source 4, destination 4, ports, protocol and version. */
 const KEY_WORDS = 10;
 const NONE = -1;
+/** Instead of the number of a rule: there is none, or the flow goes as the other side sends it. */
+export const RULE_NONE = -1;
+export const RULE_MIRRORED = -2;
 
 export interface FlowTableOptions {
   maxFlows?: number;
@@ -29,6 +33,12 @@ export class FlowTable {
   readonly #older: Int32Array;
   readonly #pathIds: Int16Array;
   readonly #lastUseMs: Float64Array;
+  readonly #modes: Uint8Array;
+  readonly #rules: Int16Array;
+  readonly #flowIds: Int16Array;
+  readonly #pathMasks: Uint32Array;
+  readonly #betterSinceMs: Float64Array;
+  readonly #countByMode = new Int32Array(FLOW_MODES.length);
   readonly #key = new Uint32Array(KEY_WORDS);
   #newest = NONE;
   #oldest = NONE;
@@ -53,6 +63,11 @@ export class FlowTable {
     this.#older = new Int32Array(this.maxFlows);
     this.#pathIds = new Int16Array(this.maxFlows);
     this.#lastUseMs = new Float64Array(this.maxFlows);
+    this.#modes = new Uint8Array(this.maxFlows);
+    this.#rules = new Int16Array(this.maxFlows);
+    this.#flowIds = new Int16Array(this.maxFlows);
+    this.#pathMasks = new Uint32Array(this.maxFlows);
+    this.#betterSinceMs = new Float64Array(this.maxFlows);
   }
 
   get size(): number {
@@ -82,7 +97,7 @@ export class FlowTable {
     return NONE;
   }
 
-  /** A flow that `find` does not know, on this path; returns its slot. */
+  /** A flow that `find` does not know, on this path, in mode `min-delay` by no rule; returns its slot. */
   insert(bytes: Uint8Array, facts: IpPacketFacts, reversed: boolean, pathId: number, nowMs: number): number {
     const bucket = this.#loadKey(bytes, facts, reversed);
     const slot = this.#takeSlot(nowMs);
@@ -90,6 +105,12 @@ export class FlowTable {
     this.#nextInBucket[slot] = this.#buckets[bucket]!;
     this.#buckets[bucket] = slot;
     this.#pathIds[slot] = pathId;
+    this.#modes[slot] = 0;
+    this.#countByMode[0]!++;
+    this.#rules[slot] = RULE_NONE;
+    this.#flowIds[slot] = NONE;
+    this.#pathMasks[slot] = 0;
+    this.#betterSinceMs[slot] = Number.NaN;
     this.#older[slot] = NONE;
     this.#newer[slot] = NONE;
     this.#link(slot);
@@ -104,6 +125,55 @@ export class FlowTable {
 
   setPathId(slot: number, pathId: number): void {
     this.#pathIds[slot] = pathId;
+  }
+
+  mode(slot: number): FlowMode {
+    return FLOW_MODES[this.#modes[slot]!]!;
+  }
+
+  /** The number of the rule that the flow goes by, RULE_NONE or RULE_MIRRORED. */
+  rule(slot: number): number {
+    return this.#rules[slot]!;
+  }
+
+  setMode(slot: number, mode: FlowMode, rule: number): void {
+    this.#countByMode[this.#modes[slot]!]!--;
+    const index = FLOW_MODES.indexOf(mode);
+    this.#modes[slot] = index;
+    this.#countByMode[index]!++;
+    this.#rules[slot] = rule;
+    this.#betterSinceMs[slot] = Number.NaN;
+  }
+
+  countOf(mode: FlowMode): number {
+    return this.#countByMode[FLOW_MODES.indexOf(mode)]!;
+  }
+
+  /** Under which id its packets are numbered, -1: none. */
+  flowId(slot: number): number {
+    return this.#flowIds[slot]!;
+  }
+
+  setFlowId(slot: number, flowId: number): void {
+    this.#flowIds[slot] = flowId;
+  }
+
+  /** Bit i: a mirrored flow may use path i; 0: all. */
+  pathMask(slot: number): number {
+    return this.#pathMasks[slot]!;
+  }
+
+  setPathMask(slot: number, mask: number): void {
+    this.#pathMasks[slot] = mask;
+  }
+
+  /** Since when a better path has been there, NaN: there is none. */
+  betterSinceMs(slot: number): number {
+    return this.#betterSinceMs[slot]!;
+  }
+
+  setBetterSinceMs(slot: number, sinceMs: number): void {
+    this.#betterSinceMs[slot] = sinceMs;
   }
 
   /** Forgets what has been idle too long. Not needed for correctness. */
@@ -204,6 +274,8 @@ export class FlowTable {
     if (previous === NONE) this.#buckets[bucket] = this.#nextInBucket[slot]!;
     else this.#nextInBucket[previous] = this.#nextInBucket[slot]!;
     this.#unlink(slot);
+    this.#countByMode[this.#modes[slot]!]!--;
+    this.#flowIds[slot] = NONE;
     this.#nextInBucket[slot] = this.#free;
     this.#free = slot;
     this.#size--;

@@ -17,6 +17,11 @@ class FakePath implements PathLink {
   minRttMs = 1;
   lossRatio = 0;
   deliveryRateBytesPerSec = 0;
+  rttvarMs = 0;
+  deliveredBytes = 0;
+  inflightBytes = 0;
+  priority = 0;
+  backup = false;
   innerMtuBytes = 1400;
   local = '';
   remote = '';

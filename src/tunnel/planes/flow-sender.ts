@@ -1,0 +1,157 @@
+/** Puts a packet of a flow on its path or paths, with the trailer (session/flow-trailer.ts) that its mode needs. */
+
+import { finishSum, sumBytes } from '../../mptcp-over-udp/wire/checksum.js';
+import { fragmentIpv4 } from '../../mptcp-over-udp/wire/fragment.js';
+import type { IpPacketFacts } from '../../mptcp-over-udp/wire/ip-header.js';
+import type { FlowMode } from '../config.js';
+import type { PathLink, PeerLink } from '../link.js';
+import { emitFlowTrailer, FLOW_TRAILER_BYTES } from '../session/flow-trailer.js';
+import { FlowIds } from '../steering/flow-ids.js';
+import type { FlowRules } from '../steering/flow-rules.js';
+import { type FlowTable, RULE_MIRRORED } from '../steering/flow-table.js';
+import type { PathChooser } from '../steering/path-chooser.js';
+
+const MAX_PACKET_BYTES = 65_535;
+
+export class FlowSender {
+  readonly counters = { txPackets: 0, txCopies: 0, fragmentedPackets: 0, droppedByPath: 0 };
+  readonly #flows: FlowTable;
+  readonly #rules: FlowRules;
+  readonly #chooser: PathChooser;
+  readonly #seed: number;
+  readonly #ids = new Map<PeerLink, FlowIds>();
+  /** The packet with its trailer, while it is being sent. */
+  readonly #scratch = new Uint8Array(MAX_PACKET_BYTES + FLOW_TRAILER_BYTES);
+
+  constructor(flows: FlowTable, rules: FlowRules, chooser: PathChooser, seed: number) {
+    this.#flows = flows;
+    this.#rules = rules;
+    this.#chooser = chooser;
+    this.#seed = seed >>> 0;
+  }
+
+  /** The largest packet of the flow that goes in one piece. `usable`: not empty. A super-packet goes on one path without a trailer. */
+  mtuBytes(slot: number, usable: readonly PathLink[], isSuper: boolean, nowMs: number): number {
+    const mode = this.#flows.mode(slot);
+    const isNumbered = !isSuper && isSpread(mode);
+    if (!isNumbered) {
+      const trailerBytes = !isSuper && this.#isAnnounced(mode, slot) ? FLOW_TRAILER_BYTES : 0;
+      return this.#chooser.single(slot, usable, nowMs).innerMtuBytes - trailerBytes;
+    }
+    let least = usable[0]!.innerMtuBytes;
+    for (let i = 1; i < usable.length; i++) least = Math.min(least, usable[i]!.innerMtuBytes);
+    return least - FLOW_TRAILER_BYTES;
+  }
+
+  /** One packet that fits. */
+  send(
+    peer: PeerLink,
+    slot: number,
+    usable: readonly PathLink[],
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+    nowMs: number,
+  ): void {
+    const mode = this.#flows.mode(slot);
+    const isNumbered = gsoType === 0 && isSpread(mode);
+    if (!isNumbered && (gsoType !== 0 || !this.#isAnnounced(mode, slot))) {
+      const path = this.#chooser.single(slot, usable, nowMs);
+      this.#count(path.sendPacket(bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset));
+      return;
+    }
+    const scratch = this.#scratch;
+    scratch.set(bytes.subarray(offset, offset + length));
+    if (csumStart > 0) completeChecksum(scratch, 0, length, csumStart, csumOffset);
+    if (isNumbered) this.#sendNumbered(peer, slot, mode, usable, length, nowMs);
+    else this.#sendAnnounced(slot, mode as 'active-standby' | 'pin', usable, length, nowMs);
+  }
+
+  /** An IPv4 packet larger than `mtuBytes`; 0 when it cannot be cut. */
+  sendFragments(
+    peer: PeerLink,
+    slot: number,
+    usable: readonly PathLink[],
+    bytes: Uint8Array,
+    offset: number,
+    facts: IpPacketFacts,
+    csumStart: number,
+    csumOffset: number,
+    mtuBytes: number,
+    nowMs: number,
+  ): number {
+    // The checksum covers the whole datagram: it must be there before the cut.
+    if (csumStart > 0) completeChecksum(bytes, offset, facts.totalBytes, csumStart, csumOffset);
+    this.counters.fragmentedPackets++;
+    return fragmentIpv4(bytes, offset, facts.totalBytes, mtuBytes, (packet, length) => {
+      this.send(peer, slot, usable, packet, 0, length, 0, 0, 0, 0, nowMs);
+    });
+  }
+
+  #sendNumbered(peer: PeerLink, slot: number, mode: FlowMode, usable: readonly PathLink[], length: number, nowMs: number): void {
+    const ids = this.#idsOf(peer);
+    const flowId = ids.idOf(slot);
+    const code = mode as 'aggregate' | 'redundant' | 'priority';
+    const isMirrored = this.#flows.rule(slot) === RULE_MIRRORED;
+    emitFlowTrailer(this.#scratch, length, code, isMirrored, this.#isRestricted(slot), flowId, ids.nextSequence(flowId));
+    if (mode === 'redundant') {
+      let copies = 0;
+      for (let i = 0; i < usable.length; i++) if (this.#put(usable[i]!, length)) copies++;
+      this.#count(copies > 0);
+      this.counters.txCopies += Math.max(0, copies - 1);
+    } else {
+      this.#count(this.#put(this.#chooser.spread(peer, mode, usable, nowMs), length));
+    }
+  }
+
+  #sendAnnounced(slot: number, mode: 'active-standby' | 'pin', usable: readonly PathLink[], length: number, nowMs: number): void {
+    emitFlowTrailer(this.#scratch, length, mode, false, this.#isRestricted(slot), 0, 0);
+    this.#count(this.#put(this.#chooser.single(slot, usable, nowMs), length));
+  }
+
+  #put(path: PathLink, length: number): boolean {
+    return path.sendPacket(this.#scratch, 0, length + FLOW_TRAILER_BYTES, 0, 0, 0, 0);
+  }
+
+  /** Must the other side be told how the flow goes, for its answers? */
+  #isAnnounced(mode: FlowMode, slot: number): boolean {
+    return (mode === 'active-standby' || mode === 'pin') && this.#flows.rule(slot) >= 0;
+  }
+
+  #isRestricted(slot: number): boolean {
+    const rule = this.#flows.rule(slot);
+    return rule >= 0 && this.#rules.rule(rule).paths !== undefined;
+  }
+
+  #idsOf(peer: PeerLink): FlowIds {
+    let ids = this.#ids.get(peer);
+    if (ids === undefined) {
+      ids = new FlowIds(this.#flows, this.#seed);
+      this.#ids.set(peer, ids);
+    }
+    return ids;
+  }
+
+  #count(sent: boolean): void {
+    if (sent) this.counters.txPackets++;
+    else this.counters.droppedByPath++;
+  }
+}
+
+/** Decided packet by packet, so numbered. */
+function isSpread(mode: FlowMode): boolean {
+  return mode === 'aggregate' || mode === 'redundant' || mode === 'priority';
+}
+
+/** The field holds the folded, uncomplemented pseudo-header sum (VNET_NEEDS_CSUM). 0 means "none" to UDP and is sent as ones. */
+function completeChecksum(bytes: Uint8Array, offset: number, totalBytes: number, csumStart: number, csumOffset: number): void {
+  const field = offset + csumStart + csumOffset;
+  if (csumStart >= totalBytes || csumStart + csumOffset + 2 > totalBytes) return;
+  const checksum = finishSum(sumBytes(bytes, offset + csumStart, totalBytes - csumStart, 0)) || 0xffff;
+  bytes[field] = checksum >>> 8;
+  bytes[field + 1] = checksum;
+}

@@ -1,0 +1,155 @@
+/**
+ * Which path, or paths, the next packet of a flow takes. Modes that keep a flow on one path move it at once when that path fails, and to a better
+ * one only after that has been better for a while; modes that spread it decide with every packet. No list is made per packet.
+ */
+
+import { MAX_PATHS } from '../../tun/native.js';
+import type { FlowMode } from '../config.js';
+import type { PathLink, PathState, PeerLink } from '../link.js';
+import { isClearlyBetter, pathCostMs } from './best-path.js';
+import { type FlowRule, type FlowRules, rankOf } from './flow-rules.js';
+import { type FlowTable, RULE_MIRRORED } from './flow-table.js';
+import { PathLoad } from './path-load.js';
+
+/** How long another path must be the better one. */
+const BETTER_FOR_MS = 1000;
+/** How long a path that returned must be up before flows go back to it. */
+const RETURNED_FOR_MS = 3000;
+
+export class PathChooser {
+  readonly counters = { flowsMoved: 0 };
+  readonly #flows: FlowTable;
+  readonly #rules: FlowRules;
+  readonly #loads = new Map<PeerLink, PathLoad[]>();
+  /** The answer of `usable`, used again and again. */
+  readonly #usable: PathLink[] = [];
+
+  constructor(flows: FlowTable, rules: FlowRules) {
+    this.#flows = flows;
+    this.#rules = rules;
+  }
+
+  /**
+   * The paths that the flow may take now: those that are up, without the backups unless the rule names them; when there is none, the backups; then
+   * what is suspect. A redundant flow with one path that is up has the suspects too. Valid until the next call.
+   */
+  usable(peer: PeerLink, slot: number): readonly PathLink[] {
+    const rule = this.#ruleOf(slot);
+    const mask = this.#flows.pathMask(slot);
+    const usable = this.#usable;
+    usable.length = 0;
+    this.#add(peer, rule, mask, 'up', false);
+    if (usable.length === 0) this.#add(peer, rule, mask, 'up', true);
+    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', false);
+    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', true);
+    else if (usable.length === 1 && this.#flows.mode(slot) === 'redundant' && usable[0]!.state === 'up') {
+      this.#add(peer, rule, mask, 'suspect', false);
+    }
+    return usable;
+  }
+
+  /** The one path of a flow that has one. `usable`: not empty. */
+  single(slot: number, usable: readonly PathLink[], nowMs: number): PathLink {
+    const flows = this.#flows;
+    const current = withId(usable, flows.pathId(slot));
+    const isStandby = flows.mode(slot) === 'active-standby';
+    // What the other side decides is followed, not judged.
+    if (isStandby && current !== undefined && flows.rule(slot) === RULE_MIRRORED) return current;
+    const wanted = isStandby && flows.rule(slot) >= 0 ? this.#firstInOrder(slot, usable) : cheapest(usable);
+    if (current === undefined) {
+      if (flows.pathId(slot) >= 0) this.counters.flowsMoved++;
+      this.#move(slot, wanted);
+      return wanted;
+    }
+    if (wanted === current || !(isStandby || isClearlyBetter(wanted, current))) {
+      flows.setBetterSinceMs(slot, Number.NaN);
+      return current;
+    }
+    const sinceMs = flows.betterSinceMs(slot);
+    if (Number.isNaN(sinceMs)) flows.setBetterSinceMs(slot, nowMs);
+    else if (nowMs - sinceMs >= (isStandby ? RETURNED_FOR_MS : BETTER_FOR_MS)) {
+      this.counters.flowsMoved++;
+      this.#move(slot, wanted);
+      return wanted;
+    }
+    return current;
+  }
+
+  /** The path of the next packet of a flow that is spread: where it arrives first (`priority`: the first in order) and there is room. */
+  spread(peer: PeerLink, mode: FlowMode, usable: readonly PathLink[], nowMs: number): PathLink {
+    const loads = this.#loadsOf(peer);
+    let best: PathLink | undefined;
+    let emptiest = usable[0]!;
+    let emptiestFullness = Infinity;
+    for (let i = 0; i < usable.length; i++) {
+      const path = usable[i]!;
+      const load = loads[path.id]!;
+      load.update(path, nowMs);
+      const fullness = load.fullness(path);
+      if (fullness < emptiestFullness) {
+        emptiest = path;
+        emptiestFullness = fullness;
+      }
+      if (fullness < 1 && (best === undefined || this.#goesBefore(path, best, mode, loads))) best = path;
+    }
+    return best ?? emptiest;
+  }
+
+  /** The capacity that was seen lately, for status and tests; 0: none yet. */
+  capacityBytesPerSec(peer: PeerLink, pathId: number): number {
+    return this.#loads.get(peer)?.[pathId]?.capacityBytesPerSec ?? 0;
+  }
+
+  #goesBefore(path: PathLink, other: PathLink, mode: FlowMode, loads: readonly PathLoad[]): boolean {
+    if (mode === 'priority' && path.priority !== other.priority) return path.priority < other.priority;
+    return loads[path.id]!.arrivalMs(path) < loads[other.id]!.arrivalMs(other);
+  }
+
+  #ruleOf(slot: number): FlowRule | undefined {
+    const index = this.#flows.rule(slot);
+    return index >= 0 ? this.#rules.rule(index) : undefined;
+  }
+
+  #add(peer: PeerLink, rule: FlowRule | undefined, mask: number, state: PathState, backups: boolean): void {
+    const isNamed = rule?.paths !== undefined || mask !== 0;
+    const paths = peer.paths;
+    for (let i = 0; i < paths.length; i++) {
+      const path = paths[i]!;
+      if (path.state !== state || (path.backup && !backups && !isNamed)) continue;
+      if (mask !== 0 && (mask & (1 << path.id)) === 0) continue;
+      if (rankOf(rule, path) >= 0) this.#usable.push(path);
+    }
+  }
+
+  #firstInOrder(slot: number, usable: readonly PathLink[]): PathLink {
+    const rule = this.#ruleOf(slot);
+    let first = usable[0]!;
+    for (let i = 1; i < usable.length; i++) if (rankOf(rule, usable[i]!) < rankOf(rule, first)) first = usable[i]!;
+    return first;
+  }
+
+  #move(slot: number, path: PathLink): void {
+    this.#flows.setPathId(slot, path.id);
+    this.#flows.setBetterSinceMs(slot, Number.NaN);
+  }
+
+  #loadsOf(peer: PeerLink): readonly PathLoad[] {
+    let loads = this.#loads.get(peer);
+    if (loads === undefined) {
+      loads = Array.from({ length: MAX_PATHS }, () => new PathLoad());
+      this.#loads.set(peer, loads);
+    }
+    return loads;
+  }
+}
+
+function cheapest(paths: readonly PathLink[]): PathLink {
+  let best = paths[0]!;
+  for (let i = 1; i < paths.length; i++) if (pathCostMs(paths[i]!) < pathCostMs(best)) best = paths[i]!;
+  return best;
+}
+
+function withId(paths: readonly PathLink[], id: number): PathLink | undefined {
+  for (let i = 0; i < paths.length; i++) if (paths[i]!.id === id) return paths[i];
+  return undefined;
+}
