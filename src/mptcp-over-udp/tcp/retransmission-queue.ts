@@ -98,8 +98,13 @@ export class RetransmissionQueue {
     record.transmitCount++;
   }
 
+  /** It has arrived: even if deemed lost, it is not sent again. */
   markSacked(record: SegmentRecord): void {
     this.leaveFlight(record);
+    if (record.lost) {
+      record.lost = false;
+      this.lostBytes -= record.payloadBytes;
+    }
     record.sacked = true;
     this.sackedBytes += record.payloadBytes;
   }
