@@ -87,6 +87,8 @@ export class MptcpConnection implements ByteStream {
   dataTimeoutUna = -1;
   dataTimeoutCount = 0;
   probeCount = 0;
+  /** What may be sent a second time, on a faster subflow, because a slow one lost it. */
+  repairBudgetBytes = 0;
   private writeBlocked = false;
 
   // Receiving.

@@ -26,6 +26,11 @@ const MAX_SIGNALS_AT_ONCE = 8;
 const WINDOW_LIMITED_RECORDS = 64;
 const IDLE_RECORDS = 4;
 
+/** A loss is repaired on a subflow whose round trip is shorter than this part of its own; of what is sent this part may go twice. */
+const REPAIR_RTT_RATIO = 0.6;
+const REPAIR_PART = 0.04;
+const MAX_REPAIR_BYTES = 128 << 10;
+
 const piece: Piece = { block: undefined, offset: 0, length: 0 };
 
 /** Absolute time of the next data-level deadline. */
@@ -84,9 +89,27 @@ function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): voi
     sendAck(subflow, 'third-ack');
   }
   noteTimeouts(c, subflow);
+  if (subflow.recovery.queue.lostBytes > 0) repairLosses(c, subflow);
   sendRetransmissions(subflow, nowMs);
   // In fallback the FIN is the application's: half-close stays open.
   if (subflow.state === 'close-wait' && !c.fallback && subflow.recovery.queue.head === undefined) sendFin(subflow, nowMs);
+}
+
+/**
+ * What a slow subflow has lost holds up all that follows for a round trip more; a much faster one brings a copy sooner. Each loss once, and no more than a
+ * small part of what is sent: after a burst of losses the rate is needed for what is new.
+ */
+function repairLosses(c: MptcpConnection, slow: Subflow): void {
+  if (c.fallback || c.repairBudgetBytes < slow.mssBytes || c.scheduler.duplicates || c.subflows.length < 2) return;
+  if (!c.subflows.some((other) => other.usable && !other.remoteBackup && other.rttMs < REPAIR_RTT_RATIO * slow.rttMs)) return;
+  for (let record = slow.recovery.queue.head; record !== undefined; record = record.next) {
+    if (!record.lost || record.start < slow.repairedTo || record.mapping === undefined) continue;
+    if (c.repairBudgetBytes < record.payloadBytes) return;
+    slow.repairedTo = record.end;
+    if (!c.sendQueue.repair(record.mapping.dsn + record.start - record.mapping.ssn, record.payloadBytes)) continue;
+    c.repairBudgetBytes -= record.payloadBytes;
+    c.host.count('mptcp-repairs');
+  }
 }
 
 /** A subflow that timed out keeps trying, but its data no longer waits for it. */
@@ -142,6 +165,7 @@ function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowM
   c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
   const mapping = newMapping(c, subflow, piece.length, piece.block, piece.offset, nowMs);
   c.dataNxt += piece.length;
+  c.repairBudgetBytes = Math.min(MAX_REPAIR_BYTES, c.repairBudgetBytes + REPAIR_PART * piece.length);
   sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
   subflow.roomBytes = sendRoomBytes(subflow, nowMs);
   return true;
@@ -224,12 +248,12 @@ function outputReinjections(c: MptcpConnection, nowMs: number): void {
 
 function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowMs: number): void {
   const { record } = next;
-  const length = Math.min(subflow.roomBytes, record.length - next.done, MAX_MAPPING_BYTES);
+  const length = Math.min(subflow.roomBytes, next.end - next.done, MAX_MAPPING_BYTES);
   const mapping = mappingFor(c, subflow, record.dsn + next.done, length, record.block, record.blockOffset + next.done);
   record.block.referenceCount++;
   sendData(subflow, record.block, record.blockOffset + next.done, length, mapping, false, nowMs);
   next.done += length;
-  if (next.done === record.length) {
+  if (next.done === record.length && record.queued) {
     record.subflow = subflow;
     record.sentMs = nowMs;
   }
@@ -293,7 +317,7 @@ function reinjectHeadOfLine(c: MptcpConnection, nowMs: number, maxRecords: numbe
     c.sendQueue.reinject(record);
     const next = c.sendQueue.nextReinjection(c.dataUna);
     if (next === undefined || next.record !== record) return;
-    while (next.done < record.length && fast.roomBytes > 0) sendAgain(c, next, fast, nowMs);
+    while (next.done < next.end && fast.roomBytes > 0) sendAgain(c, next, fast, nowMs);
   }
 }
 

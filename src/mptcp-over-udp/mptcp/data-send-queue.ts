@@ -34,6 +34,8 @@ export interface Reinjection {
   record: DataRecord;
   /** Sent again up to here, exclusive, relative to the record. */
   done: number;
+  /** What is to be sent again ends here, exclusive, relative to the record. */
+  readonly end: number;
 }
 
 export class DataSendQueue {
@@ -108,16 +110,25 @@ export class DataSendQueue {
     if (record.queued) return;
     record.queued = true;
     record.reinjected = true;
-    this.reinjections.push({ record, done: 0 });
+    this.reinjections.push({ record, done: 0, end: record.length });
+  }
+
+  /** A part of a record that its subflow lost; that goes on to carry the record. False: it is on its way again already, or acknowledged. */
+  repair(dsn: number, length: number): boolean {
+    const record = this.find(dsn);
+    if (record === undefined || record.reinjected) return false;
+    const done = dsn - record.dsn;
+    this.reinjections.push({ record, done, end: Math.min(record.length, done + length) });
+    return true;
   }
 
   /** The next stretch to reinject, past what has been acknowledged meanwhile. */
   nextReinjection(dataUna: number): Reinjection | undefined {
     for (let next = this.reinjections[0]; next !== undefined; next = this.reinjections[0]) {
       const { record } = next;
-      if (record.dsn + next.done < dataUna) next.done = Math.min(record.length, dataUna - record.dsn);
-      if (next.done < record.length) return next;
-      record.queued = false;
+      if (record.dsn + next.done < dataUna) next.done = Math.min(next.end, dataUna - record.dsn);
+      if (next.done < next.end) return next;
+      if (next.end === record.length) record.queued = false;
       this.reinjections.shift();
     }
     return undefined;

@@ -53,6 +53,8 @@ export class Subflow extends TcpConnection {
   priority = 0;
   /** A duplicating scheduler: this subflow has carried the data up to here. */
   duplicateNxt = 0;
+  /** Losses up to here, relative to `iss`, have been repaired elsewhere, or were not worth it. */
+  repairedTo = 0;
   resetReason = RST_UNSPECIFIED;
   /** Reason of the peer's MP_TCPRST, -1 when none came. */
   remoteResetReason = -1;
