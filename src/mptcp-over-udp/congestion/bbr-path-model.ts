@@ -255,6 +255,12 @@ export class BbrPathModel {
     this.#startRound(nowMs, sample.totalDeliveredBytes);
   }
 
+  /** The last round's losses are of no account. */
+  forgetLoss(): void {
+    this.roundLossRatio = 0;
+    this.lossRatio = this.randomLossRatio;
+  }
+
   #updateLoss(): void {
     this.lossRatio += (this.roundLossRatio - this.lossRatio) / 4;
     if (this.lossRatio < this.randomLossRatio) this.randomLossRatio = this.lossRatio;

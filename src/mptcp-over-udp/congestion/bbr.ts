@@ -33,6 +33,8 @@ const JITTERY_STARTUP_RATIO = 1.15;
 const CRUISE_RTTS = 5;
 const CRUISE_MIN_MS = 60;
 const CRUISE_MAX_MS = 1500;
+/** A cruise is doubled so many times at most. */
+const MAX_FAILED_PROBES = 2;
 /** A round's mean RTT this far above the base, beyond the noise, is a queue. */
 const QUEUE_RTT_RATIO = 0.125;
 const QUEUE_MS = 2;
@@ -83,6 +85,11 @@ class Bbr implements CongestionControl {
   /** Loss beyond what the path has of its own: its queue is too short for the part that we would hold. */
   #overflowing = false;
   #bandwidthBeforeQueue = 0;
+  /** Probes in a row that gained nothing but loss: a path that shows no queue before it drops is asked less and less often. */
+  #failedProbes = 0;
+  #probeOverflowed = false;
+  /** Up to this round, losses are those of Startup's end. */
+  #overrunRound = -1;
   #afterTimeout = false;
   #priorCwndBytes = 0;
   #random: number;
@@ -193,6 +200,7 @@ class Bbr implements CongestionControl {
       return;
     }
     this.#adaptShortTermBandwidth(queued);
+    if (this.#isLossy() && (this.state === 'ProbeBW_UP' || this.state === 'ProbeBW_DOWN')) this.#probeOverflowed = true;
     if (!this.model.roundAppLimited) this.model.remember(this.bandwidthBytesPerSec);
   }
 
@@ -203,6 +211,8 @@ class Bbr implements CongestionControl {
   #adaptShortTermBandwidth(queued: boolean): void {
     const model = this.model;
     if (this.state === 'ProbeBW_UP' || this.state === 'ProbeRTT' || this.state === 'Drain' || model.roundAppLimited) return;
+    // What Startup lost by its last doubling is reported now, and says nothing about the rate that followed.
+    if (model.roundCount <= this.#overrunRound) model.forgetLoss();
     this.#overflowing = model.lossRatio > HIGH_LOSS_RATIO + 2 * model.randomLossRatio && model.roundLossRatio > HIGH_LOSS_RATIO;
     if (queued || this.#overflowing) {
       if (this.#queuedRounds === 1) this.#bandwidthBeforeQueue = this.bandwidthBytesPerSec;
@@ -234,7 +244,7 @@ class Bbr implements CongestionControl {
     const rounds = model.roundCount - this.#stateStartRound;
     switch (this.state) {
       case 'Startup':
-        if (this.#fullPipe) this.#setState('Drain', nowMs, DRAIN_PACING_GAIN, CWND_GAIN);
+        if (this.#fullPipe) this.#leaveStartup(nowMs);
         break;
       case 'Drain':
         if (sample.inflightBytes <= this.#bdpBytes(1) || rounds >= 4) this.#enterCruise(nowMs);
@@ -258,6 +268,13 @@ class Bbr implements CongestionControl {
     if (this.#fullPipe && this.state !== 'Drain' && model.probeRttDue(nowMs, this.#queueIsNotOurs())) this.#enterProbeRtt(sample);
   }
 
+  /** Where nothing is queued there is nothing to drain: what was too much has been dropped, and its repair wants the whole rate. */
+  #leaveStartup(nowMs: number): void {
+    this.#overrunRound = this.model.roundCount + 2;
+    if (this.model.roundQueueMs > this.#queueThresholdMs()) this.#setState('Drain', nowMs, DRAIN_PACING_GAIN, CWND_GAIN);
+    else this.#enterCruise(nowMs);
+  }
+
   #queueIsNotOurs(): boolean {
     return this.#queuedRounds >= STANDING_QUEUE_ROUNDS && this.bandwidthBytesPerSec < 0.5 * this.#bandwidthBeforeQueue;
   }
@@ -273,7 +290,7 @@ class Bbr implements CongestionControl {
   #enterCruise(nowMs: number): void {
     const cruiseMs = Math.min(CRUISE_MAX_MS, Math.max(CRUISE_MIN_MS, CRUISE_RTTS * this.model.baseRttMs));
     // Flows must not probe in step.
-    this.#cruiseMs = cruiseMs * (0.75 + 0.5 * this.#nextRandom(nowMs));
+    this.#cruiseMs = cruiseMs * 2 ** this.#failedProbes * (0.75 + 0.5 * this.#nextRandom(nowMs));
     this.#setState('ProbeBW_CRUISE', nowMs, 1, CWND_GAIN);
   }
 
@@ -288,18 +305,25 @@ class Bbr implements CongestionControl {
   #enterUp(nowMs: number, gain: number): void {
     this.#upGain = gain;
     this.#bandwidthBeforeUp = this.model.maxBandwidthBytesPerSec;
+    this.#probeOverflowed = false;
     this.model.advanceBandwidthFilter();
     this.#setState('ProbeBW_UP', nowMs, gain, UP_CWND_GAIN);
   }
 
   #upIsOver(sample: AckSample, rounds: number): boolean {
     if (rounds >= 1 && (this.model.roundEnded || sample.inflightBytes >= this.#bdpBytes(this.#upGain))) return true;
-    return this.model.roundEnded && this.model.roundLossRatio > 0.05 + 2 * this.model.randomLossRatio;
+    return this.model.roundEnded && this.#isLossy();
+  }
+
+  /** The last round lost more than the path does by itself. */
+  #isLossy(): boolean {
+    return this.model.roundLossRatio > HIGH_LOSS_RATIO + 2 * this.model.randomLossRatio;
   }
 
   #leaveDown(nowMs: number): void {
     const grew = this.model.maxBandwidthBytesPerSec >= 1.1 * this.#bandwidthBeforeUp;
     // The path took all that the probe gave: ask for more at once.
+    this.#failedProbes = grew || !this.#probeOverflowed ? 0 : Math.min(MAX_FAILED_PROBES, this.#failedProbes + 1);
     if (grew && !this.#queued()) this.#enterUp(nowMs, Math.min(UP_MAX_PACING_GAIN, this.#upGain + 0.25));
     else this.#enterCruise(nowMs);
   }

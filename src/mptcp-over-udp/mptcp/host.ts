@@ -27,8 +27,8 @@ import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
 /** 67 MB: a window field of 16 bits in units of 1 KB. */
 const WINDOW_SCALE = 10;
 const INITIAL_WINDOW_SEGMENTS = 10;
-/** DEVIATION RFC 6928: on a path that is known to be long the first window is this rate's worth (2 Mbit/s), paced over its round trip. */
-const INITIAL_BYTES_PER_MS = 250;
+/** DEVIATION RFC 6928: on a path that is known to be long the first window is this rate's worth (4 Mbit/s), paced over its round trip. */
+const INITIAL_BYTES_PER_MS = 500;
 /** SYN/ACK waits for the far side's answer: a first repeat sooner than this would often be for nothing. */
 const MIN_INITIAL_RTO_MS = 300;
 const MAX_SUBFLOWS = 8;
