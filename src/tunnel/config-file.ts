@@ -6,18 +6,21 @@ import { parse, TomlError } from 'smol-toml';
 import type { z } from 'zod';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
-import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
+import type { PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { describe, missingHint, typeFault } from './config-messages.js';
 import {
   type ConfigDocument,
   configSchema,
   DEFAULT_MTU_BYTES,
   decodeKey,
+  hasPorts,
   interfaceNameFault,
   KNOWN_KEYS,
   PRIVATE_KEY_FAULT,
+  parsePorts,
+  parseProtocol,
 } from './config-schema.js';
-import { didYouMean } from './did-you-mean.js';
+import { didYouMean, quotedList } from './did-you-mean.js';
 import { type KeyPath, lineOfKey } from './toml-lines.js';
 
 export const CONFIG_DIRECTORY = '/etc/mptunnel';
@@ -94,6 +97,7 @@ class ConfigReader {
     this.#checkAddresses(document.interface);
     const peers = this.#peers(document.peer, privateKey);
     this.#checkRoles(document);
+    const paths = this.#paths(document, name);
     return {
       interface: {
         name,
@@ -102,7 +106,7 @@ class ConfigReader {
         listenPort: document.interface.listen_port,
         mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
       },
-      paths: this.#paths(document, name),
+      paths,
       peers,
       egress: document.egress && { mode: document.egress.mode ?? 'socket', allow: networks(document.egress.allow) },
       stream: {
@@ -110,6 +114,7 @@ class ConfigReader {
         congestionControl: document.stream?.congestion_control ?? 'bbr',
         steer: document.stream?.steer ?? 'aggregate',
       },
+      ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, paths) }),
     };
   }
 
@@ -274,7 +279,64 @@ class ConfigReader {
     });
     const isClient = document.peer.some((peer) => peer.endpoint !== undefined);
     if (tables.length === 0 && isClient) return [{ name: 'default', interface: undefined, address: undefined }];
-    return tables.map(({ name, interface: device, address }) => ({ name, interface: device, address }));
+    return tables.map(({ name, interface: device, address, priority, backup }) => ({
+      name,
+      interface: device,
+      address,
+      ...(priority === undefined ? {} : { priority }),
+      ...(backup === undefined ? {} : { backup }),
+    }));
+  }
+
+  #rules(tables: NonNullable<ConfigDocument['rule']>, paths: readonly PathConfig[]): RuleConfig[] {
+    const rules = tables.map((table, index) => {
+      const protocols = table.protocol === undefined ? undefined : parseProtocol(table.protocol);
+      const ports = table.port === undefined ? undefined : parsePorts(table.port);
+      if (protocols !== undefined && ports !== undefined && !hasPorts(protocols))
+        throw this.#error(
+          'conflict',
+          ['rule', index, 'port'],
+          `does not go with protocol ${JSON.stringify(table.protocol)}: that has no ports`,
+        );
+      this.#checkRulePaths(table, index, paths);
+      return {
+        mode: table.mode,
+        ...(protocols === undefined ? {} : { protocols }),
+        ...(ports === undefined ? {} : { ports }),
+        ...(table.destination === undefined ? {} : { destinations: networks(table.destination) }),
+        ...(table.source === undefined ? {} : { sources: networks(table.source) }),
+        ...(table.dscp === undefined ? {} : { dscp: table.dscp }),
+        ...(table.paths === undefined ? {} : { paths: table.paths }),
+      };
+    });
+    const last = tables.findIndex(({ mode: _, paths: __, ...conditions }) => Object.keys(conditions).length === 0);
+    if (last >= 0 && last < tables.length - 1)
+      this.#warn(`${this.#file}: [[rule]] ${last + 2} is never reached: [[rule]] ${last + 1} has no condition and takes every flow`);
+    return rules;
+  }
+
+  #checkRulePaths({ mode, paths: names }: NonNullable<ConfigDocument['rule']>[number], index: number, paths: readonly PathConfig[]): void {
+    const where: KeyPath = ['rule', index, 'paths'];
+    if (mode === 'pin' && names?.length !== 1)
+      throw this.#error(
+        names === undefined ? 'missing-key' : 'bad-value',
+        where,
+        'must name the one path of mode "pin", as paths = ["dsl"]',
+      );
+    if (names?.length === 0) throw this.#error('bad-value', where, 'is empty: name a path, or leave the key out for all paths');
+    this.#checkUnique(
+      names ?? [],
+      (name) => name,
+      (_, name) => this.#error('conflict', where, `names "${name}" twice: remove one`),
+    );
+    // A server knows no names of its own: the client tells them.
+    const known = paths.map(({ name }) => name);
+    for (const name of paths.length === 0 ? [] : (names ?? [])) {
+      if (known.includes(name)) continue;
+      const suggestion = didYouMean(name, known);
+      const hint = suggestion === undefined ? `known are ${quotedList(known).replaceAll(' or ', ', ')}` : `did you mean "${suggestion}"?`;
+      throw this.#error('bad-value', where, `"${name}" is the name of no [[path]]: ${hint}`);
+    }
   }
 
   #checkUnique<T>(items: readonly T[], key: (item: T) => string, error: (index: number, item: T) => ConfigError): void {
@@ -293,8 +355,11 @@ class ConfigReader {
     const value = valueAt(raw, path);
     if (value === undefined) return this.#error('missing-key', path, `is missing${missingHint(path)}`);
     if (issue.code === 'invalid_type') return this.#error('bad-value', path, typeFault(issue.expected, value, path));
-    if (issue.code === 'invalid_value')
-      return this.#error('bad-value', path, `must be ${issue.values.map((option) => `"${String(option)}"`).join(' or ')}`);
+    if (issue.code === 'invalid_value') {
+      const suggestion = typeof value === 'string' ? didYouMean(value, issue.values.map(String)) : undefined;
+      const hint = suggestion === undefined ? '' : `: did you mean "${suggestion}"?`;
+      return this.#error('bad-value', path, `must be ${quotedList(issue.values)}${hint}`);
+    }
     return this.#error('bad-value', path, issue.message);
   }
 

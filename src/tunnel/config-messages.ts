@@ -6,7 +6,7 @@ import type { KeyPath } from './toml-lines.js';
 /** ["peer", 1, "public_key"] -> `[[peer]] 2: public_key`. */
 export function describe(path: KeyPath): string {
   const [table, second, third] = path;
-  if (table === 'path' || table === 'peer') {
+  if (table === 'path' || table === 'peer' || table === 'rule') {
     if (second === undefined) return `[[${table}]]`;
     return `[[${table}]] ${Number(second) + 1}${third === undefined ? '' : `: ${third}`}`;
   }
@@ -20,6 +20,7 @@ export function missingHint(path: KeyPath): string {
     peer: ': a tunnel needs one, with the public_key of the other side',
     'interface.address': ': give the address inside the tunnel, as address = ["10.77.0.2/24"]',
     'path.name': ': give the uplink a name, as name = "dsl"',
+    'rule.mode': ': say how its packets go, as mode = "redundant"',
     'peer.public_key': ": print the other side's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
   };
   return hints[path.filter((part) => typeof part === 'string').join('.')] ?? '';
@@ -30,6 +31,7 @@ export function typeFault(expected: string, value: unknown, path: KeyPath): stri
   if (path.length === 1 && expected === 'object') return `must be a table with single brackets: [${path[0]}]`;
   if (expected === 'array') return `must be a list: ["${String(value)}"]`;
   if (expected === 'string') return `must be text in quotes, not ${describeType(value)}`;
+  if (expected === 'boolean') return `must be true or false, not ${describeType(value)}`;
   if (expected === 'number') return `must be a number without quotes, not ${describeType(value)}`;
   return `must be ${expected}, not ${describeType(value)}`;
 }

@@ -12,6 +12,11 @@ export function didYouMean(word: string, candidates: readonly string[]): string 
   return bestDistance <= Math.max(1, Math.floor(word.length / 3)) ? best : undefined;
 }
 
+/** `"a" or "b" or "c"` */
+export function quotedList(options: readonly unknown[]): string {
+  return options.map((option) => `"${String(option)}"`).join(' or ');
+}
+
 /** Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours. */
 function editDistance(left: string, right: string): number {
   const rows: number[][] = [Array.from({ length: right.length + 1 }, (_, column) => column)];

@@ -98,6 +98,59 @@ t.test('every scheduler and congestion control goes by its name', async (t) => {
   t.match(refusal(FULL.replace('"cubic"', '"vegas"')).message, /congestion_control.*wvegas/s);
 });
 
+t.test('rules in their order, with protocols as numbers and ranges of ports; priority and backup of paths', async (t) => {
+  const paths = '[[path]]\nname = "dsl"\ninterface = "wan0"\npriority = 2\n[[path]]\nname = "lte"\ninterface = "wan1"\nbackup = true\n';
+  const rules = `
+[[rule]]
+protocol = "udp"
+port = "5004-5010"
+destination = ["198.51.100.7/24", "2001:DB8::/32"]
+source = ["10.77.0.2"]
+dscp = 46
+mode = "redundant"
+paths = ["lte", "dsl"]
+[[rule]]
+protocol = "icmp"
+mode = "active-standby"
+[[rule]]
+protocol = 17
+port = 53
+mode = "min-delay"
+[[rule]]
+mode = "aggregate"
+`;
+  const config = parseConfig(INTERFACE + paths + PEER + rules, FILE);
+  t.same(config.rules, [
+    {
+      mode: 'redundant',
+      protocols: [17],
+      ports: [5004, 5010],
+      destinations: ['198.51.100.0/24', '2001:db8::/32'],
+      sources: ['10.77.0.2/32'],
+      dscp: 46,
+      paths: ['lte', 'dsl'],
+    },
+    { mode: 'active-standby', protocols: [1, 58] },
+    { mode: 'min-delay', protocols: [17], ports: [53, 53] },
+    { mode: 'aggregate' },
+  ]);
+  t.match(config.paths, [
+    { name: 'dsl', priority: 2 },
+    { name: 'lte', backup: true },
+  ]);
+  t.equal(parseConfig(INTERFACE + PEER, FILE).rules, undefined);
+});
+
+t.test('a rule behind one that takes every flow is pointed out; a server cannot check names of paths', async (t) => {
+  const warnings: string[] = [];
+  parseConfig(`${INTERFACE}${PEER}[[rule]]\nmode = "aggregate"\n[[rule]]\nprotocol = "udp"\nmode = "redundant"\n`, FILE, (line) =>
+    warnings.push(line),
+  );
+  t.match(warnings, [/\[\[rule\]\] 2 is never reached: \[\[rule\]\] 1 has no condition/]);
+  const server = `${INTERFACE}listen_port = 1\n[[peer]]\npublic_key = "${PUBLIC}"\nallowed_ips = ["10.77.0.3"]\n[[rule]]\nmode = "pin"\npaths = ["lte"]\n`;
+  t.match(parseConfig(server, FILE).rules, [{ paths: ['lte'] }]);
+});
+
 t.test('a server has no path of its own', async (t) => {
   const config = parseConfig(`${INTERFACE}listen_port = 5180\n[[peer]]\npublic_key = "${PUBLIC}"\nallowed_ips = ["10.77.0.3"]\n`, FILE);
   t.same(config.paths, []);
@@ -110,8 +163,8 @@ const MESSAGES = [
   'empty file: [missing-key] /nowhere/mpt0.toml: [interface] is missing: every configuration begins with it',
   'not TOML: [syntax] /nowhere/mpt0.toml:1: is not valid TOML: illegal character in key (column 11)',
   'key twice: [syntax] /nowhere/mpt0.toml:4: is not valid TOML: trying to redefine an already defined table or value (column 1)',
-  'unknown table: [unknown-key] /nowhere/mpt0.toml:8: pears is not known here: known are interface, path, peer, egress, stream',
-  'unknown table without a likeness: [unknown-key] /nowhere/mpt0.toml:8: zebra is not known here: known are interface, path, peer, egress, stream',
+  'unknown table: [unknown-key] /nowhere/mpt0.toml:8: pears is not known here: known are interface, path, peer, egress, stream, rule',
+  'unknown table without a likeness: [unknown-key] /nowhere/mpt0.toml:8: zebra is not known here: known are interface, path, peer, egress, stream, rule',
   'WireGuard spelling: [unknown-key] /nowhere/mpt0.toml:2: [interface] PrivateKey is not known: did you mean "private_key"?',
   'typing error in the second peer: [unknown-key] /nowhere/mpt0.toml:9: [[peer]] 2: pubic_key is not known: did you mean "public_key"?',
   'private key missing: [missing-key] /nowhere/mpt0.toml:1: [interface] private_key is missing: make one with `mptunnel genkey` (or name private_key_file)',
@@ -150,11 +203,30 @@ const MESSAGES = [
   'path through the tunnel: [conflict] /nowhere/mpt0.toml:6: [[path]] 1: interface "mpt0" is the tunnel itself: name the interface of an uplink',
   'path address with a length: [bad-value] /nowhere/mpt0.toml:6: [[path]] 1: address "10.90.0.1/24" is no IP address (write it without a prefix length)',
   'unknown egress mode: [bad-value] /nowhere/mpt0.toml:9: [egress] mode must be "socket"',
-  'unknown congestion control: [bad-value] /nowhere/mpt0.toml:9: [stream] congestion_control must be "bbr" or "cubic" or "reno" or "lia" or "olia" or "balia" or "wvegas"',
+  'unknown congestion control: [bad-value] /nowhere/mpt0.toml:9: [stream] congestion_control must be "bbr" or "cubic" or "reno" or "lia" or "olia" or "balia" or "wvegas": did you mean "reno"?',
+  'rule without a mode: [missing-key] /nowhere/mpt0.toml:10: [[rule]] 1: mode is missing: say how its packets go, as mode = "redundant"',
+  'rule with a mistyped mode: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: mode must be "min-delay" or "redundant" or "aggregate" or "active-standby" or "priority" or "pin": did you mean "redundant"?',
+  'rule with a mistyped key: [unknown-key] /nowhere/mpt0.toml:11: [[rule]] 1: ports is not known: did you mean "port"?',
+  'rule with single brackets: [bad-value] /nowhere/mpt0.toml:10: [[rule]] must be written with double brackets: [[rule]]',
+  'rule with a mistyped protocol: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: protocol must be "icmp" or "tcp" or "udp" or "gre" or "esp" or "sctp", or a number from 0 to 255: did you mean "udp"?',
+  'rule with a backward range: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: port must be a port (5004) or a range in quotes ("5004-5010"), not "5010-5004"',
+  'rule with port 0: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: port must be a port (5004) or a range in quotes ("5004-5010"), not 0',
+  'rule with ports of ICMP: [conflict] /nowhere/mpt0.toml:12: [[rule]] 1: port does not go with protocol "icmp": that has no ports',
+  'rule with dscp 64: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: dscp must be a whole number from 0 to 63, not 64',
+  'rule with a host name: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: destination "example.org" is no IP prefix: write it as 198.51.100.0/24 or 2001:db8::/32',
+  'rule with a mistyped path: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: paths "dls" is the name of no [[path]]: did you mean "dsl"?',
+  'rule with an unknown path: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: paths "starlink" is the name of no [[path]]: known are "dsl"',
+  'rule with a path twice: [conflict] /nowhere/mpt0.toml:11: [[rule]] 1: paths names "dsl" twice: remove one',
+  'rule without paths: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: paths is empty: name a path, or leave the key out for all paths',
+  'pin without a path: [missing-key] /nowhere/mpt0.toml:10: [[rule]] 1: paths must name the one path of mode "pin", as paths = ["dsl"]',
+  'pin with two paths: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: paths must name the one path of mode "pin", as paths = ["dsl"]',
+  'path priority in quotes: [bad-value] /nowhere/mpt0.toml:6: [[path]] 1: priority must be a number without quotes, not "1"',
+  'path backup in quotes: [bad-value] /nowhere/mpt0.toml:6: [[path]] 1: backup must be true or false, not "yes"',
 ];
 
 t.test('each refusal is one line with a stable code', async (t) => {
   const path = (lines: string): string => `${INTERFACE}[[path]]\n${lines}${PEER}`;
+  const rule = (lines: string): string => `${path('name = "dsl"\n')}[[rule]]\n${lines}`;
   const cases: Record<string, string> = {
     'no interface': PEER,
     'no peer': INTERFACE,
@@ -202,6 +274,24 @@ t.test('each refusal is one line with a stable code', async (t) => {
     'path address with a length': path('name = "a"\naddress = "10.90.0.1/24"\n'),
     'unknown egress mode': `${INTERFACE}${PEER}[egress]\nmode = "tun"\n`,
     'unknown congestion control': `${INTERFACE}${PEER}[stream]\ncongestion_control = "renoir"\n`,
+    'rule without a mode': rule('protocol = "udp"\n'),
+    'rule with a mistyped mode': rule('mode = "redundent"\n'),
+    'rule with a mistyped key': rule('ports = 5\nmode = "redundant"\n'),
+    'rule with single brackets': rule('mode = "redundant"\n').replace('[[rule]]', '[rule]'),
+    'rule with a mistyped protocol': rule('protocol = "upd"\nmode = "redundant"\n'),
+    'rule with a backward range': rule('port = "5010-5004"\nmode = "redundant"\n'),
+    'rule with port 0': rule('port = 0\nmode = "redundant"\n'),
+    'rule with ports of ICMP': rule('protocol = "icmp"\nport = 7\nmode = "redundant"\n'),
+    'rule with dscp 64': rule('dscp = 64\nmode = "redundant"\n'),
+    'rule with a host name': rule('destination = ["example.org"]\nmode = "redundant"\n'),
+    'rule with a mistyped path': rule('paths = ["dls"]\nmode = "redundant"\n'),
+    'rule with an unknown path': rule('paths = ["starlink"]\nmode = "redundant"\n'),
+    'rule with a path twice': rule('paths = ["dsl", "dsl"]\nmode = "redundant"\n'),
+    'rule without paths': rule('paths = []\nmode = "redundant"\n'),
+    'pin without a path': rule('mode = "pin"\n'),
+    'pin with two paths': rule('paths = ["dsl", "lte"]\nmode = "pin"\n'),
+    'path priority in quotes': path('name = "a"\npriority = "1"\n'),
+    'path backup in quotes': path('name = "a"\nbackup = "yes"\n'),
   };
   const lines = Object.entries(cases).map(([name, document]) => {
     const error = refusal(document);
