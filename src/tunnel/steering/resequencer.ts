@@ -27,6 +27,10 @@ const RESTART_MS = 2000;
 const RESTART_STRAGGLERS = 256;
 const IDLE_MS = 60_000;
 const PATHS = 32;
+/** Late packets show that the estimate is short: the flow waits so much longer than they were late, and slowly less again. */
+const LATE_MARGIN_MS = 5;
+const EXTRA_DECAY = 0.8;
+const EXTRA_DECAY_EVERY_MS = 1000;
 
 /** One whole IP packet goes on its way. Borrowed until return. */
 export type Deliver = (bytes: Uint8Array, offset: number, length: number) => void;
@@ -48,6 +52,13 @@ class ReceivedFlow {
   next = 0;
   lastMs = 0;
   waitMs = 0;
+  baseWaitMs = 0;
+  /** Added to what the paths' estimates say. */
+  extraMs = 0;
+  extraStampMs = 0;
+  /** What was given up by time last: everything below this number, and when. */
+  gaveUpTo = 0;
+  gaveUpMs = -Infinity;
   stragglers = 0;
   heldBytes = 0;
   heldPackets = 0;
@@ -112,6 +123,21 @@ class ReceivedFlow {
       if (nowMs - this.pathSeenMs[i]! <= PATH_LIVE_MS && this.pathHighest[i]! < least) least = this.pathHighest[i]!;
     }
     return least;
+  }
+
+  /** It came after it had been given up. */
+  noteLate(number: number, nowMs: number): void {
+    if (number >= this.gaveUpTo || nowMs - this.gaveUpMs > MAX_WAIT_MS) return;
+    this.extraMs = Math.min(MAX_WAIT_MS, Math.max(this.extraMs, this.waitMs - this.baseWaitMs + nowMs - this.gaveUpMs + LATE_MARGIN_MS));
+    this.extraStampMs = nowMs;
+  }
+
+  noteGivenUp(nowMs: number): void {
+    this.gaveUpTo = this.next;
+    this.gaveUpMs = nowMs;
+    if (nowMs - this.extraStampMs < EXTRA_DECAY_EVERY_MS) return;
+    this.extraMs *= EXTRA_DECAY;
+    this.extraStampMs = nowMs;
   }
 
   notePath(pathId: number, number: number, nowMs: number): void {
@@ -215,6 +241,7 @@ export class Resequencer {
         const oldest = flow.oldest();
         if (oldest < 0 || flow.arrivalMs[oldest % HOLD_PACKETS]! + flow.waitMs > nowMs) break;
         this.#skipTo(flow, oldest + 1);
+        flow.noteGivenUp(nowMs);
         this.#drain(flow);
       }
     }
@@ -263,6 +290,7 @@ export class Resequencer {
   #acceptInOrder(flow: ReceivedFlow, number: number, bytes: Uint8Array, offset: number, length: number, nowMs: number): void {
     if (number < flow.next) {
       this.counters.resequencedLate++;
+      flow.noteLate(number, nowMs);
       this.#deliver(bytes, offset, length);
       return;
     }
@@ -300,7 +328,8 @@ export class Resequencer {
     flow.arrivalsCount++;
     flow.heldPackets++;
     flow.heldBytes += length;
-    flow.waitMs = Math.min(MAX_WAIT_MS, Math.max(0, this.#waitMs(flow.peer)));
+    flow.baseWaitMs = this.#waitMs(flow.peer);
+    flow.waitMs = Math.min(MAX_WAIT_MS, Math.max(0, flow.baseWaitMs + flow.extraMs));
     this.counters.resequencedHeld++;
     if (flow.holdingIndex < 0) {
       flow.holdingIndex = this.#holding.length;
