@@ -22,6 +22,8 @@ const POLL_MS = 50;
 export interface TunnelRigOptions extends LabOptions {
   /** Lines for [stream] on both sides. */
   stream?: string;
+  /** Lines at the end of a side's configuration, as [[rule]]. */
+  append?: Readonly<Partial<Record<'client' | 'server', string>>>;
   /** Routed into the tunnel beside the web network and the server's tunnel addresses. */
   allowedIps?: readonly string[];
   /** MPTUNNEL_DEBUG and the like, for the daemons. */
@@ -109,6 +111,7 @@ allowed_ips = ["${CLIENT_ADDRESS}/32", "fd77::2/128"]
 [egress]
 mode = "socket"
 allow = ["${WEB_NETWORK}", "fd98::/64"]
+${options.append?.server ?? ''}
 `,
     { mode: 0o600 },
   );
@@ -127,6 +130,7 @@ name = "vps"
 public_key = "${formatKey(publicKeyOf(serverKey))}"
 endpoint = "${SERVER_PUBLIC_ADDRESS}:${PORT}"
 allowed_ips = ${JSON.stringify(allowed)}
+${options.append?.client ?? ''}
 `,
     { mode: 0o600 },
   );
