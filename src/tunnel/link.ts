@@ -11,6 +11,8 @@ export interface PathLink {
   readonly id: number;
   readonly name: string;
   readonly state: PathState;
+  /** Up, but it has not answered for longer than it should: not to be used while another is up and answers. Nobody is told when this changes. */
+  readonly doubtful: boolean;
   /** Smoothed and minimum round trip from path acknowledgements, -1 before the first. */
   readonly rttMs: number;
   readonly minRttMs: number;

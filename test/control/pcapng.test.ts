@@ -24,6 +24,7 @@ function path(id: number, name: string): PathLink {
     minRttMs: 1,
     lossRatio: 0,
     deliveryRateBytesPerSec: 0,
+    doubtful: false,
     rttvarMs: 0,
     deliveredBytes: 0,
     inflightBytes: 0,

@@ -73,6 +73,9 @@ export class SimPath implements PathLink {
   get state(): PathState {
     return this.machine.state;
   }
+  get doubtful(): boolean {
+    return this.machine.doubtful;
+  }
   get rttMs(): number {
     return this.rtt.srttMs;
   }

@@ -53,6 +53,9 @@ export class PathStateMachine {
   #busyUntilMs = -Infinity;
   #silenceLimitMs = SILENCE_MAX_MS;
   #repeatMs = SILENCE_MIN_MS;
+  /** How long an answer may take before the path is in doubt. */
+  #doubtAfterMs = SILENCE_MAX_MS;
+  #doubtful = false;
 
   constructor(nowMs: number) {
     this.#enteredMs = nowMs;
@@ -67,6 +70,14 @@ export class PathStateMachine {
     return this.#linkLost;
   }
 
+  /**
+   * Up, but a probe that was sent because nothing was answered had no answer in its time either: whoever has another path should take
+   * that, whoever has none loses nothing by waiting.
+   */
+  get doubtful(): boolean {
+    return this.#doubtful;
+  }
+
   /** How long an answer may take before the path is suspect. */
   get silenceLimitMs(): number {
     return this.#silenceLimitMs;
@@ -79,6 +90,7 @@ export class PathStateMachine {
     this.#silenceLimitMs = Math.min(Math.max(SILENCE_MIN_MS, usual), cap);
     // There shall be room for two repetitions before silence is called.
     this.#repeatMs = Math.max(REPEAT_MIN_MS, Math.min(1.5 * srttMs + 4 * rttvarMs + ACK_DELAY_MS, this.#silenceLimitMs / 3));
+    this.#doubtAfterMs = this.#repeatMs + Math.max(this.#repeatMs, 1.25 * srttMs + 4 * rttvarMs + ACK_DELAY_MS);
   }
 
   /** The peer carries data, on whatever path. */
@@ -97,6 +109,7 @@ export class PathStateMachine {
     if (sentMs < this.#proofFloorMs) return false;
     this.#lastProofMs = nowMs;
     this.#silenceSinceMs = this.#lastElicitingMs > sentMs ? nowMs : -1;
+    this.#doubtful = false;
     return this.#apply('proven', nowMs);
   }
 
@@ -142,6 +155,7 @@ export class PathStateMachine {
 
   /** True when the state changed. */
   handleTimeout(nowMs: number): boolean {
+    if (nowMs >= this.#doubtDeadlineMs()) this.#doubtful = true;
     if (nowMs < this.#silenceDeadlineMs()) return false;
     if (this.#state === 'up') {
       this.#proofFloorMs = nowMs;
@@ -159,7 +173,8 @@ export class PathStateMachine {
 
   /** Absolute. */
   nextTimeoutMs(nowMs: number): number {
-    return Math.min(this.#silenceDeadlineMs(), this.#nextProbeMs(nowMs));
+    const doubtMs = this.#doubtful ? Infinity : this.#doubtDeadlineMs();
+    return Math.min(this.#silenceDeadlineMs(), doubtMs, this.#nextProbeMs(nowMs));
   }
 
   #forgetSent(nowMs: number): void {
@@ -178,6 +193,11 @@ export class PathStateMachine {
       case 'down':
         return Infinity;
     }
+  }
+
+  #doubtDeadlineMs(): number {
+    if (this.#state !== 'up' || this.#silenceSinceMs < 0) return Infinity;
+    return this.#silenceSinceMs + this.#doubtAfterMs;
   }
 
   #nextProbeMs(nowMs: number): number {
@@ -215,6 +235,7 @@ export class PathStateMachine {
 
   #setState(state: PathState, nowMs: number): void {
     this.#state = state;
+    this.#doubtful = false;
     this.#enteredMs = nowMs;
   }
 }

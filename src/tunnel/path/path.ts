@@ -111,6 +111,10 @@ export class Path implements PathLink {
     return this.machine.state;
   }
 
+  get doubtful(): boolean {
+    return this.machine.doubtful;
+  }
+
   get rttMs(): number {
     return this.rtt.srttMs;
   }

@@ -30,21 +30,22 @@ export class PathChooser {
   }
 
   /**
-   * The paths that the flow may take now: those that are up, without the backups unless the rule names them; when there is none, the backups; then
-   * what is suspect. A redundant flow with one path that is up has the suspects too. Valid until the next call.
+   * The paths that the flow may take now: those that are up and answer, without the backups unless the rule names them; when there is none, those in
+   * doubt; then the backups; then what is suspect. A redundant flow has those in doubt in any case, and with only one path up the suspects too.
+   * Valid until the next call.
    */
   usable(peer: PeerLink, slot: number): readonly PathLink[] {
     const rule = this.#ruleOf(slot);
     const mask = this.#flows.pathMask(slot);
     const usable = this.#usable;
     usable.length = 0;
-    this.#add(peer, rule, mask, 'up', false);
-    if (usable.length === 0) this.#add(peer, rule, mask, 'up', true);
-    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', false);
-    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', true);
-    else if (usable.length === 1 && this.#flows.mode(slot) === 'redundant' && usable[0]!.state === 'up') {
-      this.#add(peer, rule, mask, 'suspect', false);
-    }
+    const isRedundant = this.#flows.mode(slot) === 'redundant';
+    this.#add(peer, rule, mask, 'up', false, isRedundant);
+    if (usable.length === 0) this.#add(peer, rule, mask, 'up', false, true);
+    if (usable.length === 0) this.#add(peer, rule, mask, 'up', true, true);
+    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', false, true);
+    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', true, true);
+    else if (isRedundant && usable.length === 1 && usable[0]!.state === 'up') this.#add(peer, rule, mask, 'suspect', false, true);
     return usable;
   }
 
@@ -110,12 +111,12 @@ export class PathChooser {
     return index >= 0 ? this.#rules.rule(index) : undefined;
   }
 
-  #add(peer: PeerLink, rule: FlowRule | undefined, mask: number, state: PathState, backups: boolean): void {
+  #add(peer: PeerLink, rule: FlowRule | undefined, mask: number, state: PathState, backups: boolean, doubtful: boolean): void {
     const isNamed = rule?.paths !== undefined || mask !== 0;
     const paths = peer.paths;
     for (let i = 0; i < paths.length; i++) {
       const path = paths[i]!;
-      if (path.state !== state || (path.backup && !backups && !isNamed)) continue;
+      if (path.state !== state || (path.backup && !backups && !isNamed) || (path.doubtful && !doubtful)) continue;
       if (mask !== 0 && (mask & (1 << path.id)) === 0) continue;
       if (rankOf(rule, path) >= 0) this.#usable.push(path);
     }

@@ -138,6 +138,32 @@ t.test('a busy path that falls silent is suspect within a second, down after 1.5
   }
 });
 
+t.test('a busy path that falls silent is in doubt after a repetition has had no answer, half a silence before it is suspect', async (t) => {
+  for (const [rttMs, limitMs] of [
+    [20, 160],
+    [60, 260],
+    [150, 520],
+  ] as const) {
+    const wire = new Wire(rttMs);
+    const doubts: number[] = [];
+    const watch = (nowMs: number): void => {
+      if (nowMs % 10 === 0) wire.sendData();
+      if (wire.machine.doubtful && wire.machine.state === 'up') doubts.push(nowMs);
+    };
+    wire.lossRatio = 0.02;
+    wire.run(5000, watch);
+    t.strictSame(doubts, [], `${rttMs} ms: loss is no reason for doubt`);
+    wire.cut = true;
+    wire.run(8000, watch);
+    t.ok(doubts[0]! - 5000 <= limitMs, `${rttMs} ms: in doubt after ${doubts[0]! - 5000} ms`);
+    const suspectMs = wire.log.find(({ state, atMs }) => state === 'suspect' && atMs > 5000)!.atMs;
+    t.ok(doubts[0]! < suspectMs, 'before it is suspect');
+    wire.cut = false;
+    wire.run(9000);
+    t.notOk(wire.machine.doubtful, 'the first answer ends it');
+  }
+});
+
 t.test('a path without data of its own is suspect within a second while its peer is busy elsewhere', async (t) => {
   for (const rttMs of [5, 40, 100, 200]) {
     for (const cutAtMs of [5000, 5060, 5120, 5180, 5240]) {

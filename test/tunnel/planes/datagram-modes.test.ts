@@ -19,8 +19,8 @@ import {
 const FAST: PathShape = { name: 'dsl', rateBitsPerSec: 50e6, delayMs: 10, queuePackets: 300, queueCountsInFlight: true };
 const SLOW: PathShape = { name: 'lte', rateBitsPerSec: 30e6, delayMs: 30, queuePackets: 250, queueCountsInFlight: true };
 const PATHS = [FAST, SLOW];
-/** Silence is called after 300 ms at the soonest. */
-const CUT_LIMIT_MS = 300 + 2 * 60;
+/** A path is in doubt after a repetition without an answer; a silence is called after 300 ms at the soonest. */
+const CUT_LIMIT_MS = 220;
 
 const ruleOf = (mode: RuleConfig['mode'], paths?: readonly string[]): RuleConfig => ({
   mode,
@@ -84,29 +84,26 @@ t.test('redundant: random loss of 5 % on both paths is felt as their product', a
   t.ok(lost > 0 && lost < sent * 0.006, `${lost} of ${sent}`);
 });
 
-t.test(
-  'min-delay: a silent cut costs no more than 300 ms and two round trips; the flow comes back when the better path is better for a while',
-  async (t) => {
-    const world = settled({ paths: PATHS });
-    const { client, server } = world;
-    world.flow(client, { packetsPerSec: 200, seconds: 10 });
-    t.strictSame(
-      sentDuring(client, () => world.run(5000)).map((count) => count > 0),
-      [true, false],
-    );
-    world.cut(0, true);
-    world.run(7000);
-    t.ok(longestGapMs(server.arrivals) < CUT_LIMIT_MS, `${longestGapMs(server.arrivals).toFixed(0)} ms`);
-    world.cut(0, false);
-    const [, onSlow] = sentDuring(client, () => world.run(8000));
-    t.ok(onSlow! > 100, 'not at once');
-    t.strictSame(
-      sentDuring(client, () => world.run(11_000)).map((count) => count > 0),
-      [true, true],
-    );
-    t.equal(client.plane.counters.flowsMoved, 2);
-  },
-);
+t.test('min-delay: a silent cut costs less than 300 ms; the flow comes back when the better path is better for a while', async (t) => {
+  const world = settled({ paths: PATHS });
+  const { client, server } = world;
+  world.flow(client, { packetsPerSec: 200, seconds: 10 });
+  t.strictSame(
+    sentDuring(client, () => world.run(5000)).map((count) => count > 0),
+    [true, false],
+  );
+  world.cut(0, true);
+  world.run(7000);
+  t.ok(longestGapMs(server.arrivals) < CUT_LIMIT_MS, `${longestGapMs(server.arrivals).toFixed(0)} ms`);
+  world.cut(0, false);
+  const [, onSlow] = sentDuring(client, () => world.run(8000));
+  t.ok(onSlow! > 100, 'not at once');
+  t.strictSame(
+    sentDuring(client, () => world.run(11_000)).map((count) => count > 0),
+    [true, true],
+  );
+  t.equal(client.plane.counters.flowsMoved, 2);
+});
 
 t.test('min-delay: a flow leaves a path whose queue grows', async (t) => {
   const world = settled({ paths: [{ ...FAST, queuePackets: 1000 }, SLOW] });
@@ -163,7 +160,8 @@ t.test('aggregate: a silent cut costs a share of the packets for the time that s
   world.cut(0, true);
   world.run(12_000);
   const lost = sent - server.arrivals.length;
-  t.ok(lost < 2500 * 0.3, `${lost} lost`);
+  t.comment(`${lost} lost`);
+  t.ok(lost < 2500 * 0.2, `${lost} lost`);
   t.ok(longestGapMs(server.arrivals) < 150, `gap ${longestGapMs(server.arrivals).toFixed(0)} ms`);
 });
 

@@ -17,6 +17,7 @@ class FakePath implements PathLink {
   minRttMs = 1;
   lossRatio = 0;
   deliveryRateBytesPerSec = 0;
+  doubtful = false;
   rttvarMs = 0;
   deliveredBytes = 0;
   inflightBytes = 0;
