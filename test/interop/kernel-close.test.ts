@@ -2,6 +2,7 @@
 
 import t, { type Test } from 'tap';
 import {
+  type Conversation,
   converse,
   createKernelRig,
   type KernelRig,
@@ -12,6 +13,7 @@ import {
   reportFailure,
   until,
 } from './kernel-rig.js';
+import { conclude, judge, judgeCounters } from './kernel-verdict.js';
 
 const missing = missingForInterop();
 const SOME = 300_000;
@@ -24,8 +26,17 @@ function scenario(name: string, options: KernelRigOptions, run: (t: Test, rig: K
       await rig.close();
     });
     await run(t, rig);
-    t.strictSame(rig.check().faults, []);
   });
+}
+
+/** With two links a client of ours joins; the kernel does not without an endpoint. */
+const JOINED = {
+  client: { joins: 1, counters: { MPJoinSynRx: 1, MPJoinAckRx: 1 } },
+  server: { joins: 0, counters: {} },
+} as const;
+
+function confirmed(talk: Conversation): number {
+  return talk.socket.subflows.filter((subflow) => subflow.confirmed).length;
 }
 
 for (const role of ['client', 'server'] as const) {
@@ -40,8 +51,7 @@ for (const role of ['client', 'server'] as const) {
     t.match(done, { error: null, read: SOME, read_sha256: sha256 });
     t.match(got, { bytes: 2_000_000, sha256: done.write_sha256 });
     t.equal(reason, 'finished');
-    t.match(rig.check(), { connections: 1, closed: 1 });
-    t.equal((await rig.counters()).MPFastcloseRx ?? 0, 0);
+    await judge(t, rig, socket, done.info, { info: { bytes_received: SOME, bytes_sent: 2_000_000, subflows: 0 } });
   });
 
   scenario(`the kernel ends first, our ${role} sends on: half-close`, {}, async (t, rig) => {
@@ -55,18 +65,26 @@ for (const role of ['client', 'server'] as const) {
     const done = await peer.done;
     t.match(done, { error: null, read: 2_000_000, read_sha256: sha256, write_sha256: got.sha256 });
     t.equal(await socket.whenClosed, 'finished');
-    t.match(rig.check(), { connections: 1, closed: 1 });
+    await judge(t, rig, socket, done.info, { info: { bytes_received: 2_000_000, bytes_sent: SOME, subflows: 0 } });
   });
 
   scenario(`both ends close at once, ${role} of ours`, { links: 2, limits: 'subflows 4' }, async (t, rig) => {
     const talk = await converse(rig, role);
     await talk.up(1000);
     await talk.down(1000);
+    if (role === 'client') await until('the join', () => confirmed(talk) === 2);
+    t.equal(await talk.settle(), '');
     talk.socket.end();
     await talk.peer.command('close');
-    t.match(await talk.peer.done, { error: null, read: 1000, written: 1000 });
+    t.match(await talk.peer.done, {
+      error: null,
+      read: 1000,
+      written: 1000,
+      read_sha256: talk.sha256.sent,
+      write_sha256: talk.sha256.received,
+    });
     t.equal(await talk.socket.whenClosed, 'finished');
-    t.match(rig.check(), { connections: 1, closed: 1 });
+    await judge(t, rig, talk.socket, talk.info, JOINED[role]);
     await until('the kernel has done with it', async () => (await rig.counters()).MPCurrEstab === undefined);
   });
 
@@ -74,29 +92,39 @@ for (const role of ['client', 'server'] as const) {
     const talk = await converse(rig, role);
     await talk.up(SOME);
     await talk.down(SOME);
-    if (role === 'client') await until('the join', () => talk.socket.subflows.length === 2);
+    if (role === 'client') await until('the join', () => confirmed(talk) === 2);
+    t.equal(await talk.settle(), '');
     const end = talk.peer.command('read-all');
     end.catch(() => undefined);
     talk.socket.resetAndDestroy();
     const done = await talk.peer.done;
     t.equal(done.error, 'Connection reset by peer');
     t.equal(await talk.socket.whenClosed, 'aborted');
-    const counters = await rig.counters();
-    t.ok((counters.MPFastcloseRx ?? 0) >= 1, 'MPFastcloseRx');
-    t.ok((counters.MPRstRx ?? 0) >= 1, 'MPRstRx');
-    t.equal(counters.MPCurrEstab ?? 0, 0);
+    t.match(done, { read_sha256: talk.sha256.sent, write_sha256: talk.sha256.received });
+    // The first to arrive ends it; the kernel resets the other subflow, or that has its FASTCLOSE by then.
+    const { counters, joins } = JOINED[role];
+    const resets = { MPFastcloseRx: [1, joins + 1], MPRstRx: [1, joins + 1], MPRstTx: [0, joins] } as const;
+    await judge(t, rig, talk.socket, talk.info, { joins, closed: 0, counters: { ...counters, ...resets } });
+    t.equal((await rig.counters()).MPCurrEstab ?? 0, 0);
   });
 
   scenario(`FASTCLOSE of the kernel closes our ${role} with ECONNRESET`, { links: 2, limits: 'subflows 4' }, async (t, rig) => {
     const talk = await converse(rig, role);
     await talk.up(SOME);
     await talk.down(SOME);
-    if (role === 'client') await until('the join', () => talk.socket.subflows.length === 2);
+    if (role === 'client') await until('the join', () => confirmed(talk) === 2);
+    t.equal(await talk.settle(), '');
     const error = new Promise<NodeJS.ErrnoException>((resolve) => talk.socket.once('error', resolve));
     await talk.peer.command('abort');
     t.equal((await error).code, 'ECONNRESET');
     t.equal(await talk.socket.whenClosed, 'reset');
-    t.ok(((await rig.counters()).MPFastcloseTx ?? 0) >= 1, 'MPFastcloseTx');
+    t.match(await talk.peer.done, { read_sha256: talk.sha256.sent, write_sha256: talk.sha256.received });
+    const { counters, joins } = JOINED[role];
+    await judge(t, rig, talk.socket, talk.info, {
+      joins,
+      closed: 0,
+      counters: { ...counters, MPFastcloseTx: joins + 1, MPRstTx: joins + 1 },
+    });
     t.match(rig.events.at(-1), { name: 'closed', reason: 'reset' });
   });
 
@@ -106,10 +134,17 @@ for (const role of ['client', 'server'] as const) {
     const error = new Promise<NodeJS.ErrnoException>((resolve) => talk.socket.once('error', resolve));
     talk.socket.write(randomPayload(3, 100_000).data);
     await until('it has arrived', () => talk.socket.statistics().bytesAcked === 100_000);
+    const info = (await talk.peer.command('read 0'))?.info ?? null;
     await talk.peer.command('close');
     talk.socket.write(randomPayload(4, 1000).data);
     t.equal((await error).code, 'ECONNRESET');
     t.not(await talk.socket.whenClosed, 'finished');
+    t.match(await talk.peer.done, { read: 0, write_sha256: talk.sha256.received });
+    await judge(t, rig, talk.socket, info, {
+      closed: 0,
+      counters: { MPFastcloseTx: 1, MPRstTx: 1 },
+      info: { subflows: 0, bytes_sent: 1000, bytes_acked: 1000 },
+    });
   });
 
   scenario(`a reader of the kernel's that pauses closes its window, and our ${role} loses nothing`, {}, async (t, rig) => {
@@ -128,16 +163,18 @@ for (const role of ['client', 'server'] as const) {
     await new Promise((resolve) => setTimeout(resolve, 800));
     const read = await talk.peer.command(`read ${data.length}`);
     t.equal(read?.read, data.length);
+    const info = (await talk.peer.command('read 0'))?.info ?? null;
     talk.socket.end();
     await talk.peer.command('close');
     t.match(await talk.peer.done, { error: null, read_sha256: randomPayload(5, 24 << 20).sha256 });
     t.equal(await talk.socket.whenClosed, 'finished');
+    await judge(t, rig, talk.socket, info, { info: { subflows: 0, bytes_received: 24 << 20 } });
   });
 
   scenario(`a reader of our ${role}'s that pauses closes our window, and the kernel loses nothing`, {}, async (t, rig) => {
     const talk = await converse(rig, role);
     talk.socket.pause();
-    const sending = talk.peer.command(`send ${24 << 20}`);
+    const sending = talk.down(24 << 20);
     let before = -1;
     await until('the window is closed', async () => {
       const { bytesReceived } = talk.socket.statistics();
@@ -149,7 +186,7 @@ for (const role of ['client', 'server'] as const) {
     talk.socket.resume();
     await sending;
     await talk.down(1000);
-    t.equal(await talk.finish().then((fault) => fault.replace(/^\d+ of \d+ bytes down, or not those$/, '')), '');
+    await conclude(t, talk);
     t.equal(talk.socket.bytesRead, (24 << 20) + 1000);
   });
 }
@@ -159,11 +196,15 @@ scenario('a port of the kernel that nobody listens on: ECONNREFUSED', {}, async 
   const error = await new Promise<NodeJS.ErrnoException>((resolve) => socket.once('error', resolve));
   t.equal(error.code, 'ECONNREFUSED');
   t.equal(await socket.whenClosed, 'refused');
+  await judgeCounters(t, rig, {});
+  t.match(rig.check(), { connections: 0, faults: [] });
 });
 
 scenario('a port of ours that nobody listens on: the kernel is refused', {}, async (t, rig) => {
   const peer = await rig.peer('mptcp', 'connect', 'hold');
   t.equal((await peer.done).error, 'Connection refused');
+  await judgeCounters(t, rig, { MPCapableSYNTX: 1 });
+  t.match(rig.check(), { connections: 0, faults: [] });
 });
 
 scenario(
@@ -176,6 +217,8 @@ scenario(
     await until('a third SYN', () => rig.packets.length >= 3, 10_000);
     socket.resetAndDestroy();
     t.equal(await socket.whenClosed, 'aborted');
+    await judgeCounters(t, rig, {});
+    t.match(rig.check(), { connections: 0, faults: [] });
   },
 );
 
@@ -185,7 +228,7 @@ scenario(
   async (t, rig) => {
     const talk = await converse(rig, 'client');
     await talk.up(SOME);
-    await until('the join', () => talk.socket.subflows.filter((subflow) => subflow.confirmed).length === 2);
+    await until('the join', () => confirmed(talk) === 2);
     // To both ends, as a firewall does.
     await rig.setRules(['ip saddr 10.2.0.2 tcp flags ack reject with tcp reset'], []);
     const up = talk.up(4 * SOME);
@@ -193,8 +236,8 @@ scenario(
     await up;
     await talk.down(SOME);
     await rig.setRules([], []);
-    await until('the join', () => talk.socket.subflows.filter((subflow) => subflow.confirmed).length === 2);
-    t.equal(await talk.finish(), '');
+    await until('the join', () => confirmed(talk) === 2);
+    await conclude(t, talk, { joins: 2, counters: { MPJoinSynRx: 2, MPJoinAckRx: 2, MPRstRx: [0, 1] } });
   },
 );
 
@@ -205,6 +248,7 @@ scenario(
     const talk = await converse(rig, 'client');
     await talk.up(SOME);
     await talk.down(SOME);
+    t.equal(await talk.settle(), '');
     await rig.setRules(
       ['ip saddr 10.1.0.2 tcp flags ack reject with tcp reset'],
       ['ip daddr 10.1.0.2 tcp flags ack reject with tcp reset'],
@@ -213,6 +257,7 @@ scenario(
     await until('the subflow is gone', () => talk.socket.subflows.length === 0, 5000);
     await rig.setRules([], []);
     t.notOk(talk.socket.destroyed, 'RFC 8684 (3.6): a RST ends a subflow, not the connection');
+    await judge(t, rig, talk.socket, talk.info, { closed: 0 });
     talk.socket.resetAndDestroy();
   },
 );
@@ -225,9 +270,11 @@ scenario('many connections one after the other leave nothing behind', {}, async 
     const { data, sha256 } = randomPayload(i + 1, 10_000 + i);
     socket.end(data);
     t.equal((await received).sha256, sha256);
-    await peer.done;
+    const bytes = data.length;
+    t.match(await peer.done, { read_sha256: sha256, info: { fallback: false, bytes_received: bytes, bytes_sent: bytes } });
     await socket.whenClosed;
   }
   t.equal(rig.host.connections.length, 0);
-  t.match(rig.check(), { connections: 15, closed: 15 });
+  await judgeCounters(t, rig, { MPCapableSYNRX: 15, MPCapableACKRX: 15 });
+  t.match(rig.check(), { connections: 15, closed: 15, joins: 0, faults: [] });
 });

@@ -48,9 +48,9 @@ def mptcp_info(sock):
     info = dict(zip(INFO_FIELDS, raw[:6]))
     flags, token, write_seq, snd_una, rcv_nxt = struct.unpack_from("=IIQQQ", raw, 8)
     info.update(fallback=bool(flags & 1), remote_key=bool(flags & 2), token=token, local_addr_used=raw[40], local_addr_max=raw[41], csum_enabled=raw[42])
-    if len(raw) >= 88:
-        names = "retransmits bytes_retrans bytes_sent bytes_received bytes_acked".split()
-        info.update(zip(names, struct.unpack_from("=IQQQQ", raw, 44 if len(raw) < 92 else 44)))
+    if len(raw) >= 81:
+        names = "retransmits bytes_retrans bytes_sent bytes_received bytes_acked subflows_total".split()
+        info.update(zip(names, struct.unpack_from("=IQQQQB", raw, 44)))
     return info
 
 
@@ -91,8 +91,12 @@ class Peer:
             getattr(self, self.args.service)()
         except OSError as error:
             self.error = error.strerror
+        # Subflows as they were before the end, sums of bytes as they are at last.
+        last = mptcp_info(self.sock)
         if self.info is None:
-            self.info = mptcp_info(self.sock)
+            self.info = last
+        elif last is not None:
+            self.info.update((name, last[name]) for name in last if name.startswith("bytes_"))
         self.sock.close()
         say(event="done", read=self.read_bytes, read_sha256=self.read_hash.hexdigest(), written=self.written,
             write_sha256=self.write_hash.hexdigest(), error=self.error, info=self.info)

@@ -52,13 +52,19 @@ export interface KernelRigOptions {
   addresses?: readonly Readonly<Record<string, unknown>>[];
 }
 
+/** Of MPTCP_INFO; the fields of bytes are payload. */
 export interface PeerInfo {
+  /** Beyond the initial one; `subflows_total` counts that too. */
   subflows: number;
+  subflows_total: number;
   add_addr_signal: number;
   add_addr_accepted: number;
   fallback: boolean;
   token: number;
   csum_enabled: number;
+  bytes_sent: number;
+  bytes_received: number;
+  bytes_acked: number;
   [name: string]: number | boolean;
 }
 
@@ -409,6 +415,7 @@ export class Conversation {
   private expectedBytes = 0;
   private failure: Error | undefined;
   private ended = false;
+  private lastInfo: PeerInfo | null = null;
 
   constructor(rig: KernelRig, socket: MptcpSocket, peer: KernelPeer) {
     this.rig = rig;
@@ -448,8 +455,44 @@ export class Conversation {
     ]);
   }
 
+  /** The kernel's MPTCP_INFO, as `settle` read it. */
+  get info(): PeerInfo | null {
+    return this.lastInfo;
+  }
+
+  /** Reads MPTCP_INFO when both ends agree on subflows and bytes; '' then, else what they do not agree on. */
+  async settle(timeoutMs = 3000): Promise<string> {
+    const deadlineMs = performance.now() + timeoutMs;
+    for (;;) {
+      const info = (await this.peer.command('read 0'))?.info ?? null;
+      this.lastInfo = info;
+      const faults = info === null ? [] : this.disagreements(info);
+      if (faults.length === 0 || performance.now() > deadlineMs) return faults.join(', ');
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Of what our socket was given to send, and of what it received. */
+  get sha256(): { sent: string; received: string } {
+    return { sent: this.sent.copy().digest('hex'), received: this.received.copy().digest('hex') };
+  }
+
+  private disagreements(info: PeerInfo): string[] {
+    const total = this.socket.subflows.filter(({ confirmed }) => confirmed).length;
+    const expected = {
+      subflows_total: total,
+      bytes_received: this.sentBytes,
+      bytes_sent: this.receivedBytes,
+      bytes_acked: this.receivedBytes,
+    };
+    return Object.entries(expected)
+      .filter(([name, value]) => info[name] !== value)
+      .map(([name, value]) => `MPTCP_INFO: ${name} is ${info[name]}, not ${value}`);
+  }
+
   /** Half-closes from both sides; '' when every byte was right, else what was not. */
   async finish(): Promise<string> {
+    const unsettled = await this.settle();
     this.socket.end();
     await this.peer.command('read-all');
     await this.peer.command('shutdown');
@@ -457,6 +500,7 @@ export class Conversation {
     await this.peer.command('close');
     const [done, reason] = await Promise.all([this.peer.done, this.socket.whenClosed]);
     return [
+      unsettled,
       this.failure === undefined ? '' : `error: ${this.failure.message}`,
       reason === 'finished' ? '' : `closed: ${reason}`,
       done.error === null ? '' : `the kernel's program: ${done.error}`,
