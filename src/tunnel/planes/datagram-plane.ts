@@ -173,9 +173,9 @@ export class DatagramPlane {
     }
     if (slot < 0) this.#learnFlow(peer, path, bytes, hasTrailer, nowMs);
     else if (this.flows.rule(slot) < 0) this.#mirror(slot, path, hasTrailer);
-    const { mode, flowId, sequence } = this.#trailer;
+    const { mode, spread, flowId, sequence } = this.#trailer;
     if (!hasTrailer || !isNumbered(mode)) this.#deliver(bytes, offset, facts.totalBytes);
-    else this.#resequencer.accept(peer, flowId, sequence, mode === 'redundant', path.id, bytes, offset, facts.totalBytes, nowMs);
+    else this.#resequencer.accept(peer, flowId, sequence, mode === 'redundant', spread, path.id, bytes, offset, facts.totalBytes, nowMs);
   }
 
   /** Gives up packets that were waited for long enough. */

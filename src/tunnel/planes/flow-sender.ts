@@ -33,7 +33,7 @@ export class FlowSender {
   /** The largest packet of the flow that goes in one piece. `usable`: not empty. A super-packet goes on one path without a trailer. */
   mtuBytes(slot: number, usable: readonly PathLink[], isSuper: boolean, nowMs: number): number {
     const mode = this.#flows.mode(slot);
-    const isNumbered = !isSuper && isSpread(mode);
+    const isNumbered = !isSuper && isPerPacket(mode);
     if (!isNumbered) {
       const trailerBytes = !isSuper && this.#isAnnounced(mode, slot) ? FLOW_TRAILER_BYTES : 0;
       return this.#chooser.single(slot, usable, nowMs).innerMtuBytes - trailerBytes;
@@ -58,7 +58,7 @@ export class FlowSender {
     nowMs: number,
   ): void {
     const mode = this.#flows.mode(slot);
-    const isNumbered = gsoType === 0 && isSpread(mode);
+    const isNumbered = gsoType === 0 && isPerPacket(mode);
     if (!isNumbered && (gsoType !== 0 || !this.#isAnnounced(mode, slot))) {
       const path = this.#chooser.single(slot, usable, nowMs);
       this.#count(path.sendPacket(bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset));
@@ -97,19 +97,24 @@ export class FlowSender {
     const flowId = ids.idOf(slot);
     const code = mode as 'aggregate' | 'redundant' | 'priority';
     const isMirrored = this.#flows.rule(slot) === RULE_MIRRORED;
-    emitFlowTrailer(this.#scratch, length, code, isMirrored, this.#isRestricted(slot), flowId, ids.nextSequence(flowId));
+    const isRestricted = this.#isRestricted(slot);
+    const sequence = ids.nextSequence(flowId);
     if (mode === 'redundant') {
+      emitFlowTrailer(this.#scratch, length, code, isMirrored, isRestricted, false, flowId, sequence);
       let copies = 0;
       for (let i = 0; i < usable.length; i++) if (this.#put(usable[i]!, length)) copies++;
       this.#count(copies > 0);
       this.counters.txCopies += Math.max(0, copies - 1);
-    } else {
-      this.#count(this.#put(this.#chooser.spread(peer, mode, usable, nowMs), length));
+      return;
     }
+    const path = this.#chooser.spread(peer, mode, usable, nowMs);
+    const isSpread = this.#flows.noteSpread(slot, path.id, nowMs);
+    emitFlowTrailer(this.#scratch, length, code, isMirrored, isRestricted, isSpread, flowId, sequence);
+    this.#count(this.#put(path, length));
   }
 
   #sendAnnounced(slot: number, mode: 'active-standby' | 'pin', usable: readonly PathLink[], length: number, nowMs: number): void {
-    emitFlowTrailer(this.#scratch, length, mode, false, this.#isRestricted(slot), 0, 0);
+    emitFlowTrailer(this.#scratch, length, mode, false, this.#isRestricted(slot), false, 0, 0);
     this.#count(this.#put(this.#chooser.single(slot, usable, nowMs), length));
   }
 
@@ -143,7 +148,7 @@ export class FlowSender {
 }
 
 /** Decided packet by packet, so numbered. */
-function isSpread(mode: FlowMode): boolean {
+function isPerPacket(mode: FlowMode): boolean {
   return mode === 'aggregate' || mode === 'redundant' || mode === 'priority';
 }
 

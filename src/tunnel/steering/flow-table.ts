@@ -13,6 +13,9 @@ const NONE = -1;
 export const RULE_NONE = -1;
 export const RULE_MIRRORED = -2;
 
+/** A flow counts as spread for so long after it changed paths. */
+const SPREAD_FOR_MS = 400;
+
 export interface FlowTableOptions {
   maxFlows?: number;
   /** After so long without a packet a flow is forgotten. */
@@ -38,6 +41,8 @@ export class FlowTable {
   readonly #flowIds: Int16Array;
   readonly #pathMasks: Uint32Array;
   readonly #betterSinceMs: Float64Array;
+  readonly #spreadPathIds: Int8Array;
+  readonly #spreadUntilMs: Float64Array;
   readonly #countByMode = new Int32Array(FLOW_MODES.length);
   readonly #key = new Uint32Array(KEY_WORDS);
   #newest = NONE;
@@ -68,6 +73,8 @@ export class FlowTable {
     this.#flowIds = new Int16Array(this.maxFlows);
     this.#pathMasks = new Uint32Array(this.maxFlows);
     this.#betterSinceMs = new Float64Array(this.maxFlows);
+    this.#spreadPathIds = new Int8Array(this.maxFlows);
+    this.#spreadUntilMs = new Float64Array(this.maxFlows);
   }
 
   get size(): number {
@@ -111,6 +118,8 @@ export class FlowTable {
     this.#flowIds[slot] = NONE;
     this.#pathMasks[slot] = 0;
     this.#betterSinceMs[slot] = Number.NaN;
+    this.#spreadPathIds[slot] = NONE;
+    this.#spreadUntilMs[slot] = Number.NEGATIVE_INFINITY;
     this.#older[slot] = NONE;
     this.#newer[slot] = NONE;
     this.#link(slot);
@@ -174,6 +183,16 @@ export class FlowTable {
 
   setBetterSinceMs(slot: number, sinceMs: number): void {
     this.#betterSinceMs[slot] = sinceMs;
+  }
+
+  /** A packet of a flow that is steered packet by packet takes this path. True when the flow lately took several. */
+  noteSpread(slot: number, pathId: number, nowMs: number): boolean {
+    const last = this.#spreadPathIds[slot]!;
+    if (last !== pathId) {
+      this.#spreadPathIds[slot] = pathId;
+      if (last !== NONE) this.#spreadUntilMs[slot] = nowMs + SPREAD_FOR_MS;
+    }
+    return nowMs < this.#spreadUntilMs[slot]!;
   }
 
   /** Forgets what has been idle too long. Not needed for correctness. */

@@ -116,13 +116,16 @@ class ReceivedFlow {
     }
   }
 
-  /** Every path that lately carried the flow is past this number. */
-  passed(nowMs: number): number {
+  /** Every path that lately carried the flow is past this number. A spread flow that came over one path only has another that we have not seen yet. */
+  passed(isSpread: boolean, nowMs: number): number {
     let least = Infinity;
+    let live = 0;
     for (let i = 0; i < PATHS; i++) {
-      if (nowMs - this.pathSeenMs[i]! <= PATH_LIVE_MS && this.pathHighest[i]! < least) least = this.pathHighest[i]!;
+      if (nowMs - this.pathSeenMs[i]! > PATH_LIVE_MS) continue;
+      live++;
+      if (this.pathHighest[i]! < least) least = this.pathHighest[i]!;
     }
-    return least;
+    return isSpread && live < 2 ? -1 : least;
   }
 
   /** It came after it had been given up. */
@@ -189,12 +192,16 @@ export class Resequencer {
     return sum;
   }
 
-  /** One packet of a numbered flow; delivered at once, held (copied), or dropped. `isRedundant`: copies come on other paths, and nobody waits. */
+  /**
+   * One packet of a numbered flow; delivered at once, held (copied), or dropped. `isRedundant`: copies come on other paths, and nobody waits.
+   * `isSpread`: the sender says that the flow takes several paths just now.
+   */
   accept(
     peer: PeerLink,
     flowId: number,
     sequence: number,
     isRedundant: boolean,
+    isSpread: boolean,
     pathId: number,
     bytes: Uint8Array,
     offset: number,
@@ -219,7 +226,7 @@ export class Resequencer {
     if (isFirst) flow.next = number;
     flow.notePath(pathId, number, nowMs);
     if (isRedundant) this.#acceptFirstCopy(flow, number, bytes, offset, length);
-    else this.#acceptInOrder(flow, number, bytes, offset, length, nowMs);
+    else this.#acceptInOrder(flow, number, flow.passed(isSpread, nowMs), bytes, offset, length, nowMs);
   }
 
   /** Absolute, Infinity when nothing is held. */
@@ -287,14 +294,21 @@ export class Resequencer {
     this.#deliver(bytes, offset, length);
   }
 
-  #acceptInOrder(flow: ReceivedFlow, number: number, bytes: Uint8Array, offset: number, length: number, nowMs: number): void {
+  #acceptInOrder(
+    flow: ReceivedFlow,
+    number: number,
+    passed: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    nowMs: number,
+  ): void {
     if (number < flow.next) {
       this.counters.resequencedLate++;
       flow.noteLate(number, nowMs);
       this.#deliver(bytes, offset, length);
       return;
     }
-    const passed = flow.passed(nowMs);
     if (passed >= flow.next) this.#skipTo(flow, Math.min(passed + 1, number));
     if (number - flow.next >= HOLD_PACKETS) {
       this.counters.resequencedOverflows++;

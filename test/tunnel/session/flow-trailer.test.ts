@@ -13,10 +13,12 @@ const MODES: readonly TrailerMode[] = ['aggregate', 'redundant', 'priority', 'ac
 
 t.test('the bytes as the diagram has them', async (t) => {
   const out = new Uint8Array(6).fill(0xa5);
-  emitFlowTrailer(out, 1, 'redundant', true, false, 0x123, 0x4567);
+  emitFlowTrailer(out, 1, 'redundant', true, false, false, 0x123, 0x4567);
   t.strictSame([...out], [0xa5, 0b0011_0001, 0x23, 0x45, 0x67, 0xa5]);
-  emitFlowTrailer(out, 1, 'pin', false, true, 0x7ff, 0xffff);
+  emitFlowTrailer(out, 1, 'pin', false, true, true, 0x7ff, 0xffff);
   t.strictSame([...out], [0xa5, 0b1000_1111, 0xff, 0xff, 0xff, 0xa5]);
+  emitFlowTrailer(out, 1, 'priority', false, false, true, 0, 1);
+  t.strictSame([...out], [0xa5, 0b1100_0000, 0, 0, 1, 0xa5]);
 });
 
 t.test('round trip behind a packet of any length', async () => {
@@ -27,6 +29,7 @@ t.test('round trip behind a packet of any length', async () => {
           mode: fc.constantFrom(...MODES),
           mirrored: fc.boolean(),
           restricted: fc.boolean(),
+          spread: fc.boolean(),
           flowId: fc.nat(FLOW_IDS - 1),
           sequence: fc.nat(65_535),
         },
@@ -35,10 +38,20 @@ t.test('round trip behind a packet of any length', async () => {
       fc.nat(1500),
       (trailer, packetBytes) => {
         const bytes = new Uint8Array(packetBytes + FLOW_TRAILER_BYTES + 3).fill(0xa5);
-        emitFlowTrailer(bytes, 3 + packetBytes, trailer.mode, trailer.mirrored, trailer.restricted, trailer.flowId, trailer.sequence);
+        emitFlowTrailer(
+          bytes,
+          3 + packetBytes,
+          trailer.mode,
+          trailer.mirrored,
+          trailer.restricted,
+          trailer.spread,
+          trailer.flowId,
+          trailer.sequence,
+        );
         const parsed = createFlowTrailer();
         t.ok(parseFlowTrailer(bytes, 3, packetBytes + FLOW_TRAILER_BYTES, packetBytes, parsed));
-        t.strictSame(parsed, trailer);
+        const canBeSpread = trailer.mode === 'aggregate' || trailer.mode === 'priority';
+        t.strictSame(parsed, { ...trailer, spread: trailer.spread && canBeSpread });
       },
     ),
     { numRuns: 200 },
@@ -49,8 +62,6 @@ t.test('any other number of bytes behind the packet is no trailer, nor is a rese
   const bytes = new Uint8Array(40);
   const trailer = createFlowTrailer();
   for (const extra of [0, 1, 3, 5, 8]) t.notOk(parseFlowTrailer(bytes, 0, 20 + extra, 20, trailer), `${extra} bytes`);
-  for (const mode of [5, 6, 7]) {
-    bytes[20] = mode << 5;
-    t.notOk(parseFlowTrailer(bytes, 0, 24, 20, trailer), `mode ${mode}`);
-  }
+  bytes[20] = 7 << 5;
+  t.notOk(parseFlowTrailer(bytes, 0, 24, 20, trailer));
 });

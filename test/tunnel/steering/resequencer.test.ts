@@ -9,6 +9,13 @@ const PEER = { name: 'vps' } as PeerLink;
 const OTHER = { name: 'other' } as PeerLink;
 const PACKET_BYTES = 8;
 
+interface Flow {
+  isRedundant: boolean;
+  isSpread?: boolean;
+  id: number;
+  peer: PeerLink;
+}
+
 interface Delivered {
   number: number;
   atMs: number;
@@ -34,10 +41,10 @@ function rig(options: Partial<ResequencerOptions> = {}, waitMs = 40) {
     }
     nowMs = untilMs;
   };
-  const arrive = (number: number, atMs: number, path = 0, flow = { isRedundant: false, id: 7, peer: PEER }): void => {
+  const arrive = (number: number, atMs: number, path = 0, flow: Flow = { isRedundant: false, id: 7, peer: PEER }): void => {
     runTimers(atMs);
     new DataView(buffer.buffer).setUint32(13, number);
-    resequencer.accept(flow.peer, flow.id, number & 0xffff, flow.isRedundant, path, buffer, 9, PACKET_BYTES, atMs);
+    resequencer.accept(flow.peer, flow.id, number & 0xffff, flow.isRedundant, flow.isSpread ?? false, path, buffer, 9, PACKET_BYTES, atMs);
     buffer.fill(0xa5);
   };
   return { resequencer, delivered, arrive, runTimers, numbers: () => delivered.map(({ number }) => number) };
@@ -101,6 +108,16 @@ t.test('what every path has passed is lost: nobody waits', async (t) => {
     'it is not: that path has passed it',
   );
   t.equal(resequencer.counters.resequencedSkipped, 2);
+});
+
+t.test('a flow that begins to take a second path says so: what is missing is waited for', async (t) => {
+  const { arrive, numbers } = rig();
+  const spread: Flow = { isRedundant: false, isSpread: true, id: 7, peer: PEER };
+  arrive(1, 0, 0);
+  arrive(3, 1, 0, spread);
+  arrive(4, 2, 0, spread);
+  arrive(2, 20, 1, spread);
+  t.strictSame(numbers(), [1, 2, 3, 4]);
 });
 
 t.test('a path that went silent is soon waited for no longer', async (t) => {
