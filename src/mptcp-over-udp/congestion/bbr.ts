@@ -57,6 +57,7 @@ const QUEUE_PART_ROOT = 1.35;
 const OVERFLOW_CUT = 0.95;
 const OVERFLOW_PART = 0.5;
 const QUEUED_PACING_GAIN = 1.15;
+const BURST_SEGMENTS = 10;
 const MIN_CWND_SEGMENTS = 4;
 const PROBE_RTT_MIN_SEGMENTS = 2;
 
@@ -70,7 +71,7 @@ class Bbr implements CongestionControl {
   /** Short-term bound on bandwidth while a queue stands, Infinity when none. */
   bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
   #mssBytes: number;
-  readonly #initialWindowBytes: number;
+  #initialWindowBytes: number;
   #pacingGain = STARTUP_PACING_GAIN;
   #cwndGain = STARTUP_CWND_GAIN;
   #fullPipe = false;
@@ -102,6 +103,7 @@ class Bbr implements CongestionControl {
     this.model = new BbrPathModel(options.nowMs, options.mssBytes, options.memory);
     this.cwndBytes = this.#initialWindowBytes;
     this.pacingRateBytesPerSec = STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000;
+    if (options.initialRttMs !== undefined) this.#paceFirstWindow(options.initialRttMs);
     const { maxBandwidthBytesPerSec, baseRttMs } = this.model;
     if (maxBandwidthBytesPerSec > 0) {
       this.cwndBytes = Math.max(this.cwndBytes, (STARTUP_CWND_GAIN * maxBandwidthBytesPerSec * baseRttMs) / 1000);
@@ -111,6 +113,19 @@ class Bbr implements CongestionControl {
 
   get bandwidthBytesPerSec(): number {
     return Math.min(this.model.maxBandwidthBytesPerSec, this.bandwidthLoBytesPerSec);
+  }
+
+  onHandshake(rttMs: number, initialWindowBytes: number): void {
+    if (this.#rttSeen || initialWindowBytes <= this.#initialWindowBytes) return;
+    this.#initialWindowBytes = initialWindowBytes;
+    this.cwndBytes = Math.max(this.cwndBytes, initialWindowBytes);
+    if (this.model.maxBandwidthBytesPerSec <= 0) this.#paceFirstWindow(rttMs);
+  }
+
+  /** Ten segments may go at once (RFC 6928); a larger window is that of a long path, whose queue may be short. */
+  #paceFirstWindow(rttMs: number): void {
+    if (this.#initialWindowBytes > BURST_SEGMENTS * this.#mssBytes)
+      this.pacingRateBytesPerSec = (STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000) / rttMs;
   }
 
   onSent(_nowMs: number, _bytes: number, _inflightBytes: number): void {}

@@ -58,6 +58,8 @@ export interface CongestionControl {
   onSpuriousLoss(nowMs: number): void;
   /** Sending resumes after an idle period with nothing in flight. */
   onIdleRestart(nowMs: number, idleMs: number): void;
+  /** The handshake has shown the path's round trip, before anything was sent: a first window that suits it, to be paced over it. */
+  onHandshake(rttMs: number, initialWindowBytes: number): void;
   /** The segment size changed (PMTU). */
   setMss(mssBytes: number): void;
 }

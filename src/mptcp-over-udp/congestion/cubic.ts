@@ -21,7 +21,7 @@ class Cubic implements CongestionControl {
   readonly pacingRateBytesPerSec = Number.POSITIVE_INFINITY;
   ssthreshBytes = Number.POSITIVE_INFINITY;
   #mssBytes: number;
-  readonly #initialWindowBytes: number;
+  #initialWindowBytes: number;
   readonly #hystart: HyStart;
   /** RFC 9438, 4.1.2: W_max, cwnd_prior, W_est, in segments; K in seconds; the epoch's start, -1 when none runs. */
   #wMaxSegments = 0;
@@ -105,6 +105,12 @@ class Cubic implements CongestionControl {
     this.#kSec = this.#undoKSec;
     this.#epochStartMs = this.#undoEpochStartMs;
     this.#unknownMax = this.#undoUnknownMax;
+  }
+
+  onHandshake(_rttMs: number, initialWindowBytes: number): void {
+    if (this.cwndBytes !== this.#initialWindowBytes) return;
+    this.#initialWindowBytes = Math.max(this.#initialWindowBytes, initialWindowBytes);
+    this.cwndBytes = this.#initialWindowBytes;
   }
 
   onIdleRestart(_nowMs: number, idleMs: number): void {

@@ -20,7 +20,7 @@ export abstract class WindowReno implements CongestionControl, CoupledMember {
   protected mssBytes: number;
   /** RFC 5681 (4): 2 segments; OLIA goes to one. */
   protected minSsthreshSegments = 2;
-  private readonly initialWindowBytes: number;
+  private initialWindowBytes: number;
   private readonly hystart = new HyStart();
   private inRecovery = false;
   /** Growth is allowed until this much is delivered: the window was full within the last round (RFC 7661, 4.3). */
@@ -105,6 +105,12 @@ export abstract class WindowReno implements CongestionControl, CoupledMember {
     this.ssthreshBytes = this.undoSsthreshBytes;
     this.undoCwndBytes = 0;
     this.inRecovery = false;
+  }
+
+  onHandshake(_rttMs: number, initialWindowBytes: number): void {
+    if (this.cwndBytes !== this.initialWindowBytes) return;
+    this.initialWindowBytes = Math.max(this.initialWindowBytes, initialWindowBytes);
+    this.cwndBytes = this.initialWindowBytes;
   }
 
   onIdleRestart(_nowMs: number, idleMs: number): void {

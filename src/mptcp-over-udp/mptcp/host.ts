@@ -5,6 +5,7 @@
 
 import type { ByteStreamHandler } from '../byte-stream.js';
 import type { CongestionControlFactory, PathMemory } from '../congestion/congestion-control.js';
+import { initialWindowBytes } from '../congestion/initial-window.js';
 import { ConnectionTable, tupleOfSegment } from '../connection-table.js';
 import { PollScheduler } from '../poll-scheduler.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
@@ -26,9 +27,6 @@ import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
 
 /** 67 MB: a window field of 16 bits in units of 1 KB. */
 const WINDOW_SCALE = 10;
-const INITIAL_WINDOW_SEGMENTS = 10;
-/** DEVIATION RFC 6928: on a path that is known to be long the first window is this rate's worth (4 Mbit/s), paced over its round trip. */
-const INITIAL_BYTES_PER_MS = 500;
 /** SYN/ACK waits for the far side's answer: a first repeat sooner than this would often be for nothing. */
 const MIN_INITIAL_RTO_MS = 300;
 const MAX_SUBFLOWS = 8;
@@ -281,7 +279,7 @@ export class MptcpHost implements TcpHostServices {
     const mssBytes = mtuBytes - (tuple.ipVersion === 4 ? 40 : 60);
     const congestion = this.congestionControl({
       mssBytes,
-      initialWindowBytes: Math.max(INITIAL_WINDOW_SEGMENTS * mssBytes, (path?.rttMs ?? 0) * INITIAL_BYTES_PER_MS),
+      initialWindowBytes: initialWindowBytes(mssBytes, path?.rttMs ?? 0),
       nowMs,
       ...(path === undefined || path.rttMs <= 0 ? {} : { initialRttMs: path.rttMs }),
       group: connection.coupledGroup,

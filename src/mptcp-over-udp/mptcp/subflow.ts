@@ -3,6 +3,7 @@
  * it reads in `subflow-input.ts`.
  */
 
+import { initialWindowBytes } from '../congestion/initial-window.js';
 import { MAX_OPTION_BYTES } from '../tcp/header-template.js';
 import type { SegmentRecord } from '../tcp/retransmission-queue.js';
 import {
@@ -180,6 +181,11 @@ export class Subflow extends TcpConnection {
   }
 
   onEstablished(nowMs: number): void {
+    // The SYN/ACK of an initial subflow waits for the far side's answer, and tells nothing about the path.
+    if (this.role !== 'capable-client' && this.recovery.rtt.srttMs > 0) {
+      const rttMs = this.recovery.rtt.srttMs;
+      this.recovery.congestion.onHandshake(rttMs, initialWindowBytes(this.mssBytes, rttMs));
+    }
     switch (this.role) {
       case 'capable-client':
       case 'capable-server':

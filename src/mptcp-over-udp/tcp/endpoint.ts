@@ -38,6 +38,7 @@ export function createUnlimitedWindow(): CongestionControl {
     onRetransmissionTimeout: nothing,
     onSpuriousLoss: nothing,
     onIdleRestart: nothing,
+    onHandshake: nothing,
     setMss: nothing,
   };
 }

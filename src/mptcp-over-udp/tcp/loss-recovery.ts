@@ -18,6 +18,9 @@ const DUPTHRESH = 3;
 /** A record above this is more than one segment: the receiver does not delay its ACK. */
 const LONE_SEGMENT_BYTES = 1_500;
 
+/** DEVIATION RFC 8985 (6.2): the smallest round trip alone would let the answer to an original pass for that to its repetition, and all sent since for lost. */
+const RETRANSMISSION_RTT_RATIO = 0.6;
+
 /** What one ACK changed. */
 export const ACK_ADVANCED = 1;
 export const ACK_DELIVERED = 2;
@@ -247,8 +250,8 @@ export class LossRecovery {
     this.rate.onDelivered(record, nowMs);
     const rttMs = nowMs - record.sentMs;
     if (record.transmitCount > 1) {
-      // Karn; and an ACK sooner than a round trip answers the original.
-      if (rttMs < this.rtt.minRttMs) return;
+      // Karn; and an ACK sooner than a round trip answers the original. Under jitter the shortest one ever is far below what is usual.
+      if (rttMs < Math.max(this.rtt.minRttMs, RETRANSMISSION_RTT_RATIO * this.rtt.srttMs)) return;
     } else {
       if (record.sentMs > this.sampleSentMs) {
         this.sampleSentMs = record.sentMs;

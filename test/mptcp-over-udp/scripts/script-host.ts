@@ -89,6 +89,7 @@ function fixedWindow(segments: number): CongestionControlFactory {
       onRetransmissionTimeout: nothing,
       onSpuriousLoss: nothing,
       onIdleRestart: nothing,
+      onHandshake: nothing,
       setMss: nothing,
     };
   };
