@@ -111,27 +111,30 @@ for (const family of [4, 6] as const) {
   });
 }
 
-scenario('the kernel announces an address with a port of its own', {
-  role: 'client',
-  endpoints: [`${kernelAddress(1)} port 6001 signal`],
-  addresses: NO_JOIN_FROM_SECOND,
-  counters: {
-    AddAddrTx: 1,
-    EchoAdd: 1,
-    MPJoinSynRx: 1,
-    MPJoinPortSynRx: 1,
-    MPJoinPortAckRx: 1,
-    MPJoinAckRx: 1,
-    MismatchPortSynRx: 0,
-    PortAdd: 1,
-  },
-  joins: 1,
-  addAddrs: 1,
-  during: async (t, talk) => {
-    await subflowsReach(talk, 2);
-    t.ok(talk.socket.subflows.some((subflow) => subflow.remotePort === 6001));
-  },
-});
+for (const family of [4, 6] as const) {
+  scenario(`the kernel announces an address with a port of its own, IPv${family}`, {
+    role: 'client',
+    family,
+    endpoints: [`${kernelAddress(1, family)} port 6001 signal`],
+    addresses: NO_JOIN_FROM_SECOND,
+    counters: {
+      AddAddrTx: 1,
+      EchoAdd: 1,
+      MPJoinSynRx: 1,
+      MPJoinPortSynRx: 1,
+      MPJoinPortAckRx: 1,
+      MPJoinAckRx: 1,
+      MismatchPortSynRx: 0,
+      PortAdd: 1,
+    },
+    joins: 1,
+    addAddrs: 1,
+    during: async (t, talk) => {
+      await subflowsReach(talk, 2);
+      t.ok(talk.socket.subflows.some((subflow) => subflow.remotePort === 6001));
+    },
+  });
+}
 
 scenario('with fullmesh addresses of ours, all pairs are joined', {
   role: 'client',
@@ -338,17 +341,20 @@ for (const family of [4, 6] as const) {
   });
 }
 
-scenario('we announce an address with a port', {
-  role: 'server',
-  addresses: [{}, { signal: true, port: 7001 }],
-  counters: { AddAddr: 1, PortAdd: 1, EchoAddTx: 1, MPJoinSynTx: 1, MPJoinSynAckRx: 1, MPJoinPortSynAckRx: 1 },
-  joins: 1,
-  addAddrs: 1,
-  during: async (t, talk) => {
-    await subflowsReach(talk, 2);
-    t.ok(talk.socket.subflows.some((subflow) => subflow.localPort === 7001));
-  },
-});
+for (const family of [4, 6] as const) {
+  scenario(`we announce an address with a port, IPv${family}`, {
+    role: 'server',
+    family,
+    addresses: [{}, { signal: true, port: 7001 }],
+    counters: { AddAddr: 1, PortAdd: 1, EchoAddTx: 1, MPJoinSynTx: 1, MPJoinSynAckRx: 1, MPJoinPortSynAckRx: 1 },
+    joins: 1,
+    addAddrs: 1,
+    during: async (t, talk) => {
+      await subflowsReach(talk, 2);
+      t.ok(talk.socket.subflows.some((subflow) => subflow.localPort === 7001));
+    },
+  });
+}
 
 scenario('fullmesh endpoints of the kernel join all that we have', {
   role: 'server',

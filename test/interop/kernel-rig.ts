@@ -65,6 +65,7 @@ export interface PeerInfo {
   bytes_sent: number;
   bytes_received: number;
   bytes_acked: number;
+  bytes_retrans: number;
   [name: string]: number | boolean;
 }
 
@@ -122,8 +123,16 @@ export class KernelPeer {
   }
 }
 
-/** Sees every packet as its sender made it, cut as on the wire, and says what becomes of it: itself, another one, or nothing. */
-type OnWire = (direction: 'in' | 'out', packet: Uint8Array) => Uint8Array | undefined;
+/** What becomes of a packet: itself, another one, several, or nothing. */
+export type Passed = Uint8Array | readonly Uint8Array[] | undefined;
+
+/** Sees every packet as its sender made it, cut as on the wire. */
+type OnWire = (direction: 'in' | 'out', packet: Uint8Array) => Passed;
+
+function forward(passed: Passed, send: (packet: Uint8Array) => void): void {
+  if (passed instanceof Uint8Array) send(passed);
+  else for (const packet of passed ?? []) send(packet);
+}
 
 class TappedDevice implements PacketDevice {
   private readonly device: PacketDevice;
@@ -135,8 +144,7 @@ class TappedDevice implements PacketDevice {
   }
 
   send(packet: Uint8Array): void {
-    const result = this.onWire('out', packet.slice());
-    if (result !== undefined) this.device.send(result);
+    forward(this.onWire('out', packet.slice()), (passed) => this.device.send(passed));
   }
 
   sendSegments(header: Uint8Array, headerBytes: number, payload: Uint8Array, at: number, bytes: number, segmentBytes: number): void {
@@ -146,7 +154,7 @@ class TappedDevice implements PacketDevice {
       const sent = packet.slice(0, length);
       const result = this.onWire('out', sent);
       whole &&= result === sent;
-      if (result !== undefined) cut.push(result);
+      forward(result, (passed) => cut.push(passed));
     });
     if (whole) this.device.sendSegments?.(header, headerBytes, payload, at, bytes, segmentBytes);
     else for (const packet of cut) this.device.send(packet);
@@ -157,7 +165,7 @@ class TappedDevice implements PacketDevice {
       const sent = packet.slice(offset, offset + length);
       const result = this.onWire('in', sent);
       if (result === sent) receive(packet, offset, length, segmentBytes);
-      else if (result !== undefined) receive(result);
+      else forward(result, receive);
     });
   }
 
@@ -177,8 +185,7 @@ interface TappedPacket {
   bytes: Uint8Array;
 }
 
-/** The packet that goes on in its place; undefined: none. */
-export type HandlePacket = (direction: 'in' | 'out', packet: Uint8Array, link: number) => Uint8Array | undefined;
+export type HandlePacket = (direction: 'in' | 'out', packet: Uint8Array, link: number) => Passed;
 
 export interface Middlebox {
   handle: HandlePacket | undefined;
@@ -461,13 +468,13 @@ export class Conversation {
   }
 
   /** Reads MPTCP_INFO when both ends agree on subflows and bytes; '' then, else what they do not agree on. */
-  async settle(timeoutMs = 3000): Promise<string> {
-    const deadlineMs = performance.now() + timeoutMs;
+  async settle(subflowsTotal?: number): Promise<string> {
+    const deadlineMs = performance.now() + 3000;
     for (;;) {
       const info = (await this.peer.command('read 0'))?.info ?? null;
       this.lastInfo = info;
-      const faults = info === null ? [] : this.disagreements(info);
-      if (faults.length === 0 || performance.now() > deadlineMs) return faults.join(', ');
+      const faults = info === null ? [] : this.disagreements(info, subflowsTotal);
+      if (faults.length === 0 || performance.now() > deadlineMs) return faults.join('; ');
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
@@ -477,13 +484,13 @@ export class Conversation {
     return { sent: this.sent.copy().digest('hex'), received: this.received.copy().digest('hex') };
   }
 
-  private disagreements(info: PeerInfo): string[] {
-    const total = this.socket.subflows.filter(({ confirmed }) => confirmed).length;
+  private disagreements(info: PeerInfo, subflowsTotal = this.socket.subflows.filter(({ confirmed }) => confirmed).length): string[] {
+    const { sentBytes, receivedBytes } = this;
     const expected = {
-      subflows_total: total,
-      bytes_received: this.sentBytes,
-      bytes_sent: this.receivedBytes,
-      bytes_acked: this.receivedBytes,
+      subflows_total: subflowsTotal,
+      bytes_received: sentBytes,
+      bytes_sent: sentByKernel(info, receivedBytes),
+      bytes_acked: receivedBytes,
     };
     return Object.entries(expected)
       .filter(([name, value]) => info[name] !== value)
@@ -491,8 +498,8 @@ export class Conversation {
   }
 
   /** Half-closes from both sides; '' when every byte was right, else what was not. */
-  async finish(): Promise<string> {
-    const unsettled = await this.settle();
+  async finish(subflowsTotal?: number): Promise<string> {
+    const unsettled = await this.settle(subflowsTotal);
     this.socket.end();
     await this.peer.command('read-all');
     await this.peer.command('shutdown');
@@ -530,6 +537,11 @@ export class Conversation {
     }
     return sums;
   }
+}
+
+/** bytes_sent of a kernel that sent so much: what it sends first by a data-level retransmission is not in it, but in bytes_retrans. */
+export function sentByKernel(info: PeerInfo, bytes: number): number {
+  return Math.min(bytes, Math.max(info.bytes_sent, bytes - info.bytes_retrans));
 }
 
 /** As the checker writes addresses. */
