@@ -3,6 +3,9 @@
  */
 
 const STAMPS = 1024;
+/** While the ring would forget what was sent so lately, batches that leave within a moment share a stamp. */
+const KEEP_MS = 2000;
+const MOMENT_MS = 2;
 
 export class SendStamps {
   /** Number of the last packet of each batch, and when the batch left. */
@@ -23,11 +26,21 @@ export class SendStamps {
 
   /** The batch that ended with packet `lastNumber` left now. Numbers rise. */
   push(lastNumber: number, nowMs: number, sentBytes = 0): void {
-    const index = this.#count % STAMPS;
+    const shares = this.#isTooFast(nowMs);
+    const index = (shares ? this.#count - 1 : this.#count) % STAMPS;
     this.#lastNumber[index] = lastNumber;
-    this.#sentMs[index] = nowMs;
     this.#sentBytes[index] = sentBytes;
+    if (shares) return;
+    this.#sentMs[index] = nowMs;
     this.#count++;
+  }
+
+  /** The time of the first stays: a round trip may seem longer by a moment, never shorter. */
+  #isTooFast(nowMs: number): boolean {
+    if (this.#count < STAMPS) return false;
+    const oldestMs = this.#sentMs[this.#count % STAMPS]!;
+    const newestMs = this.#sentMs[(this.#count - 1) % STAMPS]!;
+    return nowMs - oldestMs < KEEP_MS && nowMs - newestMs < MOMENT_MS;
   }
 
   /** Time of the batch that held packet `number`; -1 when it was not sent, or is forgotten. */

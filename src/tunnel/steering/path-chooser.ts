@@ -13,6 +13,8 @@ import { PathLoad } from './path-load.js';
 
 /** How long another path must be the better one. */
 const BETTER_FOR_MS = 1000;
+/** A path so much slower one way than the fastest cannot be put in order with it: the receiver waits for 100 ms at most. */
+const TOO_FAR_MS = 90;
 /** How long a path that returned must be up before flows go back to it. */
 const RETURNED_FOR_MS = 3000;
 
@@ -79,11 +81,13 @@ export class PathChooser {
   /** The path of the next packet of a flow that is spread: where it arrives first (`priority`: the first in order) and there is room. */
   spread(peer: PeerLink, mode: FlowMode, usable: readonly PathLink[], nowMs: number): PathLink {
     const loads = this.#loadsOf(peer);
+    const farRttMs = mode === 'aggregate' ? shortestRttMs(usable) + 2 * TOO_FAR_MS : Infinity;
     let best: PathLink | undefined;
     let emptiest = usable[0]!;
     let emptiestFullness = Infinity;
     for (let i = 0; i < usable.length; i++) {
       const path = usable[i]!;
+      if (path.minRttMs > farRttMs) continue;
       const load = loads[path.id]!;
       load.update(path, nowMs);
       const fullness = load.fullness(path);
@@ -148,6 +152,16 @@ function cheapest(paths: readonly PathLink[]): PathLink {
   let best = paths[0]!;
   for (let i = 1; i < paths.length; i++) if (pathCostMs(paths[i]!) < pathCostMs(best)) best = paths[i]!;
   return best;
+}
+
+/** Infinity while none is known. */
+function shortestRttMs(paths: readonly PathLink[]): number {
+  let shortest = Infinity;
+  for (let i = 0; i < paths.length; i++) {
+    const rttMs = paths[i]!.minRttMs;
+    if (rttMs >= 0 && rttMs < shortest) shortest = rttMs;
+  }
+  return shortest;
 }
 
 function withId(paths: readonly PathLink[], id: number): PathLink | undefined {

@@ -114,6 +114,17 @@ t.test('stamps tell when the batch of a packet number left', async (t) => {
   t.equal(stamps.find(5), -1);
 });
 
+t.test('stamps of many small batches reach back over a long round trip, late by a moment at most', async (t) => {
+  const stamps = new SendStamps();
+  for (let i = 0; i < 50_000; i++) stamps.push(i, i / 10, i * 1000);
+  for (const number of [49_999, 45_000, 40_000, 35_000]) {
+    const lateMs = number / 10 - stamps.find(number);
+    t.ok(lateMs >= 0 && lateMs < 2, `${number}: ${lateMs}`);
+    const aheadBytes = stamps.sentBytes(number) - number * 1000;
+    t.ok(aheadBytes >= 0 && aheadBytes < 20_000, `${number}: ${aheadBytes} bytes`);
+  }
+});
+
 t.test('an acknowledgement is due 25 ms after the first datagram, or with the 32nd, and not more often than every 5 ms', async (t) => {
   const acks = new AckSchedule();
   t.equal(acks.dueMs(), Infinity);
