@@ -99,6 +99,10 @@ export interface BulkOptions {
   seconds: number;
   connections?: number;
   mptcp?: boolean;
+  /** In place of bulk.py on the client: speaks as it does, and is given its arguments up to the seconds. */
+  program?: readonly string[];
+  /** Every line of the client that is no sample. */
+  onOther?: (line: object) => void;
   /** After the connections stand; what it starts runs beside the transfer. */
   onConnected?: (connectedSec: number) => void;
 }
@@ -110,11 +114,13 @@ export async function runBulk(options: BulkOptions): Promise<BulkRecord> {
   const downloads: Sample[][] = [];
   const times = { start: 0, connected: 0, end: 0 };
   const connections = options.connections ?? 1;
-  const args = [direction, options.serverAddress, String(BULK_PORT), String(seconds), String(connections)];
-  if (options.mptcp === true) args.push('mptcp');
-  await runProgram(options.client, args, seconds * 1000 + PATIENCE_MS, (line) => {
+  const transfer = [direction, options.serverAddress, String(BULK_PORT), String(seconds)];
+  const bulk = bulkCommand(...transfer, String(connections), ...(options.mptcp === true ? ['mptcp'] : []));
+  const command = options.program === undefined ? bulk : [...options.program, ...transfer];
+  await runProgram(options.client, command, seconds * 1000 + PATIENCE_MS, (line) => {
     if (Array.isArray(line)) return note(downloads, line as [number, number, number]);
     Object.assign(times, line);
+    options.onOther?.(line as object);
     if ((line as { connected?: number }).connected !== undefined) options.onConnected?.(times.connected);
   });
   if (times.connected === 0) throw new LabError('bulk', `${direction}: no connection`);
@@ -150,7 +156,7 @@ export async function floodUdp(options: {
     const verb = up ? 'udp-send' : 'udp-fetch';
     const total = options.seconds + options.warmUpSec;
     const args = [verb, options.serverAddress, String(UDP_PORT), String(total), String(options.bitsPerSec), '1472'];
-    await runProgram(options.client, args, total * 1000 + PATIENCE_MS, up ? () => undefined : take);
+    await runProgram(options.client, bulkCommand(...args), total * 1000 + PATIENCE_MS, up ? () => undefined : take);
     await new Promise((resolve) => setTimeout(resolve, up ? 700 : 100));
   } finally {
     server.kill();
@@ -180,7 +186,7 @@ export async function fetchObjects(
   const record: ObjectsRecord = { totalSec: 0, objects: [], errors: [] };
   const times = { start: 0, end: 0 };
   const args = ['objects', serverAddress, String(BULK_PORT), String(parallel), sizesBytes.join(',')];
-  await runProgram(client, args, OBJECTS_TIMEOUT_MS, (line) => {
+  await runProgram(client, bulkCommand(...args), OBJECTS_TIMEOUT_MS, (line) => {
     if (Array.isArray(line)) {
       const [number, firstByteSec, lastByteSec] = line as [number, number, number];
       record.objects.push({ number, firstByteSec, lastByteSec });
@@ -210,7 +216,7 @@ export async function runCall(
   const record: CallRecord = { startSec: 0, sentPackets: 0, packets: [] };
   try {
     const args = ['udp-call', serverAddress, String(CALL_PORT), String(seconds), String(packetsPerSec), String(payloadBytes)];
-    await runProgram(client, args, seconds * 1000 + PATIENCE_MS, (line) => {
+    await runProgram(client, bulkCommand(...args), seconds * 1000 + PATIENCE_MS, (line) => {
       if (Array.isArray(line)) {
         const [sequence, sentSec, farSec, backSec] = line as [number, number, number, number];
         record.packets.push({ sequence, sentSec, farSec, backSec });
@@ -255,8 +261,17 @@ function startProgram(host: NamespaceHost, args: string[], readyKey: string, onL
   });
 }
 
-function runProgram(host: NamespaceHost, args: string[], timeoutMs: number, onLine: (line: unknown) => void): Promise<void> {
-  const child = host.spawnPiped('python3', [PROGRAM, ...args]);
+function bulkCommand(...args: readonly string[]): string[] {
+  return ['python3', PROGRAM, ...args];
+}
+
+function runProgram(
+  host: NamespaceHost,
+  [program = '', ...args]: readonly string[],
+  timeoutMs: number,
+  onLine: (line: unknown) => void,
+): Promise<void> {
+  const child = host.spawnPiped(program, args);
   let errors = '';
   child.stderr!.on('data', (chunk: Buffer) => {
     errors += chunk.toString();
@@ -268,7 +283,7 @@ function runProgram(host: NamespaceHost, args: string[], timeoutMs: number, onLi
     child.on('close', (code) => {
       clearTimeout(timer);
       if (code === 0) resolve();
-      else reject(new LabError('bulk', `bulk.py ${args.join(' ')} ended with ${code}: ${errors}`));
+      else reject(new LabError('bulk', `${program} ${args.join(' ')} ended with ${code}: ${errors}`));
     });
   });
 }
