@@ -7,6 +7,7 @@ import type { AckSample, CongestionControl } from '../congestion/congestion-cont
 import { createAckSample, DeliveryRate } from '../congestion/delivery-rate.js';
 import { unwrapOffset } from '../wire/sequence.js';
 import type { BlockPool } from './payload-block.js';
+import { RangeSet } from './range-set.js';
 import { RetransmissionQueue, type SegmentRecord } from './retransmission-queue.js';
 import { RttEstimator } from './rtt-estimator.js';
 
@@ -44,6 +45,8 @@ export class LossRecovery {
   cwndLimited = false;
   /** Payload of a full segment towards a peer that has no SACK; 0: it has. */
   sacklessSegmentBytes = 0;
+  /** What the peer has SACKed: its blocks repeat, and the records under them need not be looked at again. */
+  private readonly sacked = new RangeSet();
   private duplicateAckCount = 0;
   retransmittedBytes = 0;
   private recoveryPoint = 0;
@@ -112,7 +115,10 @@ export class LossRecovery {
       const start = unwrapOffset(sack[2 * i] as number, iss, this.sndUna);
       const end = unwrapOffset(sack[2 * i + 1] as number, iss, this.sndUna);
       if (start < this.sndUna || end > this.sndNxt || start >= end) continue;
-      this.sackRange(start, end, nowMs);
+      const from = this.sacked.endOfRangeAt(start);
+      if (from >= end) continue;
+      this.sackRange(from, end, nowMs);
+      this.sacked.add(start, end);
     }
     if (this.sampleRttMs < 0 && advanced && echoedRttMs > 0) this.sampleRttMs = echoedRttMs;
     if (this.sampleRttMs >= 0) this.rtt.addSample(this.sampleRttMs, nowMs);
@@ -143,9 +149,7 @@ export class LossRecovery {
 
   /** The lowest record deemed lost and not sent again. */
   nextLost(): SegmentRecord | undefined {
-    if (this.queue.lostBytes === 0 && !(this.queue.tail?.lost ?? false)) return undefined;
-    for (let record = this.queue.head; record !== undefined; record = record.next) if (record.lost) return record;
-    return undefined;
+    return this.queue.firstLost();
   }
 
   /** RFC 8985 (6.2), the reordering timer. */
@@ -190,6 +194,7 @@ export class LossRecovery {
     this.timeoutCount = 0;
     if (this.queue.head === undefined) return;
     this.queue.forgetSacks();
+    this.sacked.clear();
     this.markAllLost();
     this.inRecovery = true;
     this.recoveryPoint = this.sndNxt;
@@ -220,6 +225,7 @@ export class LossRecovery {
       queue.shift();
     }
     this.sndUna = ackOffset;
+    this.sacked.advance(ackOffset);
     if (ackOffset > this.highestDelivered) this.highestDelivered = ackOffset;
   }
 
@@ -274,23 +280,21 @@ export class LossRecovery {
   /** RFC 8985 (6.2), step 5: lost is what was sent a reordering window before something that has arrived. */
   private detectLoss(nowMs: number): void {
     const window = this.reorderWindowMs();
-    let waitMs = 0;
-    for (let record = this.queue.head; record !== undefined; record = record.next) {
-      if (record.sacked || record.lost) continue;
-      const before = record.sentMs < this.rackSentMs || (record.sentMs === this.rackSentMs && record.end < this.rackEnd);
-      if (!before) {
-        // First transmissions are in order of time: nothing after this one is older.
-        if (record.transmitCount === 1) break;
-        continue;
-      }
-      const remaining = record.sentMs + this.rackRttMs + window - nowMs;
-      if (remaining <= 0) {
+    this.reorderDeadlineMs = Number.POSITIVE_INFINITY;
+    for (let record = this.queue.earliest; record !== undefined && record.sentMs <= this.rackSentMs; ) {
+      const { later } = record;
+      if (record.sentMs < this.rackSentMs || record.end < this.rackEnd) {
+        if (record.sentMs + this.rackRttMs + window > nowMs) {
+          // The rest follows in order of time, up to what arrived last.
+          this.reorderDeadlineMs = this.rackSentMs + this.rackRttMs + window;
+          return;
+        }
         this.lostBytes += record.payloadBytes;
         this.rate.onLost(record.payloadBytes);
         this.queue.markLost(record);
-      } else if (remaining > waitMs) waitMs = remaining;
+      }
+      record = later;
     }
-    this.reorderDeadlineMs = waitMs > 0 ? nowMs + waitMs : Number.POSITIVE_INFINITY;
   }
 
   private markHeadLost(): void {

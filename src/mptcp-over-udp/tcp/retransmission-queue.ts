@@ -37,6 +37,9 @@ export class SegmentRecord implements RateRecord {
   lostAtSendBytes = 0;
   previous: SegmentRecord | undefined = undefined;
   next: SegmentRecord | undefined = undefined;
+  /** Neighbours in order of transmission, among what is in flight. */
+  earlier: SegmentRecord | undefined = undefined;
+  later: SegmentRecord | undefined = undefined;
 }
 
 const KEEP_RECORDS = 4_096;
@@ -46,6 +49,11 @@ const freeRecords: SegmentRecord[] = [];
 export class RetransmissionQueue {
   head: SegmentRecord | undefined = undefined;
   tail: SegmentRecord | undefined = undefined;
+  /** What is in flight, in order of its last transmission. */
+  earliest: SegmentRecord | undefined = undefined;
+  private latest: SegmentRecord | undefined = undefined;
+  /** No record below it is lost. */
+  private lostHint: SegmentRecord | undefined = undefined;
   /** Payload bytes sent and neither acknowledged, SACKed, nor deemed lost. */
   inflightBytes = 0;
   sackedBytes = 0;
@@ -91,10 +99,12 @@ export class RetransmissionQueue {
       record.lost = false;
       this.lostBytes -= record.payloadBytes;
     }
-    if (!record.inFlight) {
+    if (record.inFlight) this.unlink(record);
+    else {
       record.inFlight = true;
       this.inflightBytes += record.payloadBytes;
     }
+    this.linkAfter(record, this.latest);
     record.transmitCount++;
   }
 
@@ -115,6 +125,13 @@ export class RetransmissionQueue {
     this.leaveFlight(record);
     record.lost = true;
     this.lostBytes += record.payloadBytes;
+    if (this.lostHint === undefined || record.start < this.lostHint.start) this.lostHint = record;
+  }
+
+  /** The lowest record deemed lost and not sent again. */
+  firstLost(): SegmentRecord | undefined {
+    while (this.lostHint !== undefined && !this.lostHint.lost) this.lostHint = this.lostHint.next;
+    return this.lostHint;
   }
 
   /** The receiver took SACKed data back (RFC 2018, 8), or a timeout says to distrust it. */
@@ -149,6 +166,7 @@ export class RetransmissionQueue {
     rest.firstSentAtSendMs = record.firstSentAtSendMs;
     rest.appLimitedAtSend = record.appLimitedAtSend;
     rest.lostAtSendBytes = record.lostAtSendBytes;
+    if (record.inFlight) this.linkAfter(rest, record);
     record.end = at;
     record.payloadBytes = headBytes;
     record.isFin = false;
@@ -164,6 +182,7 @@ export class RetransmissionQueue {
   shift(): void {
     const record = this.head as SegmentRecord;
     this.leaveFlight(record);
+    if (this.lostHint === record) this.lostHint = record.next;
     if (record.sacked) this.sackedBytes -= record.payloadBytes;
     if (record.lost) this.lostBytes -= record.payloadBytes;
     this.head = record.next;
@@ -185,5 +204,25 @@ export class RetransmissionQueue {
     if (!record.inFlight) return;
     record.inFlight = false;
     this.inflightBytes -= record.payloadBytes;
+    this.unlink(record);
+  }
+
+  private linkAfter(record: SegmentRecord, earlier: SegmentRecord | undefined): void {
+    const later = earlier === undefined ? this.earliest : earlier.later;
+    record.earlier = earlier;
+    record.later = later;
+    if (earlier === undefined) this.earliest = record;
+    else earlier.later = record;
+    if (later === undefined) this.latest = record;
+    else later.earlier = record;
+  }
+
+  private unlink(record: SegmentRecord): void {
+    if (record.earlier === undefined) this.earliest = record.later;
+    else record.earlier.later = record.later;
+    if (record.later === undefined) this.latest = record.earlier;
+    else record.later.earlier = record.earlier;
+    record.earlier = undefined;
+    record.later = undefined;
   }
 }

@@ -11,7 +11,7 @@ import { seqAdd } from '../wire/sequence.js';
 import { type FourTuple, HeaderTemplate } from './header-template.js';
 import { LossRecovery } from './loss-recovery.js';
 import type { BlockPool } from './payload-block.js';
-import { RangeSet } from './range-set.js';
+import { ReceivedRanges } from './received-ranges.js';
 import type { SegmentRecord } from './retransmission-queue.js';
 import { TCP_TRANSITIONS, type TcpInput, type TcpState } from './tcp-state.js';
 
@@ -93,7 +93,7 @@ export abstract class TcpConnection {
   // Receive side.
   irs = 0;
   rcvNxt = 0;
-  readonly received = new RangeSet();
+  readonly received = new ReceivedRanges();
   /** What came twice, to be reported by the next ACK (RFC 2883); -1: nothing. */
   duplicateStart = -1;
   duplicateEnd = -1;

@@ -17,6 +17,9 @@ const PACING_QUANTUM_MS = 1;
 const PACING_CREDIT_MS = 2;
 const PACING_SLACK_MS = 0.05;
 
+/** ACKs in a row that report what changed, when it is more than one can hold. */
+const MAX_SACK_ACKS = 15;
+
 const sackEdges = new Float64Array(8);
 const sackWire = new Uint32Array(8);
 
@@ -99,7 +102,8 @@ export function sendSyn(c: TcpConnection, nowMs: number): void {
 /** Pure ACKs: one, and more while SACK blocks wait to be reported. */
 export function sendAck(c: TcpConnection, kind: SegmentKind = 'ack'): void {
   emit(c, kind, ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
-  for (let i = 0; i < 3 && c.sackEnabled && c.received.hasUnreported; i++) emit(c, 'ack', ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
+  for (let i = 0; i < MAX_SACK_ACKS && c.sackEnabled && c.received.hasUnreported; i++)
+    emit(c, 'ack', ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
 }
 
 /** A segment below the window: the peer answers it with an ACK that tells its window (keepalive, zero-window probe). */
