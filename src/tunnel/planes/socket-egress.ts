@@ -41,6 +41,9 @@ export class SocketStream implements ByteStream {
   private readonly afterEvent: () => void;
   private readonly socket: net.Socket;
   private pending: Uint8Array | undefined;
+  /** What was written and is not with the socket yet. */
+  private block: Uint8Array | undefined;
+  private blockBytes = 0;
   /** The read callback said so; `isPaused` does not know. */
   private paused = false;
   private connected = false;
@@ -84,20 +87,17 @@ export class SocketStream implements ByteStream {
     if (this.socket.destroyed || this.socket.writableEnded) return length;
     let done = 0;
     while (done < length) {
-      if (this.socket.writableLength >= MAX_QUEUED_BYTES) {
+      if (this.socket.writableLength + this.blockBytes >= MAX_QUEUED_BYTES) {
         this.writeBlocked = true;
         break;
       }
-      const n = Math.min(length - done, WRITE_BLOCK_BYTES);
-      const block = freeBlocks.pop() ?? new Uint8Array(WRITE_BLOCK_BYTES);
-      block.set(bytes.subarray(at + done, at + done + n));
-      this.socket.write(block.subarray(0, n), () => this.handleWritten(block));
-      done += n;
+      done += this.append(bytes, at + done, length - done);
     }
     return done;
   }
 
   finish(): void {
+    this.flush();
     this.socket.end();
   }
 
@@ -119,6 +119,28 @@ export class SocketStream implements ByteStream {
     if (!this.paused) return;
     this.paused = false;
     this.socket.resume();
+  }
+
+  /** Segments come by the hundred, when a gap is filled by thousands: the kernel gets them in blocks, at the end of the visit. */
+  private append(bytes: Uint8Array, at: number, length: number): number {
+    if (this.block === undefined) {
+      this.block = freeBlocks.pop() ?? new Uint8Array(WRITE_BLOCK_BYTES);
+      queueMicrotask(() => this.flush());
+    }
+    const n = Math.min(length, WRITE_BLOCK_BYTES - this.blockBytes);
+    this.block.set(bytes.subarray(at, at + n), this.blockBytes);
+    this.blockBytes += n;
+    if (this.blockBytes === WRITE_BLOCK_BYTES) this.flush();
+    return n;
+  }
+
+  private flush(): void {
+    const { block, blockBytes } = this;
+    if (block === undefined) return;
+    this.block = undefined;
+    this.blockBytes = 0;
+    if (!this.socket.destroyed && !this.socket.writableEnded)
+      this.socket.write(block.subarray(0, blockBytes), () => this.handleWritten(block));
   }
 
   /** False pauses the socket. */
