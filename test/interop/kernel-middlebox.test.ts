@@ -21,7 +21,6 @@ import {
   randomPayload,
   receiveAll,
   reportFailure,
-  sentByKernel,
   until,
 } from './kernel-rig.js';
 import { conclude, judge } from './kernel-verdict.js';
@@ -461,8 +460,7 @@ for (const [trouble, middleboxOf] of TROUBLES) {
           t.match(done, { error: null, read: 2_000_000, read_sha256: sha256 });
           t.match(got, { bytes: 2_000_000, sha256: done.write_sha256 });
           t.equal(reason, 'finished');
-          await judge(t, rig, socket, done.info, { ...joined, info: { bytes_received: 2_000_000 } });
-          t.equal(done.info?.bytes_sent, done.info === null ? -1 : sentByKernel(done.info, 2_000_000));
+          await judge(t, rig, socket, done.info, { ...joined, info: { bytes_received: 2_000_000, bytes_sent: 2_000_000 } });
         },
       );
     }

@@ -91,8 +91,12 @@ class Peer:
             getattr(self, self.args.service)()
         except OSError as error:
             self.error = error.strerror
-        # Subflows as they were before the end, sums of bytes as they are at last.
+        # Subflows as they were before the end, sums of bytes as they are at last: what was written may still be on its way.
         last = mptcp_info(self.sock)
+        deadline = time.monotonic() + 10
+        while self.args.service != "hold" and last is not None and last["bytes_sent"] < self.written and time.monotonic() < deadline:
+            time.sleep(0.01)
+            last = mptcp_info(self.sock)
         if self.info is None:
             self.info = last
         elif last is not None:
