@@ -1,23 +1,9 @@
 /** A TUN as a packet device: super-packets both ways, cut and joined by the kernel. */
 
-import {
-  loadNative,
-  type NativeAddon,
-  TUN_DESCRIPTOR_INTS,
-  TUN_GSO_SIZE,
-  TUN_GSO_TYPE,
-  TUN_LENGTH,
-  TUN_OFFSET,
-  type TunHandle,
-  type Watcher,
-} from '../tun/native.js';
+import { loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
+import { TunPackets } from '../tun/tun-packets.js';
 import { HostError } from './host-error.js';
 import type { PacketDevice, ReceivePacket } from './packet-device.js';
-
-const SLOT_BYTES = 66_048;
-const SLOT_COUNT = 8;
-/** Full batches read in one turn of the event loop. */
-const MAX_ROUNDS = 4;
 
 export interface TunDeviceOptions {
   /** An existing device or one to be made; may hold "%d". */
@@ -46,24 +32,25 @@ function adviceFor(code: string | undefined): string | undefined {
 
 export class TunDevice implements PacketDevice {
   readonly name: string;
-  readonly counters = { rxPackets: 0, txPackets: 0, readErrors: 0, writeErrors: 0 };
-  private readonly native: NativeAddon;
-  private readonly tun: TunHandle;
-  private readonly arena = new Uint8Array(SLOT_BYTES * SLOT_COUNT);
-  private readonly descriptors = new Int32Array(TUN_DESCRIPTOR_INTS * SLOT_COUNT);
-  private receive: ReceivePacket | undefined;
+  private readonly packets: TunPackets;
   private batchEnd: (() => void) | undefined;
-  private watcher: Watcher | undefined;
 
   constructor(native: NativeAddon, tun: TunHandle) {
-    this.native = native;
-    this.tun = tun;
+    this.packets = new TunPackets(native, tun);
     this.name = native.tunName(tun);
   }
 
+  get counters(): TunPackets['counters'] {
+    return this.packets.counters;
+  }
+
   onPacket(receive: ReceivePacket): void {
-    this.receive = receive;
-    this.watcher = this.native.watchReadable(this.tun, () => this.read());
+    this.packets.start({
+      onPacket: (bytes, offset, length, _gsoType, gsoSize) => receive(bytes, offset, length, gsoSize),
+      onBatchEnd: () => this.batchEnd?.(),
+      // Counted; its subflows find out by themselves that nothing comes any more.
+      onFailure: () => undefined,
+    });
   }
 
   onBatchEnd(handle: () => void): void {
@@ -71,7 +58,7 @@ export class TunDevice implements PacketDevice {
   }
 
   send(packet: Uint8Array): void {
-    this.noteWritten(this.native.tunWritePacket(this.tun, packet, 0, packet.length, 0, 0, 0, 0));
+    this.packets.writePacket(packet, 0, packet.length);
   }
 
   sendSegments(
@@ -82,37 +69,10 @@ export class TunDevice implements PacketDevice {
     payloadBytes: number,
     segmentBytes: number,
   ): void {
-    const size = segmentBytes > 0 ? segmentBytes : Math.max(1, payloadBytes);
-    this.noteWritten(this.native.tunWriteSegments(this.tun, header, headerBytes, payload, payloadOffset, payloadBytes, size));
+    this.packets.writeSegments(header, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
   }
 
   close(): void {
-    this.watcher?.close();
-    this.native.tunClose(this.tun);
-  }
-
-  private read(): void {
-    for (let round = 0; round < MAX_ROUNDS; round++) {
-      const n = this.native.tunRead(this.tun, this.arena, SLOT_BYTES, SLOT_COUNT, this.descriptors);
-      if (n < 0) {
-        this.counters.readErrors++;
-        break;
-      }
-      for (let i = 0; i < n; i++) this.dispatch(i * TUN_DESCRIPTOR_INTS);
-      this.counters.rxPackets += n;
-      this.batchEnd?.();
-      if (n < SLOT_COUNT) break;
-    }
-  }
-
-  private dispatch(base: number): void {
-    const d = this.descriptors;
-    const segmentBytes = d[base + TUN_GSO_TYPE] === 0 ? 0 : (d[base + TUN_GSO_SIZE] as number);
-    this.receive?.(this.arena, d[base + TUN_OFFSET], d[base + TUN_LENGTH], segmentBytes);
-  }
-
-  private noteWritten(result: number): void {
-    if (result < 0) this.counters.writeErrors++;
-    else this.counters.txPackets++;
+    this.packets.close();
   }
 }

@@ -89,11 +89,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.makePlanes(this.port);
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
     await this.link.start(this);
-    this.port.start(
-      this.handleTunPacket,
-      (nowMs) => this.drive(nowMs),
-      (errno) => this.handleTunFailure(errno),
-    );
+    this.port.start({
+      onPacket: this.handleTunPacket,
+      onBatchEnd: (nowMs) => this.drive(nowMs),
+      onFailure: (errno) => this.handleTunFailure(errno),
+    });
     this.watch = createLinkWatch((name, up) => {
       this.link?.onInterfaceChange(name, up);
       this.drive(performance.now());
