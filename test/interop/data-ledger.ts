@@ -24,7 +24,20 @@ export class DataStream {
     this.idsnLow = idsnLow;
   }
 
-  carry(start: number, end: number, report: Report): void {
+  /** Returns how much of it no subflow had carried before. */
+  carry(start: number, end: number, report: Report): number {
+    const fresh = this.#freshBytes(start, end);
+    this.#note(start, end, report);
+    return fresh;
+  }
+
+  #freshBytes(start: number, end: number): number {
+    let fresh = Math.max(0, end - Math.max(start, this.frontier));
+    for (const piece of this.#beyond) fresh -= Math.max(0, Math.min(end, piece.end) - Math.max(start, piece.start));
+    return fresh;
+  }
+
+  #note(start: number, end: number, report: Report): void {
     this.carriedBytes += end - start;
     if (this.fin !== -1 && end > this.fin) report(`data up to offset ${end} lies behind the DATA_FIN at ${this.fin}`);
     if (end <= this.frontier) return;
@@ -37,10 +50,18 @@ export class DataStream {
     }
   }
 
+  /** INVARIANT: pieces are in order, and do not touch. */
   #insert(start: number, end: number): void {
-    let at = this.#beyond.length;
-    while (at > 0 && this.#beyond[at - 1]!.start > start) at--;
-    this.#beyond.splice(at, 0, { start, end });
+    const merged = { start, end };
+    let to = this.#beyond.length;
+    while (to > 0 && this.#beyond[to - 1]!.start > end) to--;
+    let from = to;
+    for (; from > 0 && this.#beyond[from - 1]!.end >= start; from--) {
+      const piece = this.#beyond[from - 1]!;
+      merged.start = Math.min(merged.start, piece.start);
+      merged.end = Math.max(merged.end, piece.end);
+    }
+    this.#beyond.splice(from, to - from, merged);
   }
 
   finish(fin: number, report: Report): void {
@@ -82,6 +103,8 @@ interface OpenMapping extends Mapping {
 export class SubflowLedger {
   checksumsVerified = 0;
   carriedBytes = 0;
+  /** Of these, what no subflow had carried before: neither repeated by TCP nor reinjected. */
+  freshBytes = 0;
   readonly #stream: DataStream;
   readonly #mappings: OpenMapping[] = [];
   #unmapped: { ssn: number; bytes: Uint8Array }[] = [];
@@ -137,7 +160,7 @@ export class SubflowLedger {
   #cover(mapping: OpenMapping, ssn: number, bytes: Uint8Array, report: Report): void {
     const start = ssn - mapping.ssn;
     this.carriedBytes += bytes.length;
-    this.#stream.carry(mapping.dsn + start, mapping.dsn + start + bytes.length, report);
+    this.freshBytes += this.#stream.carry(mapping.dsn + start, mapping.dsn + start + bytes.length, report);
     const { payload, have } = mapping;
     if (payload === undefined || have === undefined) return;
     payload.set(bytes, start);

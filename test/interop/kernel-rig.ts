@@ -521,7 +521,10 @@ export class Conversation {
       .join('; ');
   }
 
-  /** Payload bytes mapped on one subflow so far, by the capture: what we sent and what the kernel sent. `address` is ours or the kernel's. */
+  /**
+   * Payload bytes that went first by one subflow, by the capture: what we sent and what the kernel sent. Not what was sent there again: where this
+   * process had to wait for the CPU, the kernel's timers run out, and what it then repeats may go by a backup too.
+   */
   carried(localAddress: string, remoteAddress: string): { up: number; down: number } {
     const sums = { up: 0, down: 0 };
     for (const subflow of this.rig.check().subflows) {
@@ -531,8 +534,8 @@ export class Conversation {
       const ends = [from, to].map((end) => end.slice(0, end.lastIndexOf(':')).replace(/^\[|\]$/g, ''));
       const ours = ends.indexOf(hexAddress(localAddress));
       if (ours < 0 || ends[1 - ours] !== hexAddress(remoteAddress)) continue;
-      sums.up += weOpened ? subflow.upBytes : subflow.downBytes;
-      sums.down += weOpened ? subflow.downBytes : subflow.upBytes;
+      sums.up += weOpened ? subflow.upFreshBytes : subflow.downFreshBytes;
+      sums.down += weOpened ? subflow.downFreshBytes : subflow.upFreshBytes;
     }
     return sums;
   }

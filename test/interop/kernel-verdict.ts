@@ -43,6 +43,9 @@ const HARMLESS = new Set([
   'MPTCPRetrans',
   'DuplicateData',
   'MPCurrEstab',
+  // Our process had to wait for the CPU, longer than the kernel does for an acknowledgement.
+  'SubflowStale',
+  'SubflowRecover',
 ]);
 
 /** Of the kernel, when we open the connection and when it does. */

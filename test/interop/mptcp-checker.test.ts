@@ -16,8 +16,24 @@ t.test('a right trace has no fault, and everything in it was verified', async (t
   t.strictSame(plain.faults, []);
   t.match(plain, { connections: 1, joins: 1, checksums: 0, addAddrs: 1, closed: 1 });
   t.strictSame(plain.subflows, [
-    { connection: 0, flow: '10.77.0.2:40000 > 198.51.100.1:443', isJoin: false, upBytes: 16, downBytes: 0 },
-    { connection: 0, flow: '10.77.1.2:40001 > 198.51.100.1:443', isJoin: true, upBytes: 19, downBytes: 6 },
+    {
+      connection: 0,
+      flow: '10.77.0.2:40000 > 198.51.100.1:443',
+      isJoin: false,
+      upBytes: 16,
+      downBytes: 0,
+      upFreshBytes: 16,
+      downFreshBytes: 0,
+    },
+    {
+      connection: 0,
+      flow: '10.77.1.2:40001 > 198.51.100.1:443',
+      isJoin: true,
+      upBytes: 19,
+      downBytes: 6,
+      upFreshBytes: 19,
+      downFreshBytes: 6,
+    },
   ]);
   const checked = check(true);
   t.strictSame(checked.faults, []);
@@ -73,6 +89,36 @@ t.test('a DATA_FIN merged into a mapping that was sent without it is no fault, a
     ledger.addMapping({ ssn: 1, dsn: 1, payloadBytes, dataLength, checksum }, (fault) => faults.push(fault));
     t.equal(faults.length, expected, faults.join());
   }
+});
+
+t.test('data is fresh where it went first, whatever the order and however often it is repeated', async (t) => {
+  const stream = new DataStream(0, 0);
+  const report = (fault: string): void => {
+    t.fail(fault);
+  };
+  const seen = new Set<number>();
+  const pieces = [
+    [11, 21],
+    [31, 41],
+    [15, 35],
+    [1, 5],
+    [50, 60],
+    [45, 55],
+    [1, 60],
+    [3, 62],
+    [70, 80],
+    [70, 80],
+    [62, 90],
+  ] as const;
+  for (const [start, end] of pieces) {
+    let fresh = 0;
+    for (let at = start; at < end; at++) {
+      if (!seen.has(at)) fresh++;
+      seen.add(at);
+    }
+    t.equal(stream.carry(start, end, report), fresh, `[${start}, ${end})`);
+  }
+  t.equal(stream.frontier, 90);
 });
 
 t.test('retransmissions of the same packets are no fault', async (t) => {

@@ -21,8 +21,19 @@ export interface CheckReport {
   addAddrs: number;
   /** Connections whose DATA_FINs of both sides were acknowledged. */
   closed: number;
-  /** Per connection and subflow: "source:port > destination:port" and the mapped payload bytes each way. */
-  subflows: { connection: number; flow: string; isJoin: boolean; upBytes: number; downBytes: number }[];
+  /**
+   * Per connection and subflow: "source:port > destination:port" and the mapped payload bytes each way; "fresh" are those that no subflow had
+   * carried before.
+   */
+  subflows: {
+    connection: number;
+    flow: string;
+    isJoin: boolean;
+    upBytes: number;
+    downBytes: number;
+    upFreshBytes: number;
+    downFreshBytes: number;
+  }[];
   faults: string[];
 }
 
@@ -119,7 +130,15 @@ export class MptcpChecker {
           }
         }
         const { isJoin, name: flow } = subflow;
-        subflows.push({ connection: connection.id, flow, isJoin, upBytes: up?.carriedBytes ?? 0, downBytes: down?.carriedBytes ?? 0 });
+        subflows.push({
+          connection: connection.id,
+          flow,
+          isJoin,
+          upBytes: up?.carriedBytes ?? 0,
+          downBytes: down?.carriedBytes ?? 0,
+          upFreshBytes: up?.freshBytes ?? 0,
+          downFreshBytes: down?.freshBytes ?? 0,
+        });
       }
       for (const stream of connection.isAborted ? [] : (connection.streams ?? [])) {
         if (stream.fin !== -1 && !stream.isFinished) this.#note(`connection ${connection.id}: a DATA_FIN was never acknowledged`);
