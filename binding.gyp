@@ -5,6 +5,7 @@
       'sources': [
         'src/tun/native/aead.c',
         'src/tun/native/arguments.c',
+        'src/tun/native/channel.c',
         'src/tun/native/checksum.c',
         'src/tun/native/coalesce.c',
         'src/tun/native/handle.c',

@@ -61,3 +61,16 @@ void *handle_get(napi_env env, napi_value value, HandleKind kind) {
   }
   return handle;
 }
+
+void *handle_only(napi_env env, napi_callback_info info, HandleKind kind) {
+  napi_value argv[1];
+  size_t argc = 1;
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+  return handle_get(env, argv[0], kind);
+}
+
+napi_value handle_close_only(napi_env env, napi_callback_info info, HandleKind kind) {
+  Handle *handle = handle_only(env, info, kind);
+  if (handle != NULL) handle_close(handle);
+  return NULL;
+}

@@ -19,7 +19,11 @@ struct Handle {
 napi_value handle_wrap(napi_env env, Handle *handle, HandleKind kind, void (*dispose)(Handle *));
 // NULL with TypeError pending when `value` is not a live handle of that kind.
 void *handle_get(napi_env env, napi_value value, HandleKind kind);
+// The only argument of a call, likewise.
+void *handle_only(napi_env env, napi_callback_info info, HandleKind kind);
 void handle_close(Handle *handle);
+// A whole call: closes its only argument.
+napi_value handle_close_only(napi_env env, napi_callback_info info, HandleKind kind);
 void handle_retain(Handle *handle);
 void handle_release(Handle *handle);
 

@@ -7,7 +7,6 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "tun.h"
 #include "udp.h"
 
 static const napi_type_tag WATCHER_TAG = {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a06ULL};
@@ -24,8 +23,7 @@ struct Watcher {
   napi_ref self;
   napi_async_context context;
   napi_async_cleanup_hook_handle hook;
-  Handle *subject;
-  struct Watcher **backLink;
+  Channel *subject;
   int timerFd;
   int references;
   int openHandles;
@@ -47,9 +45,9 @@ static void on_closed(uv_handle_t *handle) {
 }
 
 static void forget_subject(Watcher *watcher) {
-  if (watcher->backLink != NULL) *watcher->backLink = NULL;
-  watcher->backLink = NULL;
-  if (watcher->subject != NULL) handle_release(watcher->subject);
+  if (watcher->subject == NULL) return;
+  watcher->subject->watcher = NULL;
+  handle_release(&watcher->subject->handle);
   watcher->subject = NULL;
 }
 
@@ -98,7 +96,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   if (!watcher->active) return;
   if (status < 0) {
     // libuv has stopped polling. A socket's error is gone once it is read; a device's stays, and polling on would spin: it waits for resume().
-    if (watcher->subject->kind == KIND_UDP) uv_poll_start(poll, UV_READABLE, on_poll);
+    if (watcher->subject->handle.kind == KIND_UDP) uv_poll_start(poll, UV_READABLE, on_poll);
     else watcher->active = false;
   }
   call_back(watcher);
@@ -268,21 +266,13 @@ static napi_value wrap_watcher(napi_env env, Watcher *watcher, napi_value callba
 
 #define METHOD(name, function) {name, NULL, function, NULL, NULL, NULL, napi_default_method, NULL}
 
-// The watchable handle in `value`: where it keeps its watcher, and its descriptor.
-static Handle *watchable(napi_env env, napi_value value, Watcher ***link, int *fd) {
-  Tun *tun = handle_get(env, value, KIND_TUN);
-  if (tun != NULL) {
-    *link = &tun->watcher;
-    *fd = tun->fd;
-    return &tun->handle;
-  }
+// A TUN or a UDP socket.
+static Channel *watchable(napi_env env, napi_value value) {
+  Channel *tun = handle_get(env, value, KIND_TUN);
+  if (tun != NULL) return tun;
   napi_value error;
   napi_get_and_clear_last_exception(env, &error);
-  Udp *udp = handle_get(env, value, KIND_UDP);
-  if (udp == NULL) return NULL;
-  *link = &udp->watcher;
-  *fd = udp->fd;
-  return &udp->handle;
+  return handle_get(env, value, KIND_UDP);
 }
 
 napi_value loop_watch_readable(napi_env env, napi_callback_info info) {
@@ -290,29 +280,26 @@ napi_value loop_watch_readable(napi_env env, napi_callback_info info) {
       METHOD("pause", watcher_pause), METHOD("resume", watcher_resume), METHOD("close", watcher_close)};
   napi_value argv[2];
   size_t argc = 2;
-  Watcher **link;
-  int fd;
   napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
-  Handle *subject = watchable(env, argv[0], &link, &fd);
+  Channel *subject = watchable(env, argv[0]);
   if (subject == NULL || !arg_function(env, argv[1], "onReadable")) return NULL;
-  if (*link != NULL) {
+  if (subject->watcher != NULL) {
     throw_errno(env, EEXIST, "watchReadable", "the handle has a watcher already");
     return NULL;
   }
   Watcher *watcher = calloc(1, sizeof *watcher);
   if (watcher == NULL) abort();
   watcher->timerFd = -1;
-  if (!start_handles(env, watcher, fd)) {
+  if (!start_handles(env, watcher, subject->fd)) {
     free(watcher);
     return NULL;
   }
-  handle_retain(subject);
+  handle_retain(&subject->handle);
   watcher->subject = subject;
-  watcher->backLink = link;
-  *link = watcher;
+  subject->watcher = watcher;
   watcher->active = true;
   uv_poll_start(&watcher->poll, UV_READABLE, on_poll);
-  if (subject->kind == KIND_UDP) watcher_set_pending(watcher, udp_has_pending((Udp *)subject));
+  if (subject->handle.kind == KIND_UDP) watcher_set_pending(watcher, udp_has_pending((Udp *)subject));
   return wrap_watcher(env, watcher, argv[1], METHODS, 3, &WATCHER_TAG);
 }
 

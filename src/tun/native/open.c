@@ -106,20 +106,11 @@ napi_value open_remove_opener(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-napi_value open_close_table(napi_env env, napi_callback_info info) {
-  napi_value argv[1];
-  size_t argc = 1;
-  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
-  OpenTable *table = handle_get(env, argv[0], KIND_OPEN_TABLE);
-  if (table != NULL) handle_close(&table->handle);
-  return NULL;
-}
+napi_value open_close_table(napi_env env, napi_callback_info info) { return handle_close_only(env, info, KIND_OPEN_TABLE); }
 
 napi_value open_counters(napi_env env, napi_callback_info info) {
-  napi_value argv[1], result;
-  size_t argc = 1;
-  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
-  OpenTable *table = handle_get(env, argv[0], KIND_OPEN_TABLE);
+  napi_value result;
+  OpenTable *table = handle_only(env, info, KIND_OPEN_TABLE);
   if (table == NULL || napi_create_object(env, &result) != napi_ok) return NULL;
   const ReceiveCounters *counters = &table->counters;
   napi_set_named_property(env, result, "datagrams", js_number(env, (double)counters->datagrams));

@@ -301,7 +301,7 @@ static int fill_inbox(const Udp *udp, Inbox *inbox) {
     *header = (struct msghdr){&inbox->names[i], sizeof inbox->names[i], &inbox->pieces[i], 1, &inbox->controls[i], sizeof inbox->controls[i], 0};
   }
   int count;
-  do count = recvmmsg(udp->fd, inbox->messages, INBOX_MESSAGES, MSG_DONTWAIT, NULL);
+  do count = recvmmsg(udp->channel.fd, inbox->messages, INBOX_MESSAGES, MSG_DONTWAIT, NULL);
   while (count < 0 && errno == EINTR);
   inbox->next = inbox->offset = 0;
   inbox->count = count < 0 ? 0 : (size_t)count;
@@ -331,7 +331,7 @@ static napi_value receive_into(napi_env env, Batch *batch, Udp *udp, int64_t rou
     inbox->error = error;
     error = 0;
   }
-  if (udp->watcher != NULL) watcher_set_pending(udp->watcher, udp_has_pending(udp));
+  if (udp->channel.watcher != NULL) watcher_set_pending(udp->channel.watcher, udp_has_pending(udp));
   return js_number(env, error != 0 ? error : (double)batch->descriptorCount);
 }
 

@@ -35,7 +35,7 @@ static void dispose_sealer(Handle *handle) {
 
 static void dispose_sender(Handle *handle) {
   Sender *sender = (Sender *)handle;
-  handle_release(&sender->udp->handle);
+  handle_release(&sender->udp->channel.handle);
   handle_release(&sender->sealer->handle);
 }
 
@@ -54,14 +54,7 @@ napi_value seal_create_sealer(napi_env env, napi_callback_info info) {
   return handle_wrap(env, &sealer->handle, KIND_SEALER, dispose_sealer);
 }
 
-napi_value seal_destroy_sealer(napi_env env, napi_callback_info info) {
-  napi_value argv[1];
-  size_t argc = 1;
-  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
-  Sealer *sealer = handle_get(env, argv[0], KIND_SEALER);
-  if (sealer != NULL) handle_close(&sealer->handle);
-  return NULL;
-}
+napi_value seal_destroy_sealer(napi_env env, napi_callback_info info) { return handle_close_only(env, info, KIND_SEALER); }
 
 napi_value seal_create_sender(napi_env env, napi_callback_info info) {
   napi_value argv[4];
@@ -83,7 +76,7 @@ napi_value seal_create_sender(napi_env env, napi_callback_info info) {
   sender->target = target;
   sender->pathId = (uint8_t)pathId;
   sealer->paths |= 1u << pathId;
-  handle_retain(&udp->handle);
+  handle_retain(&udp->channel.handle);
   handle_retain(&sealer->handle);
   return handle_wrap(env, &sender->handle, KIND_SENDER, dispose_sender);
 }
@@ -100,7 +93,7 @@ static Sender *get_sender(napi_env env, napi_value value) {
 
 static Sender *get_sending_sender(napi_env env, napi_value value) {
   Sender *sender = get_sender(env, value);
-  if (sender != NULL && sender->udp->handle.closed) {
+  if (sender != NULL && sender->udp->channel.handle.closed) {
     throw_type(env, "the sender's udp is closed");
     return NULL;
   }
@@ -115,8 +108,8 @@ napi_value seal_sender_set_target(napi_env env, napi_callback_info info) {
   Sender *sender = get_sender(env, argv[0]);
   Udp *udp = sender == NULL ? NULL : handle_get(env, argv[1], KIND_UDP);
   if (udp == NULL || !udp_target(env, udp, argv[2], &target)) return NULL;
-  handle_retain(&udp->handle);
-  handle_release(&sender->udp->handle);
+  handle_retain(&udp->channel.handle);
+  handle_release(&sender->udp->channel.handle);
   sender->udp = udp;
   sender->target = target;
   return NULL;

@@ -116,7 +116,7 @@ static int send_batch(Udp *udp, Cursor at) {
     count++;
   }
   int sent;
-  do sent = sendmmsg(udp->fd, messages, count, 0);
+  do sent = sendmmsg(udp->channel.fd, messages, count, 0);
   while (sent < 0 && errno == EINTR);
   return sent;
 }
@@ -141,7 +141,7 @@ static void handle_failure(Udp *udp, Cursor *at, int error) {
     struct iovec piece;
     ControlBuffer control;
     build_message(udp, run, at->first, 1, &message, &piece, &control);
-    if (sendmsg(udp->fd, &message, 0) >= 0) {
+    if (sendmsg(udp->channel.fd, &message, 0) >= 0) {
       udp->maxSegments = 1;
       udp->segmentationFallbacks++;
       count_sent(udp, at, 1);

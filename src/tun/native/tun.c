@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -12,7 +11,6 @@
 #include <linux/if_tun.h>
 
 #include "checksum.h"
-#include "loop.h"
 #include "packet.h"
 
 #define TUN_DESCRIPTOR_INTS 8
@@ -32,24 +30,19 @@ typedef struct {
   uint16_t csumOffset;
 } VnetHeader;
 
-static void dispose(Handle *handle) {
-  Tun *tun = (Tun *)handle;
-  if (tun->watcher != NULL) watcher_detach(tun->watcher);
-  if (tun->fd >= 0) close(tun->fd);
-  tun->fd = -1;
-}
+static void dispose(Handle *handle) { channel_dispose((Channel *)handle); }
 
 static const char *configure(Tun *tun) {
   struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
   memcpy(request.ifr_name, tun->name, IFNAMSIZ);
-  tun->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (tun->fd < 0) return "open";
-  if (ioctl(tun->fd, TUNSETIFF, &request) < 0) return "TUNSETIFF";
+  tun->channel.fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (tun->channel.fd < 0) return "open";
+  if (ioctl(tun->channel.fd, TUNSETIFF, &request) < 0) return "TUNSETIFF";
   memcpy(tun->name, request.ifr_name, IFNAMSIZ);
   int headerBytes = sizeof(VnetHeader);
-  if (ioctl(tun->fd, TUNSETVNETHDRSZ, &headerBytes) < 0) return "TUNSETVNETHDRSZ";
+  if (ioctl(tun->channel.fd, TUNSETVNETHDRSZ, &headerBytes) < 0) return "TUNSETVNETHDRSZ";
   unsigned long offloads = tun->offloads ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
-  if (ioctl(tun->fd, TUNSETOFFLOAD, offloads) < 0) return "TUNSETOFFLOAD";
+  if (ioctl(tun->channel.fd, TUNSETOFFLOAD, offloads) < 0) return "TUNSETOFFLOAD";
   return NULL;
 }
 
@@ -61,45 +54,22 @@ napi_value tun_open(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
   if (!arg_property(env, argv[0], "name", &value) || !arg_text(env, value, "name", name, sizeof name)) return NULL;
   if (!arg_property(env, argv[0], "offloads", &value) || !arg_bool(env, value, "offloads", &offloads)) return NULL;
-  Tun *tun = calloc(1, sizeof *tun);
-  if (tun == NULL) abort();
-  tun->fd = -1;
+  Tun *tun = channel_new(sizeof *tun);
   tun->offloads = offloads;
   memcpy(tun->name, name, sizeof name);
-  const char *failed = configure(tun);
-  if (failed != NULL) {
-    throw_errno(env, errno, failed, name);
-    dispose(&tun->handle);
-    free(tun);
-    return NULL;
-  }
-  return handle_wrap(env, &tun->handle, KIND_TUN, dispose);
-}
-
-static Tun *only_tun(napi_env env, napi_callback_info info) {
-  napi_value argv[1];
-  size_t argc = 1;
-  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
-  return handle_get(env, argv[0], KIND_TUN);
+  return channel_open(env, &tun->channel, KIND_TUN, dispose, configure(tun), name);
 }
 
 napi_value tun_name(napi_env env, napi_callback_info info) {
-  Tun *tun = only_tun(env, info);
+  Tun *tun = handle_only(env, info, KIND_TUN);
   napi_value result = NULL;
   if (tun != NULL) napi_create_string_utf8(env, tun->name, strnlen(tun->name, IFNAMSIZ), &result);
   return result;
 }
 
-napi_value tun_fd(napi_env env, napi_callback_info info) {
-  Tun *tun = only_tun(env, info);
-  return tun == NULL ? NULL : js_number(env, tun->fd);
-}
+napi_value tun_fd(napi_env env, napi_callback_info info) { return channel_fd(env, info, KIND_TUN); }
 
-napi_value tun_close(napi_env env, napi_callback_info info) {
-  Tun *tun = only_tun(env, info);
-  if (tun != NULL) handle_close(&tun->handle);
-  return NULL;
-}
+napi_value tun_close(napi_env env, napi_callback_info info) { return handle_close_only(env, info, KIND_TUN); }
 
 // Headers of a super-packet, 0 for another one: the kernel's hdr_len says how much of it is linear, not how long the headers are.
 static int32_t header_length(const VnetHeader *vnet, const uint8_t *packet, size_t length) {
@@ -114,7 +84,7 @@ static ssize_t read_one(const Tun *tun, VnetHeader *vnet, uint8_t *slot, size_t 
   uint8_t overflow;
   struct iovec parts[3] = {{vnet, sizeof *vnet}, {slot, slotBytes}, {&overflow, 1}};
   ssize_t n;
-  do n = readv(tun->fd, parts, 3);
+  do n = readv(tun->channel.fd, parts, 3);
   while (n < 0 && errno == EINTR);
   if (n < 0) return -errno;
   n -= (ssize_t)sizeof *vnet;
@@ -165,7 +135,7 @@ napi_value tun_read(napi_env env, napi_callback_info info) {
 
 static napi_value write_parts(napi_env env, const Tun *tun, const struct iovec *parts, int count) {
   ssize_t n;
-  do n = writev(tun->fd, parts, count);
+  do n = writev(tun->channel.fd, parts, count);
   while (n < 0 && errno == EINTR);
   return js_number(env, n < 0 ? -errno : 0);
 }

@@ -3,14 +3,12 @@
 
 #include <net/if.h>
 
-#include "handle.h"
+#include "channel.h"
 
 typedef struct {
-  Handle handle;
-  int fd;
+  Channel channel;
   bool offloads;
   char name[IFNAMSIZ];
-  struct Watcher *watcher;
 } Tun;
 
 napi_value tun_open(napi_env env, napi_callback_info info);

@@ -9,8 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "loop.h"
-
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
@@ -25,9 +23,7 @@ typedef struct {
 
 static void dispose(Handle *handle) {
   Udp *udp = (Udp *)handle;
-  if (udp->watcher != NULL) watcher_detach(udp->watcher);
-  if (udp->fd >= 0) close(udp->fd);
-  udp->fd = -1;
+  channel_dispose(&udp->channel);
   stage_free(&udp->stage);
   if (udp->inbox != NULL) free(udp->inbox->bytes);
   free(udp->inbox);
@@ -113,19 +109,19 @@ static const char *set_family_options(int fd, const OpenOptions *options) {
 }
 
 static const char *configure(Udp *udp, const OpenOptions *options, const struct sockaddr_in6 *name, socklen_t nameBytes) {
-  udp->fd = socket(options->family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (udp->fd < 0) return "socket";
-  const char *failed = set_family_options(udp->fd, options);
+  udp->channel.fd = socket(options->family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (udp->channel.fd < 0) return "socket";
+  const char *failed = set_family_options(udp->channel.fd, options);
   if (failed != NULL) return failed;
-  if (options->reusePort && set_int(udp->fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) return "SO_REUSEPORT";
+  if (options->reusePort && set_int(udp->channel.fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) return "SO_REUSEPORT";
   size_t deviceBytes = strlen(options->device);
-  if (deviceBytes > 0 && setsockopt(udp->fd, SOL_SOCKET, SO_BINDTODEVICE, options->device, (socklen_t)deviceBytes) < 0) return "SO_BINDTODEVICE";
-  if (options->hasMark && set_int(udp->fd, SOL_SOCKET, SO_MARK, (int)(uint32_t)options->mark) < 0) return "SO_MARK";
-  set_buffer(udp->fd, SO_RCVBUFFORCE, SO_RCVBUF, options->receiveBufferBytes);
-  set_buffer(udp->fd, SO_SNDBUFFORCE, SO_SNDBUF, options->sendBufferBytes);
+  if (deviceBytes > 0 && setsockopt(udp->channel.fd, SOL_SOCKET, SO_BINDTODEVICE, options->device, (socklen_t)deviceBytes) < 0) return "SO_BINDTODEVICE";
+  if (options->hasMark && set_int(udp->channel.fd, SOL_SOCKET, SO_MARK, (int)(uint32_t)options->mark) < 0) return "SO_MARK";
+  set_buffer(udp->channel.fd, SO_RCVBUFFORCE, SO_RCVBUF, options->receiveBufferBytes);
+  set_buffer(udp->channel.fd, SO_SNDBUFFORCE, SO_SNDBUF, options->sendBufferBytes);
   // Kernels before 5.0 lack it: then every datagram comes alone.
-  set_int(udp->fd, IPPROTO_UDP, UDP_GRO, 1);
-  return bind(udp->fd, (const struct sockaddr *)name, nameBytes) < 0 ? "bind" : NULL;
+  set_int(udp->channel.fd, IPPROTO_UDP, UDP_GRO, 1);
+  return bind(udp->channel.fd, (const struct sockaddr *)name, nameBytes) < 0 ? "bind" : NULL;
 }
 
 napi_value udp_open(napi_env env, napi_callback_info info) {
@@ -140,33 +136,19 @@ napi_value udp_open(napi_env env, napi_callback_info info) {
     throw_range(env, "address is not an IPv%d address", (int)options.family);
     return NULL;
   }
-  Udp *udp = calloc(1, sizeof *udp);
-  if (udp == NULL) abort();
+  Udp *udp = channel_new(sizeof *udp);
   udp->family = (int)options.family;
   udp->maxSegments = DEFAULT_MAX_SEGMENTS;
   const char *failed = configure(udp, &options, &name, nameBytes);
-  if (failed != NULL) {
-    throw_errno(env, errno, failed, options.device[0] != 0 ? options.device : options.address);
-    dispose(&udp->handle);
-    free(udp);
-    return NULL;
-  }
-  return handle_wrap(env, &udp->handle, KIND_UDP, dispose);
-}
-
-static Udp *only_udp(napi_env env, napi_callback_info info) {
-  napi_value argv[1];
-  size_t argc = 1;
-  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
-  return handle_get(env, argv[0], KIND_UDP);
+  return channel_open(env, &udp->channel, KIND_UDP, dispose, failed, options.device[0] != 0 ? options.device : options.address);
 }
 
 napi_value udp_port(napi_env env, napi_callback_info info) {
-  Udp *udp = only_udp(env, info);
+  Udp *udp = handle_only(env, info, KIND_UDP);
   if (udp == NULL) return NULL;
   struct sockaddr_in6 name;
   socklen_t bytes = sizeof name;
-  if (getsockname(udp->fd, (struct sockaddr *)&name, &bytes) < 0) {
+  if (getsockname(udp->channel.fd, (struct sockaddr *)&name, &bytes) < 0) {
     throw_errno(env, errno, "getsockname", "udp");
     return NULL;
   }
@@ -174,16 +156,9 @@ napi_value udp_port(napi_env env, napi_callback_info info) {
   return js_number(env, ntohs(name.sin6_port));
 }
 
-napi_value udp_fd(napi_env env, napi_callback_info info) {
-  Udp *udp = only_udp(env, info);
-  return udp == NULL ? NULL : js_number(env, udp->fd);
-}
+napi_value udp_fd(napi_env env, napi_callback_info info) { return channel_fd(env, info, KIND_UDP); }
 
-napi_value udp_close(napi_env env, napi_callback_info info) {
-  Udp *udp = only_udp(env, info);
-  if (udp != NULL) handle_close(&udp->handle);
-  return NULL;
-}
+napi_value udp_close(napi_env env, napi_callback_info info) { return handle_close_only(env, info, KIND_UDP); }
 
 static void target_control(Target *out, int level, int type, const void *data, size_t bytes) {
   struct cmsghdr *control = &out->control.align;
@@ -270,7 +245,7 @@ napi_value udp_send_raw(napi_env env, napi_callback_info info) {
     message.msg_control = &target.control;
     message.msg_controllen = target.controlBytes;
   }
-  ssize_t n = sendmsg(udp->fd, &message, 0);
+  ssize_t n = sendmsg(udp->channel.fd, &message, 0);
   if (n >= 0) {
     udp->sentDatagrams++;
     udp->sentMessages++;
@@ -284,7 +259,7 @@ napi_value udp_send_raw(napi_env env, napi_callback_info info) {
 }
 
 napi_value udp_flush(napi_env env, napi_callback_info info) {
-  Udp *udp = only_udp(env, info);
+  Udp *udp = handle_only(env, info, KIND_UDP);
   if (udp == NULL) return NULL;
   stage_flush(udp);
   uint32_t refused = udp->refusedSinceFlush;
@@ -293,7 +268,7 @@ napi_value udp_flush(napi_env env, napi_callback_info info) {
 }
 
 napi_value udp_last_error(napi_env env, napi_callback_info info) {
-  Udp *udp = only_udp(env, info);
+  Udp *udp = handle_only(env, info, KIND_UDP);
   if (udp == NULL) return NULL;
   int error = udp->lastError;
   udp->lastError = 0;
@@ -301,7 +276,7 @@ napi_value udp_last_error(napi_env env, napi_callback_info info) {
 }
 
 napi_value udp_counters(napi_env env, napi_callback_info info) {
-  Udp *udp = only_udp(env, info);
+  Udp *udp = handle_only(env, info, KIND_UDP);
   napi_value result = NULL;
   if (udp == NULL || napi_create_object(env, &result) != napi_ok) return NULL;
   napi_set_named_property(env, result, "sentDatagrams", js_number(env, (double)udp->sentDatagrams));

@@ -4,7 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "handle.h"
+#include "channel.h"
 
 #define ADDRESS_BYTES 48
 #define MAX_UDP_PAYLOAD 65507
@@ -64,10 +64,8 @@ typedef struct {
 } Inbox;
 
 typedef struct {
-  Handle handle;
-  int fd;
+  Channel channel;
   int family;
-  struct Watcher *watcher;
   Stage stage;
   Inbox *inbox;
   // UDP_SEGMENT: how many segments the kernel takes, 1 when it does not work on this socket.
