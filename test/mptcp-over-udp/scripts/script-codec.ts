@@ -14,7 +14,7 @@ import { emitTcpRst } from '../../../src/mptcp-over-udp/wire/tcp-rst.js';
 import { tcpPacket } from '../wire/packets.js';
 import { addAddrHmac, dssChecksum, handshakeHmac, high, low } from './script-crypto.js';
 import type { Flow } from './script-flow.js';
-import type { ScriptHost } from './script-host.js';
+import type { ScriptPeer } from './script-peer.js';
 import type { CapableSpec, DssSpec, SegmentSpec } from './script-segment.js';
 
 const NO_KEY = new Uint8Array(8);
@@ -35,7 +35,7 @@ export function peerPayload(position: number, length: number): Uint8Array {
 }
 
 /** What a well-behaved peer of an established MPTCP connection puts into each segment. */
-function withDefaults(s: ScriptHost, spec: SegmentSpec, seq: number): SegmentSpec {
+function withDefaults(s: ScriptPeer, spec: SegmentSpec, seq: number): SegmentSpec {
   const bare = spec.capable ?? spec.join ?? spec.dss ?? spec.fastclose;
   if (!s.mptcp || spec.plain === true || bare !== undefined || (spec.flags & (SYN | RST)) !== 0) return spec;
   const length = spec.len ?? 0;
@@ -48,7 +48,7 @@ function withDefaults(s: ScriptHost, spec: SegmentSpec, seq: number): SegmentSpe
   return { ...spec, dss };
 }
 
-export function emitSpec(s: ScriptHost, flow: Flow, written: SegmentSpec): { packet: Uint8Array; spec: SegmentSpec } {
+export function emitSpec(s: ScriptPeer, flow: Flow, written: SegmentSpec): { packet: Uint8Array; spec: SegmentSpec } {
   const seq = written.seq ?? flow.peerNext;
   const spec = withDefaults(s, written, seq);
   const length = spec.len ?? 0;
@@ -71,7 +71,7 @@ export function emitSpec(s: ScriptHost, flow: Flow, written: SegmentSpec): { pac
   return { packet, spec: { ...spec, seq } };
 }
 
-function emitOptions(s: ScriptHost, flow: Flow, spec: SegmentSpec, seq: number, payload: Uint8Array): Uint8Array {
+function emitOptions(s: ScriptPeer, flow: Flow, spec: SegmentSpec, seq: number, payload: Uint8Array): Uint8Array {
   const out = new Uint8Array(128);
   let at = 0;
   if (spec.mss !== undefined) at += emitMss(out, at, spec.mss);
@@ -102,7 +102,7 @@ function emitOptions(s: ScriptHost, flow: Flow, spec: SegmentSpec, seq: number, 
   return out.subarray(0, at);
 }
 
-function capableOption(s: ScriptHost, spec: SegmentSpec, capable: CapableSpec, payload: Uint8Array): MpCapable {
+function capableOption(s: ScriptPeer, spec: SegmentSpec, capable: CapableSpec, payload: Uint8Array): MpCapable {
   const isSyn = (spec.flags & SYN) !== 0;
   const dataLength = capable.dataLength ?? payload.length;
   const synLength = s.version === 0 ? 12 : 4;
@@ -126,7 +126,7 @@ function capableOption(s: ScriptHost, spec: SegmentSpec, capable: CapableSpec, p
   };
 }
 
-function emitJoin(s: ScriptHost, flow: Flow, spec: SegmentSpec, out: Uint8Array, at: number): number {
+function emitJoin(s: ScriptPeer, flow: Flow, spec: SegmentSpec, out: Uint8Array, at: number): number {
   const join = spec.join ?? {};
   const isSyn = (spec.flags & SYN) !== 0;
   if (isSyn) flow.peerNonce = join.nonce ?? flow.peerNonce;
@@ -140,7 +140,7 @@ function emitJoin(s: ScriptHost, flow: Flow, spec: SegmentSpec, out: Uint8Array,
   });
 }
 
-function emitDssSpec(s: ScriptHost, dss: DssSpec, seq: number, payload: Uint8Array, out: Uint8Array, at: number): number {
+function emitDssSpec(s: ScriptPeer, dss: DssSpec, seq: number, payload: Uint8Array, out: Uint8Array, at: number): number {
   const dataAck = s.hostIdsn() + BigInt(dss.ack ?? 0);
   const dsn = (s.peer.idsn + BigInt(dss.dsn ?? 0)) & 0xffff_ffff_ffff_ffffn;
   const hasMapping = dss.dsn !== undefined;
@@ -163,7 +163,7 @@ function emitDssSpec(s: ScriptHost, dss: DssSpec, seq: number, payload: Uint8Arr
   });
 }
 
-function emitAddAddrSpec(s: ScriptHost, spec: SegmentSpec, out: Uint8Array, at: number): number {
+function emitAddAddrSpec(s: ScriptPeer, spec: SegmentSpec, out: Uint8Array, at: number): number {
   const { id = 9, echo = false, address = Uint8Array.of(192, 0, 2, 9), port = 0, hmac } = spec.addAddr ?? {};
   const padded = new Uint8Array(16);
   padded.set(address);

@@ -1,8 +1,8 @@
 /** One TCP connection as a script's peer sees it: addresses, both initial sequence numbers, and the segments of the host not yet expected. */
 
 import type { FourTuple } from '../../../src/mptcp-over-udp/tcp/header-template.js';
-import type { MptcpOptions } from '../../../src/mptcp-over-udp/wire/segment.js';
-import type { ScriptHost } from './script-host.js';
+import { verifyTcpChecksum } from '../../../src/mptcp-over-udp/wire/parse-segment.js';
+import type { MptcpOptions, TcpSegment } from '../../../src/mptcp-over-udp/wire/segment.js';
 import type { SegmentSpec } from './script-segment.js';
 
 /** A segment of the host, as parsed from its bytes. */
@@ -27,6 +27,13 @@ export interface SentSegment {
   checksumValid: boolean;
 }
 
+/** Who carries out what a flow is told. */
+export interface FlowOwner {
+  injectOn(flow: Flow, atMs: number, spec: SegmentSpec): void;
+  expectOn(flow: Flow, atMs: number, spec: SegmentSpec, toleranceMs?: number): SentSegment;
+  expectNothingOn(flow: Flow, untilMs: number): void;
+}
+
 export class Flow {
   readonly name: string;
   /** Local is the host's side. */
@@ -45,9 +52,9 @@ export class Flow {
   readonly unexpected: SentSegment[] = [];
   /** Mappings of the host, by subflow sequence number: for checking payloads. */
   readonly mappings: { ssn: number; dsn: number; length: number }[] = [];
-  private readonly owner: ScriptHost;
+  private readonly owner: FlowOwner;
 
-  constructor(owner: ScriptHost, name: string, tuple: FourTuple, pathId: number, index: number, isJoin: boolean) {
+  constructor(owner: FlowOwner, name: string, tuple: FourTuple, pathId: number, index: number, isJoin: boolean) {
     this.owner = owner;
     this.name = name;
     this.tuple = tuple;
@@ -70,4 +77,27 @@ export class Flow {
   expectNothing(untilMs: number): void {
     this.owner.expectNothingOn(this, untilMs);
   }
+}
+
+/** A copy: the parsed segment and its packet are used again. */
+export function sentSegment(atMs: number, pathId: number, parsed: TcpSegment, packet: Uint8Array): SentSegment {
+  return {
+    atMs,
+    pathId,
+    flags: parsed.flags,
+    sequenceNumber: parsed.sequenceNumber,
+    acknowledgmentNumber: parsed.acknowledgmentNumber,
+    window: parsed.window,
+    payload: packet.slice(parsed.payloadOffset, parsed.payloadOffset + parsed.payloadBytes),
+    optionBytes: parsed.payloadOffset - (parsed.ipVersion === 4 ? 40 : 60),
+    mss: parsed.mss,
+    windowScale: parsed.windowScale,
+    sackPermitted: parsed.sackPermitted,
+    hasTimestamps: parsed.hasTimestamps,
+    timestampValue: parsed.timestampValue,
+    timestampEcho: parsed.timestampEcho,
+    sack: [...parsed.sack.subarray(0, 2 * parsed.sackCount)],
+    mptcp: structuredClone(parsed.mptcp),
+    checksumValid: verifyTcpChecksum(packet, 0, packet.length),
+  };
 }

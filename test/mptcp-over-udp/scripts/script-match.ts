@@ -18,7 +18,7 @@ import {
 import { hostByte } from './script-codec.js';
 import { addAddrHmac, dssChecksum, handshakeHmac } from './script-crypto.js';
 import type { Flow, SentSegment } from './script-flow.js';
-import type { ScriptHost } from './script-host.js';
+import type { ScriptPeer } from './script-peer.js';
 import type { CapableSpec, DssSpec, SegmentSpec } from './script-segment.js';
 import { flagsText } from './script-trace.js';
 
@@ -42,7 +42,7 @@ function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
-export function faultsOf(s: ScriptHost, flow: Flow, spec: SegmentSpec, got: SentSegment): Faults {
+export function faultsOf(s: ScriptPeer, flow: Flow, spec: SegmentSpec, got: SentSegment): Faults {
   const faults: Faults = [];
   const seq = (got.sequenceNumber - flow.hostIss) >>> 0;
   // PSH is a hint (RFC 9293, 3.9.1.2), and a RST may carry an ACK or not.
@@ -86,7 +86,7 @@ function checkPayload(faults: Faults, flow: Flow, seq: number, got: SentSegment)
   if (wrong >= 0) faults.push(`payload byte ${wrong} is not what the application wrote at ${first + wrong}`);
 }
 
-function checkMptcp(faults: Faults, s: ScriptHost, flow: Flow, spec: SegmentSpec, got: SentSegment): void {
+function checkMptcp(faults: Faults, s: ScriptPeer, flow: Flow, spec: SegmentSpec, got: SentSegment): void {
   const { seen } = got.mptcp;
   if (got.mptcp.malformedCount > 0) faults.push('a malformed MPTCP option');
   if (spec.plain === true) {
@@ -114,7 +114,7 @@ function checkMptcp(faults: Faults, s: ScriptHost, flow: Flow, spec: SegmentSpec
   }
 }
 
-function checkCapable(faults: Faults, s: ScriptHost, spec: CapableSpec, got: SentSegment): void {
+function checkCapable(faults: Faults, s: ScriptPeer, spec: CapableSpec, got: SentSegment): void {
   const { mpCapable } = got.mptcp;
   same(faults, 'MP_CAPABLE version', mpCapable.version, spec.version ?? s.version);
   same(faults, 'MP_CAPABLE flags', mpCapable.flags, spec.flags);
@@ -127,7 +127,7 @@ function checkCapable(faults: Faults, s: ScriptHost, spec: CapableSpec, got: Sen
     same(faults, 'checksum', mpCapable.checksum, dssChecksum(s.hostIdsn() + 1n, 1, mpCapable.dataLength, got.payload));
 }
 
-function checkJoin(faults: Faults, s: ScriptHost, flow: Flow, spec: SegmentSpec, got: SentSegment): void {
+function checkJoin(faults: Faults, s: ScriptPeer, flow: Flow, spec: SegmentSpec, got: SentSegment): void {
   const { mpJoin } = got.mptcp;
   if (mpJoin.length !== 24) {
     same(faults, 'MP_JOIN backup', mpJoin.backup, spec.join?.backup);
@@ -142,7 +142,7 @@ function checkJoin(faults: Faults, s: ScriptHost, flow: Flow, spec: SegmentSpec,
   if (!equalBytes(mpJoin.hmac.subarray(0, bytes), right.subarray(0, bytes))) faults.push('MP_JOIN HMAC is wrong');
 }
 
-function checkDss(faults: Faults, s: ScriptHost, spec: SegmentSpec, got: SentSegment): void {
+function checkDss(faults: Faults, s: ScriptPeer, spec: SegmentSpec, got: SentSegment): void {
   const { dss, seen } = got.mptcp;
   const wanted: DssSpec | undefined = spec.dss;
   if ((seen & SEEN_DSS) === 0) {
@@ -175,7 +175,7 @@ function checkDss(faults: Faults, s: ScriptHost, spec: SegmentSpec, got: SentSeg
   if (typeof wanted?.checksum === 'number') same(faults, 'checksum', dss.checksum, wanted.checksum);
 }
 
-function checkAddAddr(faults: Faults, s: ScriptHost, spec: SegmentSpec, got: SentSegment): void {
+function checkAddAddr(faults: Faults, s: ScriptPeer, spec: SegmentSpec, got: SentSegment): void {
   const { addAddr } = got.mptcp;
   const address = addAddr.address.subarray(0, addAddr.ipVersion === 4 ? 4 : 16);
   same(faults, 'ADD_ADDR id', addAddr.addressId, spec.addAddr?.id);

@@ -18,7 +18,7 @@ import {
   type TcpSegment,
 } from '../../../src/mptcp-over-udp/wire/segment.js';
 import type { Flow } from './script-flow.js';
-import type { ScriptHost } from './script-host.js';
+import type { ScriptPeer } from './script-peer.js';
 
 const LETTERS: readonly [number, string][] = [
   [SYN, 'S'],
@@ -33,7 +33,7 @@ export function flagsText(flags: number): string {
 }
 
 /** `fromHost`: the direction says whose initial numbers are whose. */
-export function segmentText(s: ScriptHost, flow: Flow, segment: TcpSegment, fromHost: boolean): string {
+export function segmentText(s: ScriptPeer, flow: Flow, segment: TcpSegment, fromHost: boolean): string {
   const [mine, others] = fromHost ? [flow.hostIss, flow.peerIss] : [flow.peerIss, flow.hostIss];
   const seq = (segment.sequenceNumber - mine) >>> 0;
   const parts = [`${flagsText(segment.flags)} ${seq}:${seq + segment.payloadBytes}(${segment.payloadBytes})`];
@@ -49,7 +49,7 @@ export function segmentText(s: ScriptHost, flow: Flow, segment: TcpSegment, from
   return parts.join(' ');
 }
 
-function mptcpTexts(s: ScriptHost, segment: TcpSegment, fromHost: boolean): string[] {
+function mptcpTexts(s: ScriptPeer, segment: TcpSegment, fromHost: boolean): string[] {
   const { mptcp } = segment;
   const [mine, others] = fromHost ? (['host', 'peer'] as const) : (['peer', 'host'] as const);
   const texts: string[] = [];
