@@ -10,7 +10,7 @@ export const DEFAULT_INITIAL_WINDOW_BYTES = 1 << 20;
 const MAX_LIMIT_BYTES = 64 << 20;
 const MIN_INTERVAL_MS = 5;
 /** Data waits for order while what was lost on the slowest path is noticed, sent again, and lost again. */
-const WINDOW_ROUND_TRIPS = 6;
+const WINDOW_ROUND_TRIPS = 12;
 
 /** Shared by the connections of one host: bytes that windows beyond the initial one may promise. */
 export class ReceiveMemory {
