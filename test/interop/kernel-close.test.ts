@@ -1,43 +1,15 @@
 /** How connections with the kernel end: DATA_FIN, half-close, FASTCLOSE, resets, silence. Needs root and a kernel with MPTCP. */
 
-import t, { type Test } from 'tap';
-import {
-  type Conversation,
-  converse,
-  createKernelRig,
-  type KernelRig,
-  type KernelRigOptions,
-  missingForInterop,
-  randomPayload,
-  receiveAll,
-  reportFailure,
-  until,
-} from './kernel-rig.js';
-import { conclude, judge, judgeCounters } from './kernel-verdict.js';
+import { confirmed, converse } from './conversation.js';
+import { conclude, joinedByUs, judge, judgeCounters } from './kernel-verdict.js';
+import { randomPayload, receiveAll, until } from './payload.js';
+import { JOINED, SOME, scenario } from './rig-scenario.js';
 
-const missing = missingForInterop();
-const SOME = 300_000;
-
-function scenario(name: string, options: KernelRigOptions, run: (t: Test, rig: KernelRig) => Promise<void>): void {
-  t.test(name, { skip: missing, timeout: 30_000 }, async (t) => {
-    const rig = await createKernelRig(options);
-    t.teardown(async () => {
-      await reportFailure(t, rig, name);
-      await rig.close();
-    });
-    await run(t, rig);
-  });
-}
-
-/** With two links a client of ours joins; the kernel does not without an endpoint. */
-const JOINED = {
-  client: { joins: 1, counters: { MPJoinSynRx: 1, MPJoinAckRx: 1 } },
-  server: { joins: 0, counters: {} },
+/** Two links, and a join by who opens the connection. */
+const TWO_LINKS = {
+  client: { links: 2, limits: 'subflows 4' },
+  server: { links: 2, limits: 'subflows 4', endpoints: ['10.2.0.1 dev tun1 subflow'] },
 } as const;
-
-function confirmed(talk: Conversation): number {
-  return talk.socket.subflows.filter((subflow) => subflow.confirmed).length;
-}
 
 for (const role of ['client', 'server'] as const) {
   scenario(`our ${role} ends first, the kernel sends on: half-close`, {}, async (t, rig) => {
@@ -68,11 +40,11 @@ for (const role of ['client', 'server'] as const) {
     await judge(t, rig, socket, done.info, { info: { bytes_received: 2_000_000, bytes_sent: SOME, subflows: 0 } });
   });
 
-  scenario(`both ends close at once, ${role} of ours`, { links: 2, limits: 'subflows 4' }, async (t, rig) => {
+  scenario(`both ends close at once, ${role} of ours`, TWO_LINKS[role], async (t, rig) => {
     const talk = await converse(rig, role);
     await talk.up(1000);
     await talk.down(1000);
-    if (role === 'client') await until('the join', () => confirmed(talk) === 2);
+    await until('the join', () => confirmed(talk) === 2);
     t.equal(await talk.settle(), '');
     talk.socket.end();
     await talk.peer.command('close');
@@ -88,11 +60,11 @@ for (const role of ['client', 'server'] as const) {
     await until('the kernel has done with it', async () => (await rig.counters()).MPCurrEstab === undefined);
   });
 
-  scenario(`FASTCLOSE of ours resets the kernel's end of all subflows, ${role}`, { links: 2, limits: 'subflows 4' }, async (t, rig) => {
+  scenario(`FASTCLOSE of ours resets the kernel's end of all subflows, ${role}`, TWO_LINKS[role], async (t, rig) => {
     const talk = await converse(rig, role);
     await talk.up(SOME);
     await talk.down(SOME);
-    if (role === 'client') await until('the join', () => confirmed(talk) === 2);
+    await until('the join', () => confirmed(talk) === 2);
     t.equal(await talk.settle(), '');
     const end = talk.peer.command('read-all');
     end.catch(() => undefined);
@@ -108,11 +80,11 @@ for (const role of ['client', 'server'] as const) {
     t.equal((await rig.counters()).MPCurrEstab ?? 0, 0);
   });
 
-  scenario(`FASTCLOSE of the kernel closes our ${role} with ECONNRESET`, { links: 2, limits: 'subflows 4' }, async (t, rig) => {
+  scenario(`FASTCLOSE of the kernel closes our ${role} with ECONNRESET`, TWO_LINKS[role], async (t, rig) => {
     const talk = await converse(rig, role);
     await talk.up(SOME);
     await talk.down(SOME);
-    if (role === 'client') await until('the join', () => confirmed(talk) === 2);
+    await until('the join', () => confirmed(talk) === 2);
     t.equal(await talk.settle(), '');
     const error = new Promise<NodeJS.ErrnoException>((resolve) => talk.socket.once('error', resolve));
     await talk.peer.command('abort');
@@ -237,7 +209,7 @@ scenario(
     await talk.down(SOME);
     await rig.setRules([], []);
     await until('the join', () => confirmed(talk) === 2);
-    await conclude(t, talk, { joins: 2, counters: { MPJoinSynRx: 2, MPJoinAckRx: 2, MPRstRx: [0, 1] } });
+    await conclude(t, talk, { joins: 2, counters: { ...joinedByUs(2), MPRstRx: [0, 1] } });
   },
 );
 

@@ -2,8 +2,9 @@
 
 import t from 'tap';
 import { createPrng } from '../sim/prng.js';
-import { createKernelRig, type Family, missingForInterop, randomPayload, receiveAll, reportFailure } from './kernel-rig.js';
+import { createKernelRig, type Family, missingForInterop, reportFailure } from './kernel-rig.js';
 import { judge, type Verdict } from './kernel-verdict.js';
+import { randomPayload, receiveAll } from './payload.js';
 
 const missing = missingForInterop();
 const MAX_BYTES = 16 << 20;

@@ -5,7 +5,9 @@
 
 import type { Test } from 'tap';
 import type { MptcpSocket } from '../../src/index.js';
-import type { Conversation, KernelRig, PeerInfo } from './kernel-rig.js';
+import type { Conversation } from './conversation.js';
+import type { PeerInfo } from './kernel-peer.js';
+import type { KernelRig } from './kernel-rig.js';
 
 /** A count, or the least and the most that there may be. */
 export type Count = number | readonly [number, number];
@@ -49,10 +51,27 @@ const HARMLESS = new Set([
 ]);
 
 /** Of the kernel, when we open the connection and when it does. */
-const HANDSHAKE = {
+export const HANDSHAKE = {
   client: { MPCapableSYNRX: 1, MPCapableACKRX: 1 },
   server: { MPCapableSYNTX: 1, MPCapableSYNACKRX: 1 },
 } as const;
+
+/** What the kernel counts of joins that are established, and of announcements that are echoed. */
+export function joinedByUs(count = 1): Record<string, number> {
+  return { MPJoinSynRx: count, MPJoinAckRx: count };
+}
+
+export function joinedByKernel(count = 1): Record<string, number> {
+  return { MPJoinSynTx: count, MPJoinSynAckRx: count };
+}
+
+export function announcedByUs(count = 1): Record<string, number> {
+  return { AddAddr: count, EchoAddTx: count };
+}
+
+export function announcedByKernel(count = 1): Record<string, number> {
+  return { AddAddrTx: count, EchoAdd: count };
+}
 
 /** Ends the conversation in order and judges it. */
 export async function conclude(t: Test, talk: Conversation, verdict: Verdict = {}): Promise<void> {
