@@ -42,7 +42,7 @@ export interface DeviceOptions {
 
 export interface HostOptions {
   devices: readonly DeviceOptions[];
-  /** A name, or one of your own; default min-rtt. */
+  /** A name, or one of your own; default ecf. */
   scheduler?: string | Scheduler;
   /** Default bbr. */
   congestionControl?: string | CongestionControlFactory;
@@ -93,7 +93,7 @@ export class Host extends EventEmitter implements SocketHost {
 
   constructor(options: HostOptions) {
     super();
-    const { scheduler = 'min-rtt', congestionControl = 'bbr' } = options;
+    const { scheduler = 'ecf', congestionControl = 'bbr' } = options;
     this.engine = new MptcpHost({
       sink: this.sink,
       randomBytes: (count) => randomBytes(count),

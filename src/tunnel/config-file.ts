@@ -110,7 +110,7 @@ class ConfigReader {
       peers,
       egress: document.egress && { mode: document.egress.mode ?? 'socket', allow: networks(document.egress.allow) },
       stream: {
-        scheduler: document.stream?.scheduler ?? 'min-rtt',
+        scheduler: document.stream?.scheduler ?? 'ecf',
         congestionControl: document.stream?.congestion_control ?? 'bbr',
         steer: document.stream?.steer ?? 'aggregate',
       },

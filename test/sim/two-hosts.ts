@@ -5,7 +5,7 @@ import { createBbr } from '../../src/mptcp-over-udp/congestion/bbr.js';
 import type { CongestionControlFactory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost, type MptcpHostEvents, type MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host.js';
-import { createMinRtt } from '../../src/mptcp-over-udp/scheduler/min-rtt.js';
+import { createEcf } from '../../src/mptcp-over-udp/scheduler/ecf.js';
 import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js';
 import type { CloseReason } from '../../src/mptcp-over-udp/tcp/tcp-connection.js';
 import { cutSegments } from '../../src/mptcp-over-udp/wire/cut-segments.js';
@@ -72,7 +72,7 @@ export class TwoHosts {
             }),
         },
         randomBytes: bytesFrom(createPrng((options.seed ?? 1) * 2 + (isClient ? 0 : 1))),
-        scheduler: options.scheduler ?? createMinRtt(),
+        scheduler: options.scheduler ?? createEcf(),
         ...(options.receiveMemoryBytes === undefined ? {} : { receiveMemoryBytes: options.receiveMemoryBytes }),
         congestionControl: options.congestionControl ?? createBbr,
         ...options.host,

@@ -85,7 +85,7 @@ t.test('defaults: name of the file, MTU 1420, one automatic path for a client, n
   t.same(config.paths, [{ name: 'default', interface: undefined, address: undefined }]);
   t.equal(config.peers[0]?.name, 'peer1');
   t.equal(config.egress, undefined);
-  t.same(config.stream, { scheduler: 'min-rtt', congestionControl: 'bbr', steer: 'aggregate' });
+  t.same(config.stream, { scheduler: 'ecf', congestionControl: 'bbr', steer: 'aggregate' });
 });
 
 t.test('every scheduler and congestion control goes by its name', async (t) => {

@@ -89,7 +89,8 @@ export class MptcpConnection implements ByteStream {
   probeCount = 0;
   /** What may be sent a second time, on a faster subflow, because a slow one lost it. */
   repairBudgetBytes = 0;
-  private writeBlocked = false;
+  /** The writer was refused, and waits to be told of room. */
+  writeBlocked = false;
 
   // Receiving.
   readonly reassembly: ReassemblyBuffer;

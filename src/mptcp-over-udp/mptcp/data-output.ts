@@ -154,6 +154,7 @@ function selectSubflow(c: MptcpConnection, urgent: boolean, nowMs: number): Subf
   const view = c.schedulerView;
   view.nowMs = nowMs;
   view.queuedBytes = c.sendBuffer.queuedBytes;
+  view.moreToCome = c.writeBlocked;
   view.sendWindowBytes = Math.min(c.peerWindowEdge - c.dataUna, MAX_SEND_BUFFER_BYTES);
   view.urgent = urgent;
   return c.scheduler.select(c.subflows, view);

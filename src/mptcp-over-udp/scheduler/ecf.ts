@@ -24,6 +24,8 @@ class Ecf implements Scheduler {
     if (candidate === undefined || view.urgent) return candidate;
     const fastest = fastestAlive(subflows, onlyBackups);
     if (fastest === undefined || candidate.rttMs <= fastest.rttMs) return candidate;
+    // The end of the data is what must not come late: as long as it is not in sight every subflow is used.
+    if (view.moreToCome) return candidate;
     return this.shouldWait(fastest, candidate, view.queuedBytes) ? undefined : candidate;
   }
 

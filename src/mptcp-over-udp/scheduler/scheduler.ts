@@ -28,6 +28,8 @@ export interface SchedulerView {
   nowMs: number;
   /** Written by the application and on no subflow yet. */
   queuedBytes: number;
+  /** The writer waits for room: what is queued is not all that is to be sent. */
+  moreToCome: boolean;
   /** What may be unacknowledged at the data level: the peer's window, or our send buffer's bound where that is less. */
   sendWindowBytes: number;
   /** How often new data had to wait for the peer's window, since the connection began. */
@@ -47,5 +49,5 @@ export interface Scheduler {
 }
 
 export function createSchedulerView(): SchedulerView {
-  return { nowMs: 0, queuedBytes: 0, sendWindowBytes: 0, blockedCount: 0, urgent: false };
+  return { nowMs: 0, queuedBytes: 0, moreToCome: false, sendWindowBytes: 0, blockedCount: 0, urgent: false };
 }
