@@ -15,6 +15,8 @@ import { PathLoad } from './path-load.js';
 const BETTER_FOR_MS = 1000;
 /** A path so much slower one way than the fastest cannot be put in order with it: the receiver waits for 100 ms at most. */
 const TOO_FAR_MS = 90;
+/** So much more than it was seen to carry the first path takes unproven. */
+const OVERFULL = 3;
 /** How long a path that returned must be up before flows go back to it. */
 const RETURNED_FOR_MS = 3000;
 
@@ -81,23 +83,24 @@ export class PathChooser {
   /** The path of the next packet of a flow that is spread: where it arrives first (`priority`: the first in order) and there is room. */
   spread(peer: PeerLink, mode: FlowMode, usable: readonly PathLink[], nowMs: number): PathLink {
     const loads = this.#loadsOf(peer);
-    const farRttMs = mode === 'aggregate' ? shortestRttMs(usable) + 2 * TOO_FAR_MS : Infinity;
+    const home = homeOf(usable, mode);
+    const farRttMs = mode === 'aggregate' && home.minRttMs >= 0 ? home.minRttMs + 2 * TOO_FAR_MS : Infinity;
     let best: PathLink | undefined;
-    let emptiest = usable[0]!;
-    let emptiestFullness = Infinity;
+    let bestFull: PathLink | undefined;
     for (let i = 0; i < usable.length; i++) {
       const path = usable[i]!;
       if (path.minRttMs > farRttMs) continue;
       const load = loads[path.id]!;
       load.update(path, nowMs);
       const fullness = load.fullness(path);
-      if (fullness < emptiestFullness) {
-        emptiest = path;
-        emptiestFullness = fullness;
+      // The first path may be filled until it shows: what it was seen to carry is what it was asked to. The others get what they are known to carry.
+      if (fullness >= 1 && (path !== home || fullness >= OVERFULL || load.isQueueing(path, nowMs))) {
+        if (bestFull === undefined || isEmptier(load, path, loads[bestFull.id]!, bestFull)) bestFull = path;
+      } else if (best === undefined || this.#goesBefore(path, best, mode, loads)) {
+        best = path;
       }
-      if (fullness < 1 && (best === undefined || this.#goesBefore(path, best, mode, loads))) best = path;
     }
-    return best ?? emptiest;
+    return best ?? bestFull ?? usable[0]!;
   }
 
   /** The capacity that was seen lately, for status and tests; 0: none yet. */
@@ -148,20 +151,30 @@ export class PathChooser {
   }
 }
 
+/** Of two full paths: where it arrives first, so that queues grow alike and can be put in order; by how full they are while one is not known yet. */
+function isEmptier(load: PathLoad, path: PathLink, otherLoad: PathLoad, other: PathLink): boolean {
+  if (load.capacityBytesPerSec === 0 || otherLoad.capacityBytesPerSec === 0) return load.fullness(path) < otherLoad.fullness(other);
+  return load.arrivalMs(path) < otherLoad.arrivalMs(other);
+}
+
 function cheapest(paths: readonly PathLink[]): PathLink {
   let best = paths[0]!;
   for (let i = 1; i < paths.length; i++) if (pathCostMs(paths[i]!) < pathCostMs(best)) best = paths[i]!;
   return best;
 }
 
-/** Infinity while none is known. */
-function shortestRttMs(paths: readonly PathLink[]): number {
-  let shortest = Infinity;
-  for (let i = 0; i < paths.length; i++) {
-    const rttMs = paths[i]!.minRttMs;
-    if (rttMs >= 0 && rttMs < shortest) shortest = rttMs;
+/** Where a flow begins: the path with the shortest round trip, or with the lowest priority. */
+function homeOf(paths: readonly PathLink[], mode: FlowMode): PathLink {
+  let home = paths[0]!;
+  for (let i = 1; i < paths.length; i++) {
+    const path = paths[i]!;
+    const isBefore =
+      mode === 'priority' && path.priority !== home.priority
+        ? path.priority < home.priority
+        : path.minRttMs >= 0 && (home.minRttMs < 0 || path.minRttMs < home.minRttMs);
+    if (isBefore) home = path;
   }
-  return shortest;
+  return home;
 }
 
 function withId(paths: readonly PathLink[], id: number): PathLink | undefined {

@@ -20,6 +20,14 @@ const SLACK_BYTES = 15_000;
 const FIRST_WINDOW_BYTES = 45_000;
 /** Nothing was acknowledged for so long, beyond two round trips: what was on its way is lost, not waiting. */
 const STALE_MS = 1000;
+/** More than the peer's acknowledgement delay. */
+const STALLED_MS = 45;
+/** So much delay a burst may cause on the first path before it goes on to others. */
+const BURST_MS = 8;
+/** A round trip longer by this is a queue, and so much loss a short one. */
+const QUEUE_MIN_MS = 3;
+const QUEUE_SHARE = 0.1;
+const DROPPING = 0.02;
 /** As for min-delay: 5 % of loss weigh as much as a doubled delay. */
 const LOSS_WEIGHT = 20;
 
@@ -52,9 +60,17 @@ export class PathLoad {
     this.#inflightBytes = Math.max(0, raw - this.#lostBytes);
   }
 
-  /** How full, 1: as full as it should be. */
+  /** How full, 1: more on its way than the path was seen to carry. */
   fullness(path: PathLink): number {
     return this.#inflightBytes / this.#windowBytes(path);
+  }
+
+  /** It shows that the path is full: packets wait in a queue there for longer than a burst explains, or are dropped. */
+  isQueueing(path: PathLink, nowMs: number): boolean {
+    // Or nothing is acknowledged any more.
+    if (nowMs - this.#progressMs > path.minRttMs + STALLED_MS) return true;
+    if (this.arrivalMs(path) - path.minRttMs / 2 < BURST_MS) return false;
+    return path.rttMs - path.minRttMs > Math.max(QUEUE_MIN_MS, QUEUE_SHARE * path.minRttMs) || path.lossRatio > DROPPING;
   }
 
   /** When a packet sent now would arrive, as things look; what is lost counts as late. */

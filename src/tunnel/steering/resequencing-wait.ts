@@ -1,9 +1,13 @@
-/** How long a packet of a spread flow may wait for one that is missing: as long as the slowest path is behind the fastest, and how that varies. */
+/**
+ * How long a packet of a spread flow may wait for one that is missing: as long as the slowest path is behind the fastest, and how that varies. With
+ * room to spare: the sender's queues grow faster than our round trips are measured, and a loss is mostly known sooner, when every path is past it.
+ */
 
 import type { PeerLink } from '../link.js';
 
-const MARGIN_MS = 10;
-const JITTER_FACTOR = 2;
+const MARGIN_MS = 20;
+const JITTER_FACTOR = 4;
+const DIFFERENCE_FACTOR = 1.5;
 /** While round trips are not known. */
 const UNKNOWN_MS = 50;
 
@@ -20,5 +24,5 @@ export function waitMsOf(peer: PeerLink): number {
     fastestMs = Math.min(fastestMs, path.minRttMs / 2);
     jitterMs = Math.max(jitterMs, path.rttvarMs);
   }
-  return slowestMs < 0 ? UNKNOWN_MS : Math.max(0, slowestMs - fastestMs) + JITTER_FACTOR * jitterMs + MARGIN_MS;
+  return slowestMs < 0 ? UNKNOWN_MS : DIFFERENCE_FACTOR * Math.max(0, slowestMs - fastestMs) + JITTER_FACTOR * jitterMs + MARGIN_MS;
 }
