@@ -14,6 +14,8 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** These make network namespaces and devices: as root, one after the other. */
 const ROOT_FOLDERS = ['tun', 'netns', 'interop'];
+/** Hours of virtual time: not among the quick ones. */
+const LONG_FOLDERS = ['long'];
 const UNIT_JOBS = 2;
 const UNIT_TIMEOUT_MS = 180_000;
 const ROOT_TIMEOUT_MS = 240_000;
@@ -28,7 +30,9 @@ async function main(args) {
   const onlyUnit = args.includes('--unit');
   const wanted = args.filter((arg) => !arg.startsWith('--'));
   const files = testFiles().filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
-  const needsRoot = (file) => ROOT_FOLDERS.includes(file.split('/')[2] ?? '');
+  const isIn = (folders, file) => folders.includes(file.split('/')[2] ?? '');
+  const needsRoot = (file) => isIn(ROOT_FOLDERS, file);
+  const isLong = (file) => isIn(LONG_FOLDERS, file);
   const total = { passed: 0, failed: 0, skipped: 0 };
   const add = (result) => {
     for (const key of Object.keys(total)) total[key] += result[key];
@@ -38,11 +42,12 @@ async function main(args) {
     total.failed += 1;
   }
   await inParallel(
-    files.filter((file) => !needsRoot(file)),
+    files.filter((file) => !needsRoot(file) && !isLong(file)),
     UNIT_JOBS,
     async (file) => add(await runFile(file, UNIT_TIMEOUT_MS)),
   );
   if (!onlyUnit) {
+    await inParallel(files.filter(isLong), UNIT_JOBS, async (file) => add(await runFile(file, ROOT_TIMEOUT_MS)));
     const rootFiles = files.filter(needsRoot);
     if (rootFiles.length > 0 && process.getuid?.() !== 0) {
       for (const file of rootFiles) console.log(`FAIL  ${file}: makes network devices, needs root: run \`sudo npm test\``);
