@@ -88,6 +88,9 @@ function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): voi
     subflow.thirdAckDeadlineMs = nowMs + subflow.recovery.rtt.rtoMs;
     sendAck(subflow, 'third-ack');
   }
+  // RFC 8684 (3.2): the fourth ACK goes ahead of data. Where data stood for it and its first segment was lost or overtaken, Linux would reset the join.
+  if (subflow.ackNow && subflow.role === 'join-server' && subflow.state === 'established' && subflow.recovery.sndNxt === 1)
+    sendAck(subflow);
   noteTimeouts(c, subflow);
   if (subflow.recovery.queue.lostBytes > 0) repairLosses(c, subflow);
   sendRetransmissions(subflow, nowMs);

@@ -26,6 +26,21 @@ script('the SYN/ACK of a join carries HMAC and nonce, its fourth ACK a DSS', TWO
   s.equal(s.events.join(), 'sub_established path 1', 'events');
 });
 
+// RFC 8684 (3.2). Linux resets a join when data out of order comes before the fourth ACK: data must not have to stand for it.
+script('data that waits for a join of the peer goes after the fourth ACK, not in its place', { paths: 2, cwndSegments: 2 }, (s) => {
+  s.server();
+  const flow = s.joinFlow();
+  flow.inject(0, syn({ join: {} }));
+  flow.expect(0, synAckOfHost({ join: {} }));
+  s.write(10, 4 * FULL);
+  s.expect(10, data(FULL, { dss: { dsn: 1, ssn: 1 } }));
+  s.expect(10, data(FULL, { seq: FULL + 1 }));
+  flow.inject(20, ack({ join: {} }));
+  flow.expect(20, ack({ seq: 1, ack: 1, len: 0, dss: { ack: 1 } }));
+  flow.expect(20, data(FULL, { seq: 1, dss: { dsn: 2 * FULL + 1, ssn: 1 } }));
+  flow.expect(20, data(FULL, { seq: FULL + 1 }));
+});
+
 script('the host joins from its second path once MPTCP is proved', TWO, (s) => {
   s.client();
   const flow = s.expectJoinSyn(0);

@@ -71,7 +71,7 @@ script('a connection without subflows is revived by a join, and sends what it ow
   flow.inject(1_000, syn({ join: {} }));
   flow.expect(1_000, { flags: 0x12, join: {} });
   flow.inject(1_020, ack({ join: {} }));
-  // It carries a DSS: it is the fourth ACK too.
+  flow.expect(1_020, ack({ seq: 1, ack: 1, len: 0, dss: { ack: 1 } }));
   flow.expect(1_020, data(FULL, { seq: 1, dss: { dsn: 1, ssn: 1, length: FULL } }));
   flow.inject(1_040, ack());
   s.expectNothing(100_000);
