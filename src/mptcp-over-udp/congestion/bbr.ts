@@ -133,7 +133,7 @@ class Bbr implements CongestionControl {
   onAck(sample: AckSample): void {
     const model = this.model;
     model.onAck(sample, this.bandwidthBytesPerSec);
-    if (model.roundEnded) this.#onRoundEnd();
+    if (model.roundEnded) this.#onRoundEnd(sample);
     if (!this.#fullPipe) this.#fullPipe = this.#fullPipeCheck.isOverrun(model, sample.totalDeliveredBytes);
     this.#updateState(sample);
     this.#setPacingRate(sample);
@@ -206,17 +206,23 @@ class Bbr implements CongestionControl {
     return this.#queueMs() > this.#queueThresholdMs();
   }
 
-  #onRoundEnd(): void {
+  #onRoundEnd(sample: AckSample): void {
     const queued = this.#queued();
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
     this.model.growing = !this.#fullPipe;
     if (!this.#fullPipe) {
-      this.#fullPipe = this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0);
+      this.#fullPipe = this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0) || (queued && this.#hasItsShare(sample));
       return;
     }
     this.#adaptShortTermBandwidth(queued);
     if (this.#isLossy() && (this.state === 'ProbeBW_UP' || this.state === 'ProbeBW_DOWN')) this.#probeOverflowed = true;
     if (!this.model.roundAppLimited) this.model.remember(this.bandwidthBytesPerSec);
+  }
+
+  /** Beside others, who yield to whoever grows: a flow that has what they have on average has found its place. */
+  #hasItsShare(sample: AckSample): boolean {
+    const shareBytesPerSec = this.model.meanShareBytesPerSec;
+    return shareBytesPerSec > 0 && !this.model.alone(sample.nowMs) && this.bandwidthBytesPerSec >= shareBytesPerSec;
   }
 
   /**
