@@ -116,6 +116,15 @@ t.test(
   },
 );
 
+t.test('aggregate: one BBR flow, which sizes its window by the faster path, is not slower than on the better link', async (t) => {
+  for (const name of ['50/10 + 30/30', '50/20 + 50/70']) {
+    const { paths, bestBitsPerSec } = PROFILES[name]!;
+    const { bitsPerSec } = runQuic(paths, 'aggregate', 'bbr', 'down');
+    t.comment(`${name}: ${(bitsPerSec / bestBitsPerSec).toFixed(2)} of the better link`);
+    t.ok(bitsPerSec > 0.93 * bestBitsPerSec);
+  }
+});
+
 t.test('min-delay: a flow has the better link to itself, whatever it does to the queue there', async (t) => {
   const { bitsPerSec } = runQuic(PROFILES['50/10 + 30/30']!.paths, 'min-delay', 'cubic', 'down');
   t.ok(bitsPerSec > 0.95 * 50e6);

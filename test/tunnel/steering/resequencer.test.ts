@@ -3,7 +3,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { PeerLink } from '../../../src/tunnel/link.js';
-import { MAX_WAIT_MS, Resequencer, type ResequencerOptions } from '../../../src/tunnel/steering/resequencer.js';
+import { MAX_WAIT_MS } from '../../../src/tunnel/steering/received-flow.js';
+import { Resequencer, type ResequencerOptions } from '../../../src/tunnel/steering/resequencer.js';
 
 const PEER = { name: 'vps' } as PeerLink;
 const OTHER = { name: 'other' } as PeerLink;
