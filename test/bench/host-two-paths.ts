@@ -12,6 +12,7 @@
  *   kernel  10.90.N.1 ------------+
  */
 
+import { readFileSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createLab, type Lab, SERVER_PUBLIC_ADDRESS } from '../../src/lab/topology.js';
@@ -20,6 +21,7 @@ import { useKernelMptcp } from './profiles/kernel-mptcp.js';
 import { drain } from './profiles/measure.js';
 
 const CLIENT = fileURLToPath(new URL('./host-bulk.js', import.meta.url));
+const ALLOWED_CONTROLS = '/proc/sys/net/ipv4/tcp_allowed_congestion_control';
 const QUEUE = { jitterMs: 0, lossRatio: 0, queuePackets: 1000 };
 const LINKS = [
   { rateBitsPerSec: 50e6, delayMs: 10, ...QUEUE },
@@ -105,6 +107,15 @@ async function measureBoth(control: string, seed: number): Promise<Run[]> {
   return results;
 }
 
+/**
+ * A namespace may make a congestion control its default only when the machine allows that one to everybody. Returns what was allowed before.
+ */
+function allowControls(names: readonly string[]): string {
+  const before = readFileSync(ALLOWED_CONTROLS, 'utf8').trim();
+  writeFileSync(ALLOWED_CONTROLS, [...new Set([...before.split(' '), ...names])].join(' '));
+  return before;
+}
+
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
@@ -115,7 +126,12 @@ const count = Number(process.argv[2] ?? 3);
 const seconds = Number(process.argv[3] ?? 10);
 const controls = (process.argv[4] ?? 'bbr,cubic').split(',');
 const runs: Run[] = [];
-for (let seed = 1; seed <= count; seed++) for (const control of controls) runs.push(...(await measureBoth(control, seed)));
+const allowedBefore = allowControls(controls);
+try {
+  for (let seed = 1; seed <= count; seed++) for (const control of controls) runs.push(...(await measureBoth(control, seed)));
+} finally {
+  writeFileSync(ALLOWED_CONTROLS, allowedBefore);
+}
 
 const summary = controls.flatMap((control) =>
   DIRECTIONS.map((direction) => {
