@@ -2,15 +2,18 @@
  * The benchmarks of bonding, each in namespaces of its own; needs root. JSON on standard output, progress on standard error.
  *
  *   npm run bench:profiles -- [table] [--profiles a,b] [--runs 3] [--seconds 10] [--only ours|kernel|single] [--json FILE] [--markdown FILE]
+ *   npm run bench:profiles -- plot [--profiles a,b] [--folder docs/plots]
  *   npm run bench:profiles -- latency | fairness | failover | short-flows | udp [--profiles a,b] [--json FILE] [--markdown FILE]
  */
 
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { failoverTable, runFailover } from './failover-command.js';
 import { fairnessTable, runFairness } from './fairness-command.js';
 import { latencyTable, runLatency } from './latency-command.js';
 import type { Carrier } from './measure.js';
+import { plotSvg, runPlot } from './plot-command.js';
 import { PROFILES, type Profile, profileNamed } from './profiles.js';
 import { runShortFlows, shortFlowsOk, shortFlowsTable } from './short-flows-command.js';
 import { type Part, runTable } from './table-command.js';
@@ -129,6 +132,23 @@ const shortFlows = command('short-flows', '200 objects of 2 KB to 2 MB, six at a
   eachProfile((profile) => runShortFlows(profile, OBJECTS, OBJECTS_PARALLEL), ['fiber_lte', 'dual_lte'], shortFlowsTable, shortFlowsOk),
 );
 
+const plot = command('plot', 'a transfer through cuts of the first link, drawn as SVG')
+  .option('--folder <folder>', 'where the drawings go', 'docs/plots')
+  .action(async (options: Common & { folder: string }) => {
+    const plots = [];
+    mkdirSync(options.folder, { recursive: true });
+    for (const profile of chosen(options.profiles, ['dsl_60_15', 'dual_lte'].map(profileNamed))) {
+      for (const direction of ['download', 'upload'] as const) {
+        const result = await runPlot(profile, direction);
+        const file = join(options.folder, `failover-${profile.name}-${direction}.svg`);
+        writeFileSync(file, await plotSvg(result));
+        progress(file);
+        plots.push(result);
+      }
+    }
+    process.stdout.write(`${JSON.stringify({ plots })}\n`);
+  });
+
 const udp = command('udp', 'a call and a video, on idle links and beside a download')
   .option('--seconds <s>', 'of each flow', Number, 8)
   .action(
@@ -141,5 +161,5 @@ const udp = command('udp', 'a call and a video, on idle links and beside a downl
   );
 
 const program = new Command('bench:profiles').addCommand(table, { isDefault: true });
-for (const one of [latency, fairness, failover, shortFlows, udp]) program.addCommand(one);
+for (const one of [latency, fairness, failover, plot, shortFlows, udp]) program.addCommand(one);
 await program.parseAsync();
