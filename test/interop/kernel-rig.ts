@@ -214,6 +214,8 @@ function nftCommands(inbound: readonly string[], outbound: readonly string[]): s
 export async function reportFailure(t: Test, rig: KernelRig, name: string): Promise<void> {
   if (t.passing()) return;
   t.comment(JSON.stringify({ kernel: await rig.counters(), ours: rig.host.counters }));
+  // Memory and subflows of what is still open: a case that hangs shows here which end has stopped.
+  t.comment(await rig.run('ss -nHMmi; ss -nHtmi'));
   for (const { name: event, localAddress, remoteAddress, reason = '' } of rig.events) {
     t.comment(`${event} ${localAddress} ${remoteAddress} ${reason}`);
   }
