@@ -109,6 +109,9 @@ export class MptcpConnection implements ByteStream {
   timerMs = NEVER_MS;
   private handler: ByteStreamHandler | undefined;
   private closeNotified = false;
+  private establishedNotified = false;
+  /** Came with the peer's SYN, under a good cookie; the reader gets it as soon as the connection is accepted. */
+  private synData: Uint8Array | undefined;
 
   constructor(host: MptcpHost, role: MptcpRole, tuple: FourTuple, version: MptcpVersion) {
     this.host = host;
@@ -133,6 +136,7 @@ export class MptcpConnection implements ByteStream {
   /** Server: SYN/ACK. */
   accept(): void {
     this.subflows[0]?.accept();
+    if (this.synData !== undefined) this.acceptSynData(this.synData);
     this.markDirty();
   }
 
@@ -140,6 +144,7 @@ export class MptcpConnection implements ByteStream {
   reject(reset: boolean, nowMs: number): void {
     const subflow = this.subflows[0];
     if (subflow !== undefined && reset) sendReset(subflow);
+    subflow?.endPending(false, nowMs);
     this.close('refused', nowMs);
   }
 
@@ -262,10 +267,43 @@ export class MptcpConnection implements ByteStream {
 
   onInitialEstablished(nowMs: number): void {
     const subflow = this.subflows[0];
-    if (subflow !== undefined && this.peerWindowEdge <= 1) this.peerWindowEdge = Math.max(this.peerWindowEdge, subflow.sendWindowEdge);
+    if (subflow !== undefined && this.peerWindowEdge <= 1)
+      this.peerWindowEdge = Math.max(this.peerWindowEdge, subflow.sendWindowEdge - subflow.sentWithSynBytes);
     this.lastActivityMs = nowMs;
-    this.handler?.onEstablished(nowMs);
+    this.notifyEstablished(nowMs);
     this.markDirty();
+  }
+
+  private notifyEstablished(nowMs: number): void {
+    if (this.establishedNotified) return;
+    this.establishedNotified = true;
+    this.handler?.onEstablished(nowMs);
+  }
+
+  // ---- Fast Open (RFC 7413; RFC 8684, B): data with the SYN comes before the first byte that has a DSN ----
+
+  /** The peer's cookie was right. The segment is borrowed. */
+  openFast(subflow: Subflow, segment: TcpSegment): void {
+    this.synData = segment.bytes.slice(segment.payloadOffset, segment.payloadOffset + segment.payloadBytes);
+    this.reassembly.startEarlier(segment.payloadBytes);
+    subflow.mappings.synBytes = segment.payloadBytes;
+    this.peerWindowEdge = 1 + segment.window;
+  }
+
+  /** For the application the connection is open: it may read, and write too. */
+  private acceptSynData(bytes: Uint8Array): void {
+    const subflow = this.subflows[0];
+    if (subflow !== undefined) subflow.confirmed = true;
+    this.synData = undefined;
+    this.notifyEstablished(this.host.nowMs);
+    this.reassembly.receive(1 - bytes.length, bytes, 0, bytes.length);
+  }
+
+  /** Our SYN asked for a cookie, or carried one and data: what was taken has been sent, the rest is still to be sent. */
+  onSynAnswered(subflow: Subflow, segment: TcpSegment, nowMs: number): void {
+    this.host.noteFastOpenAnswer(subflow, segment, nowMs);
+    this.sendBuffer.discard(subflow.sentWithSynBytes);
+    if (this.fallback) this.fallbackState.noteSynData(subflow);
   }
 
   onSubflowConfirmed(subflow: Subflow, nowMs: number): void {
@@ -354,6 +392,7 @@ export class MptcpConnection implements ByteStream {
     const i = this.subflows.indexOf(subflow);
     if (i >= 0) this.subflows.splice(i, 1);
     this.host.forgetSubflow(subflow);
+    subflow.endPending(reason === 'reset', nowMs);
     if (this.closed) return;
     this.sendQueue.reinjectFrom(subflow, this.dataUna);
     if (subflow.role === 'join-client' && !this.subflowsClosing) this.scheduleRejoin(subflow.confirmed, nowMs);

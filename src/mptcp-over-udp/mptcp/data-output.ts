@@ -82,7 +82,7 @@ function isCarrying(c: MptcpConnection): boolean {
 }
 
 function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): void {
-  if (!subflow.isSynchronized) return;
+  if (!subflow.mayTransmit) return;
   if (nowMs >= subflow.thirdAckDeadlineMs) {
     subflow.recovery.rtt.backOff();
     subflow.thirdAckDeadlineMs = nowMs + subflow.recovery.rtt.rtoMs;
@@ -236,7 +236,9 @@ function newMapping(
 function mappingFor(c: MptcpConnection, subflow: Subflow, dsn: number, length: number, block: PayloadBlock, offset: number): DssMapping {
   const ssn = subflow.recovery.sndNxt;
   if (!c.checksum) return { dsn, ssn, length, checksum: 0 };
-  return { dsn, ssn, length, checksum: mappingChecksum(c.local.idsnHigh, c.local.idsnLow, dsn, ssn, length, false, block.bytes, offset) };
+  const { idsnHigh, idsnLow } = c.local;
+  const checksum = mappingChecksum(idsnHigh, idsnLow, dsn, ssn - subflow.sentWithSynBytes, length, false, block.bytes, offset);
+  return { dsn, ssn, length, checksum };
 }
 
 /** RFC 8684 (3.3.6): the same DSN on another subflow, under a new mapping. */

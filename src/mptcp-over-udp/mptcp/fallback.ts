@@ -27,10 +27,17 @@ export class Fallback {
 
   start(subflow: Subflow): void {
     this.active = true;
+    this.noteSynData(subflow);
     this.connection.peerProved = true;
     subflow.confirmed = true;
     this.forgetDataFin();
     this.connection.host.count('mptcp-fallback');
+  }
+
+  /** What went with the SYNs stands before the data that is numbered (RFC 8684, B.2). */
+  noteSynData(subflow: Subflow): void {
+    this.sendShift = -subflow.sentWithSynBytes;
+    this.receiveShift = -subflow.receivedWithSynBytes;
   }
 
   /** In fallback the end is the subflow's FIN. */

@@ -10,12 +10,15 @@ import { ConnectionTable, tupleOfSegment } from '../connection-table.js';
 import { PollScheduler } from '../poll-scheduler.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { SegmentSink } from '../segment-sink.js';
+import { FastOpenCache } from '../tcp/fast-open-cache.js';
+import { DEFAULT_FAST_OPEN_PENDING, FastOpenServer } from '../tcp/fast-open-server.js';
 import type { FourTuple } from '../tcp/header-template.js';
 import { BlockPool } from '../tcp/payload-block.js';
 import { sendStatelessReset } from '../tcp/stateless-reset.js';
 import type { CloseReason, TcpHostServices } from '../tcp/tcp-connection.js';
 import { handleSegment } from '../tcp/tcp-input.js';
 import { readU32 } from '../wire/big-endian.js';
+import { fastOpenCookieOf } from '../wire/fast-open.js';
 import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
 import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
@@ -33,6 +36,12 @@ const MAX_SUBFLOWS = 8;
 const FIRST_EPHEMERAL_PORT = 32_768;
 const DEFAULT_ANNOUNCE_TIMEOUT_MS = 1_000;
 const DEFAULT_CAPABLE_SYN_COUNT = 2;
+/** As Linux. A SYN/ACK with MSS, SACK, scaling, MP_CAPABLE (12) and timestamps (12) has 7 of 40 bytes left. */
+const FAST_OPEN_COOKIE_BYTES = 8;
+const FAST_OPEN_COOKIE_BYTES_BESIDE_TIMESTAMPS = 4;
+/** What a SYN with timestamps and MP_CAPABLE (4) has room for. */
+const MAX_COOKIE_BYTES_BESIDE_TIMESTAMPS = 12;
+const NO_COOKIE = new Uint8Array(0);
 const DEFAULT_RECEIVE_MEMORY_BYTES = 512 << 20;
 
 export interface HostPath {
@@ -91,8 +100,17 @@ export interface MptcpHostOptions {
   keepaliveMs?: number;
   /** An ADD_ADDR without echo is repeated after this. */
   announceTimeoutMs?: number;
+  /** Give Fast Open cookies, and take the data of SYNs that carry one (RFC 7413); default false. An application must bear that such data may come twice. */
+  fastOpen?: boolean;
+  /** Connections opened by a cookie that may wait for their third ACK; beyond that SYNs are answered as if Fast Open were off. */
+  fastOpenPending?: number;
   /** More pending and open connections than this are refused. */
   maxConnections?: number;
+}
+
+export interface EngineConnectOptions {
+  /** Ask for a Fast Open cookie, or with one send what is written before the next poll along with the SYN (RFC 7413). */
+  fastOpen?: boolean;
 }
 
 export class MptcpHost implements TcpHostServices {
@@ -119,6 +137,8 @@ export class MptcpHost implements TcpHostServices {
   private readonly paths: HostPath[] = [];
   private readonly segment = createTcpSegment();
   private readonly maxConnections: number;
+  private readonly fastOpenServer: FastOpenServer | undefined;
+  private readonly fastOpenCache = new FastOpenCache();
   private viewOf: Uint8Array | undefined;
   private view: DataView = new DataView(new ArrayBuffer(0));
   private entropy: Uint8Array = new Uint8Array(0);
@@ -147,6 +167,10 @@ export class MptcpHost implements TcpHostServices {
     this.randomBytes = options.randomBytes;
     this.congestionControl = options.congestionControl;
     this.maxConnections = options.maxConnections ?? 65_536;
+    if (options.fastOpen === true) {
+      const cookieBytes = this.timestamps ? FAST_OPEN_COOKIE_BYTES_BESIDE_TIMESTAMPS : FAST_OPEN_COOKIE_BYTES;
+      this.fastOpenServer = new FastOpenServer(options.randomBytes, cookieBytes, options.fastOpenPending ?? DEFAULT_FAST_OPEN_PENDING);
+    }
   }
 
   get connectionCount(): number {
@@ -198,15 +222,41 @@ export class MptcpHost implements TcpHostServices {
   // ---- connections ----
 
   /** Opens a connection under this four-tuple on a path; SYN + MP_CAPABLE leaves at the next poll. */
-  connect(tuple: FourTuple, pathId: number, handler: ByteStreamHandler, nowMs: number): MptcpConnection {
+  connect(
+    tuple: FourTuple,
+    pathId: number,
+    handler: ByteStreamHandler,
+    nowMs: number,
+    options: EngineConnectOptions = {},
+  ): MptcpConnection {
     const connection = new MptcpConnection(this, 'client', tuple, this.version);
     connection.setHandler(handler);
     this.connections.add(connection);
     const subflow = this.addSubflow(connection, 'capable-client', tuple, pathId, 0, nowMs);
+    if (options.fastOpen === true) this.prepareFastOpen(subflow, nowMs);
     subflow.connect();
     connection.lastActivityMs = nowMs;
     this.markDirty(connection);
     return connection;
+  }
+
+  private prepareFastOpen(subflow: Subflow, nowMs: number): void {
+    // RFC 8684 (B) knows version 1 only.
+    if (this.version === 0 || this.fastOpenCache.hasFailed(subflow.tuple, nowMs)) return;
+    const known = this.fastOpenCache.find(subflow.tuple);
+    if (this.timestamps && known !== undefined && known.cookie.length > MAX_COOKIE_BYTES_BESIDE_TIMESTAMPS) return;
+    subflow.fastOpenCookie = known?.cookie ?? NO_COOKIE;
+    if (known !== undefined) subflow.peerMssBytes = known.mssBytes;
+  }
+
+  /** RFC 7413 (4.1.3): what the SYN/ACK says of cookies is remembered, a new one in place of that which was not good. */
+  noteFastOpenAnswer(subflow: Subflow, segment: TcpSegment, nowMs: number): void {
+    const cookie = fastOpenCookieOf(segment);
+    if (cookie !== undefined && cookie.length > 0) this.fastOpenCache.note(subflow.tuple, cookie, subflow.peerMssBytes);
+    const offeredBytes = subflow.synPayload.length;
+    if (offeredBytes === 0) return;
+    this.count(subflow.sentWithSynBytes > 0 ? 'fast-open-data-taken' : 'fast-open-data-not-taken');
+    if (subflow.sentWithSynBytes === 0 && subflow.synCount > 1) this.fastOpenCache.noteFailure(subflow.tuple, nowMs);
   }
 
   /** Aborts everything: FASTCLOSE to all. */
@@ -389,10 +439,12 @@ export class MptcpHost implements TcpHostServices {
     this.connections.add(connection);
     const subflow = this.addSubflow(connection, 'capable-server', connection.tuple, pathId, 0, nowMs);
     subflow.noteSyn(segment);
-    if (!usable) connection.fallbackState.start(subflow);
-    else if ((mpCapable.flags & MP_CAPABLE_CHECKSUM_REQUIRED) !== 0) connection.checksum = true;
+    if (usable && (mpCapable.flags & MP_CAPABLE_CHECKSUM_REQUIRED) !== 0) connection.checksum = true;
     if (usable && version === 0) connection.setRemoteKey(mpCapable.senderKey.slice());
     if (usable && (mpCapable.flags & MP_CAPABLE_NO_JOIN) !== 0) connection.remoteDeniesJoinInitial = true;
+    if (connection.version === 1) this.fastOpenServer?.handleSyn(subflow, segment, nowMs);
+    if (subflow.fastOpened) connection.openFast(subflow, segment);
+    if (!usable) connection.fallbackState.start(subflow);
     connection.lastActivityMs = nowMs;
     this.events.onIncoming(connection, nowMs);
     this.markDirty(connection);

@@ -27,6 +27,8 @@ export type MappingVerdict = 'held' | 'good' | 'bad';
 
 export class ReceivedMappings {
   private readonly mappings: ReceivedMapping[] = [];
+  /** Subflow bytes before the one that the wire's SSN 1 stands for: those that came with the SYN. */
+  synBytes = 0;
 
   /** Remembers a mapping; the same again is nothing new. False: it contradicts a known one, and is ignored. */
   add(ssn: number, dsn: number, length: number, checksum: number, withDataFin: boolean, rcvNxt: number): boolean {
@@ -67,7 +69,7 @@ export class ReceivedMappings {
     mapping.held.set(bytes.subarray(at, at + length), ssn - mapping.ssn);
     mapping.have.add(ssn, ssn + length);
     if (!mapping.have.contains(mapping.ssn, mapping.ssn + mapping.length)) return 'held';
-    return isChecksumRight(mapping, mapping.held, idsnHigh, idsnLow) ? 'good' : 'bad';
+    return isChecksumRight(mapping, mapping.ssn - this.synBytes, mapping.held, idsnHigh, idsnLow) ? 'good' : 'bad';
   }
 
   /**
@@ -90,8 +92,8 @@ export class ReceivedMappings {
   }
 }
 
-function isChecksumRight(mapping: ReceivedMapping, payload: Uint8Array, idsnHigh: number, idsnLow: number): boolean {
-  return mapping.checksum === mappingChecksum(idsnHigh, idsnLow, mapping.dsn, mapping.ssn, mapping.length, mapping.withDataFin, payload, 0);
+function isChecksumRight(mapping: ReceivedMapping, ssn: number, payload: Uint8Array, idsnHigh: number, idsnLow: number): boolean {
+  return mapping.checksum === mappingChecksum(idsnHigh, idsnLow, mapping.dsn, ssn, mapping.length, mapping.withDataFin, payload, 0);
 }
 
 /** The DSS checksum (RFC 8684, 3.3.1): 64-bit DSN, SSN, length, zero, payload. A DATA_FIN counts in the length but has no byte. */

@@ -30,7 +30,7 @@ export function processSubflowOptions(s: Subflow, segment: TcpSegment, nowMs: nu
   }
   if (s.state === 'syn-sent' || s.state === 'syn-received') return processHandshake(s, segment, nowMs);
   if (s.role === 'join-client' && !s.confirmed && (seen & SEEN_DSS) !== 0) s.confirm(nowMs);
-  if (!connection.peerProved && (seen & SEEN_DSS) !== 0) connection.notePeerProved();
+  if (!connection.peerProved && (seen & SEEN_DSS) !== 0 && provesKeys(s, segment)) connection.notePeerProved();
   if (s.role === 'join-server' && (seen & SEEN_MP_JOIN) !== 0) s.ackNow = true;
   if ((seen & SEEN_MP_FASTCLOSE) !== 0 && !processFastclose(s, segment, nowMs)) return false;
   processSignals(s, segment, nowMs);
@@ -40,6 +40,11 @@ export function processSubflowOptions(s: Subflow, segment: TcpSegment, nowMs: nu
     return processDss(s, segment, nowMs);
   }
   return checkFallback(s, segment);
+}
+
+/** RFC 8684 (3.1): a DATA_ACK says that the peer has our key. A server that was opened fast sends data before (errata 6609). */
+function provesKeys(s: Subflow, segment: TcpSegment): boolean {
+  return s.role !== 'capable-client' || segment.mptcp.dss.dataAckBytes !== 0;
 }
 
 function processHandshake(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
@@ -110,7 +115,7 @@ function processThirdAck(s: Subflow, segment: TcpSegment, nowMs: number): boolea
 function addFirstMapping(s: Subflow, segment: TcpSegment): void {
   const { mpCapable } = segment.mptcp;
   s.connection.dataOptionsSeen = true;
-  s.mappings.add(1, 1, mpCapable.dataLength, mpCapable.length === 24 ? mpCapable.checksum : -1, false, s.rcvNxt);
+  s.mappings.add(1 + s.receivedWithSynBytes, 1, mpCapable.dataLength, mpCapable.length === 24 ? mpCapable.checksum : -1, false, s.rcvNxt);
 }
 
 function processJoinSynAck(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
@@ -244,7 +249,7 @@ function checkFallback(s: Subflow, segment: TcpSegment): boolean {
   if (connection.dataOptionsSeen || (segment.mptcp.seen & SEEN_MP_CAPABLE) !== 0) return true;
   // An ACK that brings another MPTCP option, as the echo of an ADD_ADDR that Linux sends without a DSS, was not stripped.
   if (segment.mptcp.seen !== 0 && segment.payloadBytes === 0) return true;
-  if (segment.payloadBytes > 0 || s.recovery.sndUna > 1) {
+  if (segment.payloadBytes > 0 || s.recovery.sndUna > 1 + s.sentWithSynBytes) {
     connection.fallbackState.start(s);
     connection.fallbackState.noteAck(s);
   }

@@ -116,7 +116,8 @@ function emitMapping(s: Subflow, out: Uint8Array, at: number, mapping: DssMappin
   dss.hasChecksum = s.connection.checksum && mapping !== undefined;
   if (mapping !== undefined) {
     putDsn(s, mapping.dsn);
-    dss.subflowSequenceNumber = mapping.ssn % 0x1_0000_0000;
+    // RFC 8684 (B.2): what went with the SYN does not count.
+    dss.subflowSequenceNumber = (mapping.ssn - s.sentWithSynBytes) % 0x1_0000_0000;
     dss.dataLength = mapping.length;
     dss.checksum = mapping.checksum;
   }
@@ -169,6 +170,7 @@ function putDsn(s: Subflow, dsn: number): void {
 }
 
 function putDataAck(s: Subflow): void {
-  scratch.dss.dataAckBytes = 4;
+  // A server that was opened fast may send before it knows the client's key.
+  scratch.dss.dataAckBytes = s.connection.hasRemoteKey ? 4 : 0;
   scratch.dss.dataAckLow = s.connection.dataAckWire();
 }

@@ -16,7 +16,7 @@ import {
   TIMESTAMP_OPTION_BYTES,
 } from '../tcp/tcp-connection.js';
 import { acceptSynOptions, closeConnection } from '../tcp/tcp-input.js';
-import { sendReset } from '../tcp/tcp-output.js';
+import { sendReset, sendWindowProbe } from '../tcp/tcp-output.js';
 import type { TcpSegment } from '../wire/segment.js';
 import type { MptcpConnection } from './connection.js';
 import { type Signal, signalLength } from './path-signals.js';
@@ -80,7 +80,8 @@ export class Subflow extends TcpConnection {
   get usable(): boolean {
     if (!this.confirmed || this.stale) return false;
     // A FIN closes a subflow, but of plain TCP only one direction.
-    return this.state === 'established' || (this.state === 'close-wait' && this.connection.fallback);
+    if (this.state === 'close-wait') return this.connection.fallback;
+    return this.state === 'established' || (this.fastOpened && this.state === 'syn-received');
   }
 
   /** Smoothed RTT; before a sample, what the path layer knows. */
@@ -161,6 +162,14 @@ export class Subflow extends TcpConnection {
     return processSubflowOptions(this, segment, nowMs);
   }
 
+  override dataForSyn(maxBytes: number): Uint8Array {
+    return this.role === 'capable-client' ? this.connection.sendBuffer.peek(maxBytes) : super.dataForSyn(maxBytes);
+  }
+
+  override onSynAnswered(segment: TcpSegment, nowMs: number): void {
+    if (this.role === 'capable-client' && this.fastOpenCookie !== undefined) this.connection.onSynAnswered(this, segment, nowMs);
+  }
+
   onPayload(segment: TcpSegment, offset: number, at: number, length: number, nowMs: number): boolean {
     const { connection } = this;
     if (connection.fallback) return connection.fallbackState.onData(offset, segment.bytes, at, length, nowMs);
@@ -181,6 +190,7 @@ export class Subflow extends TcpConnection {
   }
 
   onEstablished(nowMs: number): void {
+    this.endPending(false, nowMs);
     // The SYN/ACK of an initial subflow waits for the far side's answer, and tells nothing about the path.
     if (this.role !== 'capable-client' && this.recovery.rtt.srttMs > 0) {
       const rttMs = this.recovery.rtt.srttMs;
@@ -191,6 +201,7 @@ export class Subflow extends TcpConnection {
       case 'capable-server':
         this.confirmed = true;
         this.connection.onInitialEstablished(nowMs);
+        if (this.fastOpened && !this.connection.fallback) this.proveEarlyData();
         return;
       case 'join-client':
         this.thirdAckDeadlineMs = nowMs + this.recovery.rtt.rtoMs;
@@ -222,9 +233,19 @@ export class Subflow extends TcpConnection {
     this.connection.onSubflowConfirmed(this, nowMs);
   }
 
-  /** The wire's 32-bit SSN, unwrapped near what is expected. */
+  /** The wire's 32-bit SSN, unwrapped near what is expected. Data that came with the SYN is in no mapping, and not counted (RFC 8684, B.2). */
   nearSsn(ssn: number): number {
-    return this.rcvNxt + ((ssn - (this.rcvNxt % 0x1_0000_0000)) | 0);
+    const next = this.rcvNxt - this.receivedWithSynBytes;
+    return this.rcvNxt + ((ssn - (next % 0x1_0000_0000)) | 0);
+  }
+
+  /**
+   * Only now do we know the peer's key: a DATA_ACK tells it so. What we have sent before went without one, and the peer could not acknowledge it on
+   * the data level while it had to repeat its keys: a segment below the window makes it do so.
+   */
+  private proveEarlyData(): void {
+    if (this.recovery.sndNxt > 1) sendWindowProbe(this);
+    else this.ackNow = true;
   }
 
   /**

@@ -36,6 +36,12 @@ export class ReassemblyBuffer {
     this.reader = reader;
   }
 
+  /** Begins that many bytes earlier than was said; nothing has been received yet. */
+  startEarlier(bytes: number): void {
+    this.nextOffset -= bytes;
+    this.readOffset -= bytes;
+  }
+
   /** Accepts [start, start + length); what is old or held already is skipped. Returns how many bytes were new. */
   receive(start: number, bytes: Uint8Array, at: number, length: number): number {
     let from = start;

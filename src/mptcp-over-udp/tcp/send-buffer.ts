@@ -59,6 +59,29 @@ export class SendBuffer {
     return length;
   }
 
+  /** A copy of the first bytes, which stay. */
+  peek(maxBytes: number): Uint8Array {
+    const copy = new Uint8Array(Math.min(maxBytes, this.queuedBytes));
+    let done = 0;
+    for (let i = 0; done < copy.length; i++) {
+      const block = this.blocks[i] as PayloadBlock;
+      const from = i === 0 ? this.headOffset : 0;
+      const piece = block.bytes.subarray(from, Math.min(block.usedBytes, from + copy.length - done));
+      copy.set(piece, done);
+      done += piece.length;
+    }
+    return copy;
+  }
+
+  /** Drops the first bytes. */
+  discard(bytes: number): void {
+    const piece: Piece = { block: undefined, offset: 0, length: 0 };
+    for (let left = bytes; left > 0; left -= piece.length) {
+      if (this.take(left, piece) === 0 || piece.block === undefined) return;
+      this.pool.release(piece.block);
+    }
+  }
+
   clear(): void {
     for (const block of this.blocks) this.pool.release(block);
     this.blocks.length = 0;

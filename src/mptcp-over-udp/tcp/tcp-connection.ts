@@ -8,6 +8,7 @@ import type { CongestionControl } from '../congestion/congestion-control.js';
 import type { SegmentSink } from '../segment-sink.js';
 import type { TcpSegment } from '../wire/segment.js';
 import { seqAdd } from '../wire/sequence.js';
+import type { FastOpenServer } from './fast-open-server.js';
 import { type FourTuple, HeaderTemplate } from './header-template.js';
 import { LossRecovery } from './loss-recovery.js';
 import type { BlockPool } from './payload-block.js';
@@ -44,6 +45,8 @@ export interface TcpConnectionOptions {
 /** With the two NOPs that align it (RFC 7323, appendix A). */
 export const TIMESTAMP_OPTION_BYTES = 12;
 export const NEVER_MS = Number.POSITIVE_INFINITY;
+
+const NO_PAYLOAD = new Uint8Array(0);
 
 export type SegmentKind = 'syn' | 'syn-ack' | 'third-ack' | 'ack' | 'data' | 'rst';
 
@@ -112,6 +115,19 @@ export abstract class TcpConnection {
   challengeStartMs = 0;
   challengeCount = 0;
   lastReceivedMs = 0;
+
+  // Fast Open (RFC 7413).
+  /** Goes with our SYN or SYN/ACK; empty asks for one. */
+  fastOpenCookie: Uint8Array | undefined = undefined;
+  /** The peer's cookie was right: data flows before the third ACK, in both directions. */
+  fastOpened = false;
+  /** What our SYN carried, as far as the peer has not acknowledged it with its SYN/ACK it goes again as if it never had. */
+  synPayload: Uint8Array = NO_PAYLOAD;
+  /** Bytes that came along with the SYNs and were taken: ours by the peer, the peer's by us. */
+  sentWithSynBytes = 0;
+  receivedWithSynBytes = 0;
+  /** Counts this connection as pending. */
+  private pendingAt: FastOpenServer | undefined = undefined;
   // The host's bookkeeping.
   dirty = false;
   timerMs = NEVER_MS;
@@ -143,6 +159,26 @@ export abstract class TcpConnection {
     return true;
   }
 
+  /** Passive side of Fast Open: the SYN's data is ours to acknowledge. */
+  openFast(segment: TcpSegment, server: FastOpenServer): void {
+    this.fastOpened = true;
+    this.pendingAt = server;
+    this.receivedWithSynBytes = segment.payloadBytes;
+    this.rcvNxt = 1 + segment.payloadBytes;
+    this.sendWindowEdge = 1 + segment.window;
+  }
+
+  /** The third ACK has come, or never will. */
+  endPending(wasReset: boolean, nowMs: number): void {
+    this.pendingAt?.notePendingOver(wasReset, nowMs);
+    this.pendingAt = undefined;
+  }
+
+  /** Segments with data may leave: synchronised, or by a cookie as good as that. */
+  get mayTransmit(): boolean {
+    return this.isSynchronized || (this.fastOpened && this.state === 'syn-received');
+  }
+
   get isSynchronized(): boolean {
     return this.state !== 'closed' && this.state !== 'syn-sent' && this.state !== 'syn-received';
   }
@@ -163,6 +199,14 @@ export abstract class TcpConnection {
   timestampNow(): number {
     return (Math.floor(this.services.nowMs) + this.timestampOffset) >>> 0;
   }
+
+  /** Active side of Fast Open: the first data, to go with the SYN. */
+  dataForSyn(_maxBytes: number): Uint8Array {
+    return NO_PAYLOAD;
+  }
+
+  /** The SYN/ACK has come, and what it acknowledges of the SYN's data is in `sentWithSynBytes`. */
+  onSynAnswered(_segment: TcpSegment, _nowMs: number): void {}
 
   /** The next ACK has an option that leaves no room for timestamps. */
   needsAllOptionSpace(): boolean {

@@ -43,7 +43,9 @@ function finishClose(c: TcpConnection, reason: CloseReason, nowMs: number): void
 
 /** 3.10.7.3 */
 function handleInSynSent(c: TcpConnection, segment: TcpSegment, nowMs: number): void {
-  const acceptable = (segment.flags & ACK) !== 0 && segment.acknowledgmentNumber === c.sequenceNumber(1);
+  // RFC 7413 (4.2.2): the SYN's data may be acknowledged in part, or not.
+  const acceptedBytes = ((segment.acknowledgmentNumber - c.iss) >>> 0) - 1;
+  const acceptable = (segment.flags & ACK) !== 0 && acceptedBytes >= 0 && acceptedBytes <= c.synPayload.length;
   if ((segment.flags & RST) !== 0) {
     if (!acceptable) return;
     c.processOptions(segment, nowMs);
@@ -60,15 +62,25 @@ function handleInSynSent(c: TcpConnection, segment: TcpSegment, nowMs: number): 
     return;
   }
   acceptSynOptions(c, segment);
-  c.recovery.sndUna = 1;
-  if (c.synCount === 1) c.recovery.rtt.addSample(Math.max(0.01, nowMs - c.synSentMs), nowMs);
-  c.synDeadlineMs = NEVER_MS;
-  c.sendWindowEdge = 1 + segment.window;
+  noteSynAcked(c, segment, acceptedBytes, nowMs);
+  c.sendWindowEdge = 1 + acceptedBytes + segment.window;
   if (!c.processOptions(segment, nowMs)) return;
   c.setState('syn-acked');
   c.lastReceivedMs = nowMs;
   sendAck(c, 'third-ack');
   c.onEstablished(nowMs);
+}
+
+/** What the SYN carried counts as sent only if it was taken. */
+function noteSynAcked(c: TcpConnection, segment: TcpSegment, acceptedBytes: number, nowMs: number): void {
+  const { recovery } = c;
+  recovery.sndUna = 1 + acceptedBytes;
+  if (recovery.sndNxt < recovery.sndUna) recovery.sndNxt = recovery.sndUna;
+  if (c.synCount === 1) recovery.rtt.addSample(Math.max(0.01, nowMs - c.synSentMs), nowMs);
+  c.synDeadlineMs = NEVER_MS;
+  c.sentWithSynBytes = acceptedBytes;
+  c.onSynAnswered(segment, nowMs);
+  c.synPayload = c.synPayload.subarray(0, 0);
 }
 
 /** RFC 9293 (MUST-10): both sides opened at the same time. */
@@ -188,7 +200,7 @@ function handleReset(c: TcpConnection, segment: TcpSegment, offset: number, nowM
   // RFC 1337: all was said in both directions, and no RST unsays it.
   if (c.state === 'time-wait') return;
   c.processOptions(segment, nowMs);
-  closeConnection(c, c.state === 'syn-received' ? 'refused' : 'reset', nowMs);
+  closeConnection(c, c.state === 'syn-received' && !c.fastOpened ? 'refused' : 'reset', nowMs);
 }
 
 /** Fifth: check the ACK field. */
@@ -196,19 +208,19 @@ function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean
   const recovery = c.recovery;
   const ackOffset = unwrapOffset(segment.acknowledgmentNumber, c.iss, recovery.sndUna);
   if (c.state === 'syn-received') {
-    if (ackOffset !== 1 || recovery.sndNxt < 1) {
+    // RFC 7413 (4.2.2): our data may have gone before the third ACK, and be acknowledged by it.
+    if (ackOffset < 1 || recovery.sndNxt < 1 || ackOffset > Math.max(recovery.sndNxt, 1 + c.synPayload.length)) {
       sendStatelessReset(c.services.sink, c.pathId, segment, 0);
       return false;
     }
-    recovery.sndUna = 1;
-    if (c.synCount === 1) recovery.rtt.addSample(Math.max(0.01, nowMs - c.synSentMs), nowMs);
-    c.synDeadlineMs = NEVER_MS;
+    noteSynAcked(c, segment, c.fastOpened ? 0 : ackOffset - 1, nowMs);
     // RFC 7323 (2.2): the window of a SYN/ACK is not scaled.
-    c.sendWindowEdge = 1 + segment.window * ((segment.flags & SYN) !== 0 ? 1 : 2 ** c.sendWindowScale);
+    c.sendWindowEdge = ackOffset + segment.window * ((segment.flags & SYN) !== 0 ? 1 : 2 ** c.sendWindowScale);
     if (!c.processOptions(segment, nowMs)) return false;
     c.setState('syn-acked');
     c.onEstablished(nowMs);
-    return (c.state as string) !== 'closed';
+    if ((c.state as string) === 'closed') return false;
+    if (ackOffset === recovery.sndUna) return true;
   }
   // RFC 5961 (5.2)
   if (ackOffset > recovery.sndNxt) {

@@ -1,5 +1,6 @@
 /** The output phase: segments from state (RFC 9293, 3.8 and 3.10.2-5; pacing; RFC 9293 3.8.6.3 for ACKs). */
 
+import { emitFastOpen, FAST_OPEN_REQUEST_LENGTH } from '../wire/fast-open.js';
 import { ACK, FIN, PSH, RST, SYN } from '../wire/segment.js';
 import { seqAdd } from '../wire/sequence.js';
 import { emitMss, emitSack, emitSackPermitted, emitTimestamps, emitWindowScale, OPTION_NOP } from '../wire/tcp-options.js';
@@ -36,6 +37,10 @@ function writeAllOptions(c: TcpConnection, kind: SegmentKind, record: SegmentRec
   const withTimestamps = kind === 'syn' ? c.timestampsOffered : c.timestamps && (kind !== 'ack' || !c.needsAllOptionSpace());
   if (withTimestamps) at += writeTimestamps(c, out, at);
   at += c.writeOptions(kind, out, at, start + MAX_OPTION_BYTES - at, record);
+  // RFC 7413 (4.1.3.1): a SYN that is repeated goes without.
+  if (c.fastOpenCookie !== undefined && (kind === 'syn-ack' || (kind === 'syn' && c.synCount === 1))) {
+    if (at + FAST_OPEN_REQUEST_LENGTH + c.fastOpenCookie.length <= start + MAX_OPTION_BYTES) at += emitFastOpen(out, at, c.fastOpenCookie);
+  }
   if (kind === 'ack' && c.sackEnabled && (c.received.count > 0 || c.duplicateStart >= 0))
     at += writeSack(c, out, at, start + MAX_OPTION_BYTES - at);
   return at;
@@ -95,8 +100,18 @@ export function sendSyn(c: TcpConnection, nowMs: number): void {
   c.synCount++;
   c.synSentMs = nowMs;
   c.synDeadlineMs = nowMs + c.recovery.rtt.rtoMs;
-  emit(c, c.state === 'syn-sent' ? 'syn' : 'syn-ack', c.state === 'syn-sent' ? SYN : SYN | ACK, 0, undefined, EMPTY, 0, 0);
+  if (c.state === 'syn-sent') {
+    const payload = payloadForSyn(c);
+    emit(c, 'syn', SYN, 0, undefined, payload, 0, payload.length);
+  } else emit(c, 'syn-ack', SYN | ACK, 0, undefined, EMPTY, 0, 0);
   if (c.recovery.sndNxt < 1) c.recovery.sndNxt = 1;
+}
+
+/** RFC 7413 (4.2.1): data goes with a cookie, and with the first SYN only. */
+function payloadForSyn(c: TcpConnection): Uint8Array {
+  if (c.synCount > 1 || c.fastOpenCookie === undefined || c.fastOpenCookie.length === 0) return EMPTY;
+  c.synPayload = c.dataForSyn(Math.min(c.pathMssBytes, c.peerMssBytes) - MAX_OPTION_BYTES);
+  return c.synPayload;
 }
 
 /** Pure ACKs: one, and more while SACK blocks wait to be reported. */

@@ -6,6 +6,7 @@
 import { parseAddAddr, SUBTYPE_ADD_ADDR } from './add-addr.js';
 import { finishSum, pseudoHeaderSum, sumBytes } from './checksum.js';
 import { parseDss, SUBTYPE_DSS } from './dss.js';
+import { OPTION_FAST_OPEN, parseFastOpen } from './fast-open.js';
 import { parseFastclose, SUBTYPE_MP_FASTCLOSE } from './fastclose.js';
 import { createIpPacketFacts, IPV4_HEADER_LENGTH, IPV6_HEADER_LENGTH, PROTOCOL_TCP, parseIpPacket } from './ip-header.js';
 import { parseMpCapable, SUBTYPE_MP_CAPABLE } from './mp-capable.js';
@@ -109,6 +110,7 @@ function resetOptions(out: TcpSegment): void {
   out.sackPermitted = false;
   out.hasTimestamps = false;
   out.sackCount = 0;
+  out.fastOpenCookieBytes = -1;
   out.mptcp.seen = 0;
   out.mptcp.malformedCount = 0;
 }
@@ -161,6 +163,9 @@ function parseTcpOption(view: DataView, at: number, kind: number, length: number
     if (length === WINDOW_SCALE_LENGTH) out.windowScale = Math.min(view.getUint8(at + 2), MAX_WINDOW_SCALE);
   } else if (kind === OPTION_SACK_PERMITTED) {
     if (length === SACK_PERMITTED_LENGTH) out.sackPermitted = true;
+  } else if (kind === OPTION_FAST_OPEN) {
+    // RFC 7413 (4.1.1): only on a SYN does it mean anything.
+    if ((out.flags & SYN) !== 0) parseFastOpen(at, length, out);
   }
 }
 

@@ -132,6 +132,9 @@ export interface TcpSegment {
   sackCount: number;
   /** Left and right edges of up to 4 blocks. */
   sack: Uint32Array;
+  /** -1: no Fast Open option; 0: a request; else the cookie's length, and where it is in `bytes`. */
+  fastOpenCookieBytes: number;
+  fastOpenCookieOffset: number;
   mptcp: MptcpOptions;
 }
 
@@ -158,6 +161,8 @@ export function createTcpSegment(): TcpSegment {
     timestampEcho: 0,
     sackCount: 0,
     sack: new Uint32Array(8),
+    fastOpenCookieBytes: -1,
+    fastOpenCookieOffset: 0,
     mptcp: {
       seen: 0,
       malformedCount: 0,

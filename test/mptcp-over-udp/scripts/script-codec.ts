@@ -2,6 +2,7 @@
 
 import { emitAddAddr } from '../../../src/mptcp-over-udp/wire/add-addr.js';
 import { emitDss } from '../../../src/mptcp-over-udp/wire/dss.js';
+import { emitFastOpen } from '../../../src/mptcp-over-udp/wire/fast-open.js';
 import { emitFastclose } from '../../../src/mptcp-over-udp/wire/fastclose.js';
 import { emitMpCapable } from '../../../src/mptcp-over-udp/wire/mp-capable.js';
 import { emitMpFail } from '../../../src/mptcp-over-udp/wire/mp-fail.js';
@@ -35,14 +36,14 @@ export function peerPayload(position: number, length: number): Uint8Array {
 }
 
 /** What a well-behaved peer of an established MPTCP connection puts into each segment. */
-function withDefaults(s: ScriptPeer, spec: SegmentSpec, seq: number): SegmentSpec {
+function withDefaults(s: ScriptPeer, spec: SegmentSpec, ssn: number): SegmentSpec {
   const bare = spec.capable ?? spec.join ?? spec.dss ?? spec.fastclose;
   if (!s.mptcp || spec.plain === true || bare !== undefined || (spec.flags & (SYN | RST)) !== 0) return spec;
   const length = spec.len ?? 0;
   const dss: DssSpec = { ack: s.hostDataNext };
   if (length > 0) {
     dss.dsn = s.peerDataNext;
-    dss.ssn = seq;
+    dss.ssn = ssn;
     if (s.checksums) dss.checksum = true;
   }
   return { ...spec, dss };
@@ -50,11 +51,13 @@ function withDefaults(s: ScriptPeer, spec: SegmentSpec, seq: number): SegmentSpe
 
 export function emitSpec(s: ScriptPeer, flow: Flow, written: SegmentSpec): { packet: Uint8Array; spec: SegmentSpec } {
   const seq = written.seq ?? flow.peerNext;
-  const spec = withDefaults(s, written, seq);
+  // RFC 8684 (B.2): what came with the SYN is counted neither in SSNs nor in DSNs.
+  const ssn = seq - flow.peerSynBytes;
+  const spec = withDefaults(s, written, ssn);
   const length = spec.len ?? 0;
-  const position = spec.payloadAt ?? spec.dss?.dsn ?? (spec.capable !== undefined ? 1 : seq);
+  const position = spec.payloadAt ?? flow.peerSynBytes + (spec.dss?.dsn ?? (spec.capable !== undefined ? 1 : Math.max(1, ssn)));
   const payload = peerPayload(position, length);
-  const options = emitOptions(s, flow, spec, seq, payload);
+  const options = emitOptions(s, flow, spec, ssn, payload);
   if (spec.corrupt === true && length > 0) payload[length >> 1] = (payload[length >> 1] as number) ^ 0x20;
   const packet = tcpPacket({
     source: flow.tuple.remoteAddress,
@@ -71,7 +74,7 @@ export function emitSpec(s: ScriptPeer, flow: Flow, written: SegmentSpec): { pac
   return { packet, spec: { ...spec, seq } };
 }
 
-function emitOptions(s: ScriptPeer, flow: Flow, spec: SegmentSpec, seq: number, payload: Uint8Array): Uint8Array {
+function emitOptions(s: ScriptPeer, flow: Flow, spec: SegmentSpec, ssn: number, payload: Uint8Array): Uint8Array {
   const out = new Uint8Array(128);
   let at = 0;
   if (spec.mss !== undefined) at += emitMss(out, at, spec.mss);
@@ -82,9 +85,11 @@ function emitOptions(s: ScriptPeer, flow: Flow, spec: SegmentSpec, seq: number, 
     const edges = Uint32Array.from(spec.sack.flat().map((edge) => (flow.hostIss + edge) >>> 0));
     at += emitSack(out, at, edges, spec.sack.length);
   }
+  if (spec.fastOpen !== undefined && spec.fastOpen !== false)
+    at += emitFastOpen(out, at, spec.fastOpen === true ? new Uint8Array(0) : spec.fastOpen);
   if (spec.capable !== undefined) at += emitMpCapable(out, at, capableOption(s, spec, spec.capable, payload));
   if (spec.join !== undefined) at += emitJoin(s, flow, spec, out, at);
-  if (spec.dss !== undefined) at += emitDssSpec(s, spec.dss, seq, payload, out, at);
+  if (spec.dss !== undefined) at += emitDssSpec(s, spec.dss, ssn, payload, out, at);
   if (spec.addAddr !== undefined) at += emitAddAddrSpec(s, spec, out, at);
   if (spec.removeAddr !== undefined) at += emitRemoveAddr(out, at, Uint8Array.from(spec.removeAddr), spec.removeAddr.length);
   if (spec.prio !== undefined) at += emitMpPrio(out, at, spec.prio.backup);

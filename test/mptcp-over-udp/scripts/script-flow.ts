@@ -1,6 +1,7 @@
 /** One TCP connection as a script's peer sees it: addresses, both initial sequence numbers, and the segments of the host not yet expected. */
 
 import type { FourTuple } from '../../../src/mptcp-over-udp/tcp/header-template.js';
+import { fastOpenCookieOf } from '../../../src/mptcp-over-udp/wire/fast-open.js';
 import { verifyTcpChecksum } from '../../../src/mptcp-over-udp/wire/parse-segment.js';
 import type { MptcpOptions, TcpSegment } from '../../../src/mptcp-over-udp/wire/segment.js';
 import type { SegmentSpec } from './script-segment.js';
@@ -23,6 +24,8 @@ export interface SentSegment {
   timestampEcho: number;
   /** Edges, two a block. */
   sack: number[];
+  /** Empty: a request; undefined: no Fast Open option. */
+  fastOpen: Uint8Array | undefined;
   mptcp: MptcpOptions;
   checksumValid: boolean;
 }
@@ -45,6 +48,9 @@ export class Flow {
   /** Next sequence number of the peer, one past the highest of the host, both relative. */
   peerNext = 0;
   hostNext = 0;
+  /** Payload that came with the SYN and was acknowledged by the SYN/ACK, of either side. */
+  peerSynBytes = 0;
+  hostSynBytes = 0;
   peerNonce: number;
   hostNonce = 0;
   /** Whose MP_JOIN SYN opened it. */
@@ -97,6 +103,7 @@ export function sentSegment(atMs: number, pathId: number, parsed: TcpSegment, pa
     timestampValue: parsed.timestampValue,
     timestampEcho: parsed.timestampEcho,
     sack: [...parsed.sack.subarray(0, 2 * parsed.sackCount)],
+    fastOpen: fastOpenCookieOf(parsed),
     mptcp: structuredClone(parsed.mptcp),
     checksumValid: verifyTcpChecksum(packet, 0, packet.length),
   };

@@ -47,7 +47,7 @@ export class ScriptHost extends ScriptMachine {
 
   /** The initial subflow. */
   get flow(): Flow {
-    return this.flows[0] as Flow;
+    return this.flows[this.initialFlow] as Flow;
   }
 
   // ---- sends and expects on the initial subflow ----
@@ -69,6 +69,22 @@ export class ScriptHost extends ScriptMachine {
     this.note('connect');
     this.app.connection = this.host.connect(tuple, 0, this.app, this.clock.nowMs);
     this.settle();
+  }
+
+  /** With Fast Open: what is written at once goes with the SYN where a cookie is known. Another connection each time, from another port. */
+  connectFast(atMs: number, bytes = 0, protocol: 'mptcp' | 'tcp' = 'mptcp'): Flow {
+    this.advance(atMs);
+    this.beginConnection();
+    const tuple = tupleOf(this.clientAddress, this.serverAddress, CLIENT_PORT + this.flows.length, SERVER_PORT);
+    const flow = this.addFlow(tuple, 0, false);
+    this.note(`connect with Fast Open, write ${bytes}`);
+    const connection = this.host.connect(tuple, 0, this.app, this.clock.nowMs, { fastOpen: true });
+    this.app.connection = connection;
+    const [subflow] = connection.subflows;
+    if (protocol === 'tcp' && subflow !== undefined) connection.fallbackState.start(subflow);
+    if (this.app.write(bytes) !== bytes) this.fail('the send buffer did not take it all');
+    this.settle();
+    return flow;
   }
 
   accept(atMs: number): void {
@@ -109,7 +125,9 @@ export class ScriptHost extends ScriptMachine {
 
   /** A flow of the peer towards the host's listener. */
   listen(): Flow {
-    return this.addFlow(tupleOf(this.serverAddress, this.clientAddress, SERVER_PORT, CLIENT_PORT), 0, false);
+    const port = CLIENT_PORT + this.flows.length;
+    if (this.flows.length > 0) this.beginConnection();
+    return this.addFlow(tupleOf(this.serverAddress, this.clientAddress, SERVER_PORT, port), 0, false);
   }
 
   /** The host is the server of an established MPTCP connection, one round trip of 20 ms old. */

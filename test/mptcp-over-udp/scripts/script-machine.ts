@@ -10,7 +10,7 @@ import { createMinRtt } from '../../../src/mptcp-over-udp/scheduler/min-rtt.js';
 import type { FourTuple } from '../../../src/mptcp-over-udp/tcp/header-template.js';
 import { cutSegments } from '../../../src/mptcp-over-udp/wire/cut-segments.js';
 import { parseSegment } from '../../../src/mptcp-over-udp/wire/parse-segment.js';
-import { createTcpSegment, FIN, SYN, type TcpSegment } from '../../../src/mptcp-over-udp/wire/segment.js';
+import { ACK, createTcpSegment, FIN, SYN, type TcpSegment } from '../../../src/mptcp-over-udp/wire/segment.js';
 import { createPrng } from '../../sim/prng.js';
 import { SimClock, type SimEvent } from '../../sim/sim-clock.js';
 import { viewOf } from '../wire/packets.js';
@@ -67,8 +67,10 @@ function fixedWindow(segments: number): CongestionControlFactory {
 export class ScriptMachine extends ScriptPeer implements FlowOwner {
   readonly clock = new SimClock(10_000);
   readonly host: MptcpHost;
-  readonly app = new ScriptApp();
+  /** Of the connection that the script is at. */
+  app = new ScriptApp();
   readonly flows: Flow[] = [];
+  protected initialFlow = 0;
   readonly events: string[] = [];
   readonly trace: string[] = [];
   /** Segments on four-tuples that no flow has claimed: joins that the host starts, resets of strangers. */
@@ -145,6 +147,16 @@ export class ScriptMachine extends ScriptPeer implements FlowOwner {
     this.trace.push(`${''.padStart(10)} -- time 0 --`);
   }
 
+  /** Another connection from here on; the flows of those before go on. */
+  protected beginConnection(): void {
+    this.app = new ScriptApp();
+    this.hostKeys = undefined;
+    this.mptcp = false;
+    this.hostDataNext = 1;
+    this.peerDataNext = 1;
+    this.initialFlow = this.flows.length;
+  }
+
   /** Something else that the application or the path layer does. */
   act(atMs: number, text: string, action: () => void): void {
     this.advance(atMs);
@@ -178,7 +190,9 @@ export class ScriptMachine extends ScriptPeer implements FlowOwner {
       flow.peerNext,
       (spec.seq ?? 0) + length + ((spec.flags & SYN) !== 0 ? 1 : 0) + ((spec.flags & FIN) !== 0 ? 1 : 0),
     );
-    if (length > 0 && spec.capable !== undefined) this.peerDataNext = Math.max(this.peerDataNext, 1 + length);
+    if ((spec.flags & SYN) !== 0 && spec.ack !== undefined) flow.hostNext = spec.ack;
+    if ((spec.flags & (SYN | ACK)) === (SYN | ACK)) flow.hostSynBytes = flow.hostNext - 1;
+    if (length > 0 && spec.capable !== undefined && (spec.flags & SYN) === 0) this.peerDataNext = Math.max(this.peerDataNext, 1 + length);
     if (spec.dss?.dsn !== undefined) {
       this.peerDataNext = Math.max(this.peerDataNext, spec.dss.dsn + (spec.dss.length ?? length + (spec.dss.fin === true ? 1 : 0)));
     }

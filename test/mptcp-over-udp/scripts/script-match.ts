@@ -58,6 +58,7 @@ export function faultsOf(s: ScriptPeer, flow: Flow, spec: SegmentSpec, got: Sent
   same(faults, 'window scale', got.windowScale, spec.wscale);
   same(faults, 'SACK permitted', got.sackPermitted, spec.sackOk);
   checkTimestamps(faults, spec, got);
+  checkFastOpen(faults, spec, got);
   if (spec.sack !== undefined) same(faults, 'SACK', sackText(flow, got), spec.sack.map(([l, r]) => `${l}-${r}`).join(' '));
   checkPayload(faults, flow, seq, got);
   checkMptcp(faults, s, flow, spec, got);
@@ -77,11 +78,18 @@ function checkTimestamps(faults: Faults, spec: SegmentSpec, got: SentSegment): v
   same(faults, 'TSecr', got.timestampEcho, spec.ts.echo);
 }
 
+function checkFastOpen(faults: Faults, { fastOpen }: SegmentSpec, got: SentSegment): void {
+  if (fastOpen === undefined) return;
+  same(faults, 'Fast Open option present', got.fastOpen !== undefined, fastOpen !== false);
+  if (typeof fastOpen !== 'boolean') same(faults, 'Fast Open cookie', got.fastOpen?.join(), fastOpen.join());
+}
+
 /** Every byte that the host sends is at its place in the stream that the application wrote. */
 function checkPayload(faults: Faults, flow: Flow, seq: number, got: SentSegment): void {
   if (got.payload.length === 0) return;
   const mapping = flow.mappings.findLast((known) => seq >= known.ssn && seq < known.ssn + known.length);
-  const first = mapping === undefined ? seq : mapping.dsn + (seq - mapping.ssn);
+  const isSyn = (got.flags & SYN) !== 0;
+  const first = mapping === undefined ? seq + (isSyn ? 1 : 0) : mapping.dsn + (seq - mapping.ssn) + flow.hostSynBytes;
   const wrong = got.payload.findIndex((byte, i) => byte !== hostByte(first + i));
   if (wrong >= 0) faults.push(`payload byte ${wrong} is not what the application wrote at ${first + wrong}`);
 }
@@ -99,7 +107,7 @@ function checkMptcp(faults: Faults, s: ScriptPeer, flow: Flow, spec: SegmentSpec
   if (spec.tcpRst !== undefined && (seen & SEEN_MP_TCPRST) === 0) faults.push('MP_TCPRST is missing');
   if (spec.capable !== undefined && (seen & SEEN_MP_CAPABLE) !== 0) checkCapable(faults, s, spec.capable, got);
   if (spec.join !== undefined && (seen & SEEN_MP_JOIN) !== 0) checkJoin(faults, s, flow, spec, got);
-  checkDss(faults, s, spec, got);
+  checkDss(faults, s, flow, spec, got);
   if (spec.addAddr !== undefined && (seen & SEEN_ADD_ADDR) !== 0) checkAddAddr(faults, s, spec, got);
   const removed = [...got.mptcp.removeAddrIds.subarray(0, got.mptcp.removeAddrCount)].join();
   if ((seen & SEEN_REMOVE_ADDR) !== 0) same(faults, 'REMOVE_ADDR ids', removed, spec.removeAddr?.join());
@@ -142,7 +150,7 @@ function checkJoin(faults: Faults, s: ScriptPeer, flow: Flow, spec: SegmentSpec,
   if (!equalBytes(mpJoin.hmac.subarray(0, bytes), right.subarray(0, bytes))) faults.push('MP_JOIN HMAC is wrong');
 }
 
-function checkDss(faults: Faults, s: ScriptPeer, spec: SegmentSpec, got: SentSegment): void {
+function checkDss(faults: Faults, s: ScriptPeer, flow: Flow, spec: SegmentSpec, got: SentSegment): void {
   const { dss, seen } = got.mptcp;
   const wanted: DssSpec | undefined = spec.dss;
   if ((seen & SEEN_DSS) === 0) {
@@ -167,7 +175,7 @@ function checkDss(faults: Faults, s: ScriptPeer, spec: SegmentSpec, got: SentSeg
   if (wanted?.checksum === false) same(faults, 'checksum present', dss.hasChecksum, false);
   if (wanted?.checksum === true) {
     // Over all that the mapping covers, whatever part of it this segment carries; a DATA_FIN counts in the length and has no byte.
-    const covered = Uint8Array.from({ length: dss.dataLength - (dss.dataFin ? 1 : 0) }, (_, i) => hostByte(dsn + i));
+    const covered = Uint8Array.from({ length: dss.dataLength - (dss.dataFin ? 1 : 0) }, (_, i) => hostByte(dsn + flow.hostSynBytes + i));
     const right = dssChecksum((s.hostIdsn() + BigInt(dsn)) & 0xffff_ffff_ffff_ffffn, dss.subflowSequenceNumber, dss.dataLength, covered);
     same(faults, 'checksum present', dss.hasChecksum, true);
     same(faults, 'checksum', dss.checksum, right);

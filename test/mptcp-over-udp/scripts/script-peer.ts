@@ -3,7 +3,7 @@
  * segments are made and judged by it.
  */
 
-import { FIN, RST, SEEN_DSS, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN } from '../../../src/mptcp-over-udp/wire/segment.js';
+import { ACK, FIN, RST, SEEN_DSS, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN } from '../../../src/mptcp-over-udp/wire/segment.js';
 import { peerPayload } from './script-codec.js';
 import { addAddrHmac, dssChecksum, keysOf, type PeerKeys } from './script-crypto.js';
 import type { Flow, SentSegment } from './script-flow.js';
@@ -57,6 +57,7 @@ export class ScriptPeer {
     }
     const seq = (sent.sequenceNumber - flow.hostIss) >>> 0;
     const end = seq + sent.payload.length + ((sent.flags & SYN) !== 0 ? 1 : 0) + ((sent.flags & FIN) !== 0 ? 1 : 0);
+    if ((sent.flags & (SYN | ACK)) === (SYN | ACK)) flow.peerSynBytes = ((sent.acknowledgmentNumber - flow.peerIss) >>> 0) - 1;
     if ((sent.flags & RST) === 0) flow.hostNext = Math.max(flow.hostNext, end);
     const { mpCapable, mpJoin, dss, seen } = sent.mptcp;
     if ((seen & SEEN_MP_CAPABLE) !== 0 && mpCapable.length >= 12 && this.hostKeys === undefined)
@@ -72,7 +73,7 @@ export class ScriptPeer {
   private learnMapping(flow: Flow, ssn: number, dsn: number, length: number, isFin: boolean): void {
     // RFC 8684 (3.3.1): length 0 is without end.
     const bytes = length === 0 ? Number.POSITIVE_INFINITY : length - (isFin ? 1 : 0);
-    if (bytes > 0 && ssn > 0) flow.mappings.push({ ssn, dsn, length: bytes });
+    if (bytes > 0 && ssn > 0) flow.mappings.push({ ssn: ssn + flow.hostSynBytes, dsn, length: bytes });
     this.hostDataNext = Math.max(this.hostDataNext, dsn + length);
   }
 }

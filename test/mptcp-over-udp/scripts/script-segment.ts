@@ -63,6 +63,8 @@ export interface SegmentSpec {
   sackOk?: boolean;
   ts?: { value?: number; echo?: number } | false;
   sack?: readonly (readonly [number, number])[];
+  /** A cookie; true: a request (injected), any cookie (expected); false: no such option (expected). */
+  fastOpen?: Uint8Array | boolean;
   capable?: CapableSpec;
   join?: JoinSpec;
   dss?: DssSpec;
