@@ -10,15 +10,16 @@
 
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { createHost, type Host, HostError, type MptcpSocket, openTunDevice } from '../src/index.js';
+import { type ConnectOptions, createHost, type Host, HostError, type MptcpSocket, openTunDevice } from '../src/index.js';
 
 const USAGE = `usage: mptcp-host --tun NAME --address A [--tun NAME2 --address B] ...
   --listen PORT --serve discard|chargen|echo [--bytes N] [--connections N]
   --connect HOST:PORT --send BYTES | --receive BYTES
 options:
   --bytes N              chargen stops after so many (default: when the peer has closed)
-  --connections N        the server ends after so many (default 1)
+  --connections N        the server ends after so many, the client opens so many one after the other (default 1)
   --scheduler NAME       --congestion-control NAME
+  --fast-open            server: give cookies; client: data with the SYN, once a first connection has brought a cookie (--connections)
   --no-offloads          packets of one segment each, with complete checksums
   --no-hash              sha256 of nothing: it costs more than all else
   --events               every event as a JSON line on stderr`;
@@ -153,6 +154,7 @@ async function main(): Promise<void> {
       connections: { type: 'string' },
       scheduler: { type: 'string' },
       'congestion-control': { type: 'string' },
+      'fast-open': { type: 'boolean' },
       'no-offloads': { type: 'boolean' },
       'no-hash': { type: 'boolean' },
       events: { type: 'boolean' },
@@ -160,6 +162,7 @@ async function main(): Promise<void> {
   });
   const { tun: tuns = [], address: addresses = [] } = values;
   hashing = values['no-hash'] !== true;
+  const fastOpen = values['fast-open'] === true;
   const isServer = values.listen !== undefined && ['discard', 'chargen', 'echo'].includes(values.serve ?? '');
   const isClient = values.connect !== undefined && (values.send !== undefined || values.receive !== undefined);
   if (tuns.length === 0 || tuns.length !== addresses.length || isServer === isClient) throw new HostError('usage', USAGE);
@@ -169,15 +172,29 @@ async function main(): Promise<void> {
       // A server tells its clients of its further addresses.
       addresses: [{ address: addresses[i] as string, signal: isServer && i > 0 }],
     })),
+    fastOpen,
     ...(values.scheduler === undefined ? {} : { scheduler: values.scheduler }),
     ...(values['congestion-control'] === undefined ? {} : { congestionControl: values['congestion-control'] }),
   });
   if (values.events === true) host.on('event', (event) => console.error(JSON.stringify(event)));
   const result = isServer
     ? await runServer(host, Number(values.listen), values.serve as string, values)
-    : await request(host.connect(parseEndpoint(values.connect as string)), Number(values.send ?? 0), Number(values.receive ?? -1));
-  console.log(JSON.stringify(result));
+    : await runClient(host, { ...parseEndpoint(values.connect as string), fastOpen }, values);
+  const { counters } = host;
+  const synData = isServer ? counters['fast-open-accepted'] : counters['fast-open-data-taken'];
+  console.log(JSON.stringify(fastOpen ? { ...result, openedFast: synData ?? 0 } : result));
   await host.close();
+}
+
+/** The result of the last connection. */
+async function runClient(
+  host: Host,
+  options: ConnectOptions,
+  values: { send?: string; receive?: string; connections?: string },
+): Promise<Result> {
+  const [sendBytes, receiveBytes] = [Number(values.send ?? 0), Number(values.receive ?? -1)];
+  for (let left = Number(values.connections ?? 1); left > 1; left--) await request(host.connect(options), sendBytes, receiveBytes);
+  return await request(host.connect(options), sendBytes, receiveBytes);
 }
 
 /** The result of the last connection, sums of all. */

@@ -20,7 +20,7 @@ import { HostError } from './host-error.js';
 import { connectionEvent, type HostEvent, subflowEvent } from './host-events.js';
 import { Listener, type ListenOptions } from './listener.js';
 import { type AddressOptions, LocalAddresses } from './local-addresses.js';
-import { MptcpSocket, type SocketHost, type SubflowOptions, type SubflowSelector } from './mptcp-socket.js';
+import { MptcpSocket, type MptcpSocketOptions, type SocketHost, type SubflowOptions, type SubflowSelector } from './mptcp-socket.js';
 import type { PacketDevice } from './packet-device.js';
 import { PathManager, type PathManagerLimits } from './path-manager.js';
 import { openTunDevice } from './tun-device.js';
@@ -53,6 +53,11 @@ export interface HostOptions {
   denyJoinInitial?: boolean;
   /** An ADD_ADDR that is not echoed is repeated after this (net.mptcp.add_addr_timeout). */
   announceTimeoutMs?: number;
+  /**
+   * Give TCP Fast Open cookies, and take the data of SYNs that carry one (RFC 7413; net.ipv4.tcp_fastopen = 2); default false. Such data may reach
+   * `onConnection` twice, where a SYN was repeated on its way: only for requests that may be answered twice.
+   */
+  fastOpen?: boolean;
 }
 
 export interface ConnectOptions {
@@ -65,6 +70,11 @@ export interface ConnectOptions {
   allowHalfOpen?: boolean;
   /** Default mptcp; tcp asks for none of it. */
   protocol?: 'mptcp' | 'tcp';
+  /**
+   * TCP Fast Open: ask the peer for a cookie, and once there is one, send what is written in the same turn along with the SYN, which saves a round trip.
+   * Only for data that may arrive twice (RFC 7413, 2.1). Default false.
+   */
+  fastOpen?: boolean;
 }
 
 export interface HostEventMap {
@@ -100,6 +110,7 @@ export class Host extends EventEmitter implements SocketHost {
       scheduler: typeof scheduler === 'string' ? schedulerNamed(scheduler) : scheduler,
       checksum: options.checksum ?? false,
       denyJoinInitial: options.denyJoinInitial ?? false,
+      fastOpen: options.fastOpen ?? false,
       ...(options.announceTimeoutMs === undefined ? {} : { announceTimeoutMs: options.announceTimeoutMs }),
       congestionControl: typeof congestionControl === 'string' ? congestionControlNamed(congestionControl) : congestionControl,
       events: {
@@ -151,8 +162,9 @@ export class Host extends EventEmitter implements SocketHost {
     const ipVersion = local.bytes.length === 4 ? 4 : 6;
     const tuple = { ipVersion, localAddress: local.bytes, localPort, remoteAddress, remotePort } as const;
     // The engine wants the handler first, the socket wants the connection: nothing calls back before the next poll.
-    const connection = this.engine.connect(tuple, local.device, NO_HANDLER, performance.now());
-    const socket = this.makeSocket(connection, options.allowHalfOpen ?? true, () => undefined);
+    const { fastOpen = false, allowHalfOpen = true } = options;
+    const connection = this.engine.connect(tuple, local.device, NO_HANDLER, performance.now(), { fastOpen });
+    const socket = this.makeSocket(connection, { allowHalfOpen, writesEarly: fastOpen }, () => undefined);
     if (options.protocol === 'tcp') usePlainTcp(connection);
     this.report(connectionEvent('created', connection, { serverSide: false }));
     this.wake();
@@ -333,7 +345,8 @@ export class Host extends EventEmitter implements SocketHost {
       return;
     }
     if (listener.options.protocol === 'tcp') usePlainTcp(connection);
-    this.makeSocket(connection, listener.options.allowHalfOpen ?? true, (socket) => listener.deliver(socket));
+    const { allowHalfOpen = true } = listener.options;
+    this.makeSocket(connection, { allowHalfOpen, writesEarly: false }, (socket) => listener.deliver(socket));
     connection.accept();
   }
 
@@ -356,7 +369,7 @@ export class Host extends EventEmitter implements SocketHost {
     }
   }
 
-  private makeSocket(connection: MptcpConnection, allowHalfOpen: boolean, established: (socket: MptcpSocket) => void): MptcpSocket {
+  private makeSocket(connection: MptcpConnection, options: MptcpSocketOptions, established: (socket: MptcpSocket) => void): MptcpSocket {
     const serverSide = connection.role === 'server';
     const socket = new MptcpSocket(
       connection,
@@ -373,7 +386,7 @@ export class Host extends EventEmitter implements SocketHost {
           this.report(connectionEvent('closed', connection, { reason, fallback: connection.fallback }));
         },
       },
-      allowHalfOpen,
+      options,
     );
     connection.setHandler(socket);
     this.sockets.set(connection, socket);

@@ -37,6 +37,12 @@ export interface SubflowSelector {
   remotePort?: number;
 }
 
+export interface MptcpSocketOptions {
+  allowHalfOpen: boolean;
+  /** What is written before the handshake is done goes to the engine at once, for the SYN (Fast Open). */
+  writesEarly: boolean;
+}
+
 export interface MptcpSocketEvents {
   /** The handshake is done: 'connect' of Node's sockets. */
   onEstablished(socket: MptcpSocket): void;
@@ -54,6 +60,7 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
   subflowCount = 1;
   private readonly host: SocketHost;
   private readonly socketEvents: MptcpSocketEvents;
+  private readonly writesEarly: boolean;
   private established = false;
   private closeReason: CloseReason | undefined;
   private resolveClosed: (reason: CloseReason) => void = () => undefined;
@@ -64,9 +71,10 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
   private pending: { chunk: Buffer; at: number; done: (error?: Error | null) => void } | undefined;
   private lastStatistics: ConnectionStatistics | undefined;
 
-  constructor(connection: MptcpConnection, host: SocketHost, events: MptcpSocketEvents, allowHalfOpen: boolean) {
-    super({ allowHalfOpen, readableHighWaterMark: 1 << 20, writableHighWaterMark: 256 << 10 });
+  constructor(connection: MptcpConnection, host: SocketHost, events: MptcpSocketEvents, options: MptcpSocketOptions) {
+    super({ allowHalfOpen: options.allowHalfOpen, readableHighWaterMark: 1 << 20, writableHighWaterMark: 256 << 10 });
     this.connection = connection;
+    this.writesEarly = options.writesEarly;
     this.host = host;
     this.socketEvents = events;
     this.whenClosed = new Promise((resolve) => {
@@ -251,7 +259,7 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
 
   private flushPending(): void {
     const { pending } = this;
-    if (pending === undefined || !this.established) return;
+    if (pending === undefined || (!this.established && !this.writesEarly)) return;
     const { chunk } = pending;
     const taken = this.connection.write(chunk, pending.at, chunk.length - pending.at);
     pending.at += taken;

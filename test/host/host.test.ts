@@ -318,3 +318,43 @@ t.test('close of the host resets what is open and closes its devices', async (t)
   await server.close();
   t.ok(b.closed);
 });
+
+t.test('Fast Open: what is written at once comes with the SYN, and the server answers it before the third ACK', async (t) => {
+  const pair = createPair(t, { server: { fastOpen: true } });
+  pair.server.listen(80, (socket) => {
+    socket.on('data', (chunk: Buffer) => socket.end(Buffer.concat([Buffer.from('re: '), chunk])));
+  });
+  const ask = async (text: string): Promise<string> => {
+    const socket = pair.client.connect({ host: '10.1.0.2', port: 80, fastOpen: true });
+    socket.end(text);
+    const chunks: Buffer[] = [];
+    for await (const chunk of socket) chunks.push(chunk as Buffer);
+    t.equal(await socket.whenClosed, 'finished');
+    t.notOk(socket.fallback);
+    return Buffer.concat(chunks).toString();
+  };
+  t.equal(await ask('one'), 're: one');
+  t.equal(pair.server.counters['fast-open-cookie-requests'], 1);
+  t.equal(await ask('two'), 're: two');
+  t.equal(await ask('three'), 're: three');
+  t.equal(pair.server.counters['fast-open-accepted'], 2);
+  t.equal(pair.client.counters['fast-open-data-taken'], 2);
+});
+
+t.test('Fast Open is off unless the server wants it', async (t) => {
+  const pair = createPair(t);
+  const accepted = new Promise<MptcpSocket>((resolve) => pair.server.listen(80, resolve));
+  const socket = pair.client.connect({ host: '10.1.0.2', port: 80, fastOpen: true });
+  socket.write('text');
+  const [chunk] = await once(await accepted, 'data');
+  t.equal(String(chunk), 'text');
+  t.equal(pair.server.counters['fast-open-cookie-requests'], undefined);
+});
+
+t.test('Fast Open: a connection that is refused says so', async (t) => {
+  const pair = createPair(t, { server: { fastOpen: true } });
+  const socket = pair.client.connect({ host: '10.1.0.2', port: 81, fastOpen: true });
+  socket.write('text');
+  const [error] = await once(socket, 'error');
+  t.equal((error as HostError).code, 'ECONNREFUSED');
+});

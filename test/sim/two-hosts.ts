@@ -7,6 +7,7 @@ import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.
 import { MptcpHost, type MptcpHostEvents, type MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host.js';
 import { createEcf } from '../../src/mptcp-over-udp/scheduler/ecf.js';
 import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js';
+import type { FourTuple } from '../../src/mptcp-over-udp/tcp/header-template.js';
 import type { CloseReason } from '../../src/mptcp-over-udp/tcp/tcp-connection.js';
 import { cutSegments } from '../../src/mptcp-over-udp/wire/cut-segments.js';
 import { createPrng, type Prng } from './prng.js';
@@ -102,14 +103,25 @@ export class TwoHosts {
   }
 
   connect(handler: ByteStreamHandler, pathId = this.client.bestPath()?.id ?? 0): MptcpConnection {
-    const tuple = {
-      ipVersion: 4 as const,
+    const connection = this.client.connect(this.nextTuple(), pathId, handler, this.clock.nowMs);
+    this.settle(this.client);
+    return connection;
+  }
+
+  private nextTuple(): FourTuple {
+    return {
+      ipVersion: 4,
       localAddress: new Uint8Array([10, 77, 0, 2]),
       remoteAddress: new Uint8Array([198, 51, 100, 2]),
       localPort: this.nextPort++,
       remotePort: 80,
     };
-    const connection = this.client.connect(tuple, pathId, handler, this.clock.nowMs);
+  }
+
+  /** As `connect`, with something written before the SYN leaves, which goes with it where a cookie is known (RFC 7413). */
+  connectFast(handler: ByteStreamHandler, first: Uint8Array, fastOpen = true): MptcpConnection {
+    const connection = this.client.connect(this.nextTuple(), 0, handler, this.clock.nowMs, { fastOpen });
+    connection.write(first, 0, first.length);
     this.settle(this.client);
     return connection;
   }
