@@ -54,6 +54,8 @@ const JITTER_GRANT = 0.75;
 const QUEUE_PART = 0.15;
 /** Packets in a common queue, per square root of the packets in flight. */
 const QUEUE_PART_ROOT = 1.35;
+/** Part of the way to the mean share that a round with a queue brings a flow. */
+const SHARE_PULL = 0.1;
 const OVERFLOW_CUT = 0.95;
 const OVERFLOW_PART = 0.5;
 const QUEUED_PACING_GAIN = 1.15;
@@ -214,7 +216,7 @@ class Bbr implements CongestionControl {
       this.#fullPipe = this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0) || (queued && this.#hasItsShare(sample));
       return;
     }
-    this.#adaptShortTermBandwidth(queued);
+    this.#adaptShortTermBandwidth(queued, sample.nowMs);
     if (this.#isLossy() && (this.state === 'ProbeBW_UP' || this.state === 'ProbeBW_DOWN')) this.#probeOverflowed = true;
     if (!this.model.roundAppLimited) this.model.remember(this.bandwidthBytesPerSec);
   }
@@ -229,7 +231,7 @@ class Bbr implements CongestionControl {
    * While a queue stands that is not our own probe, hold what we are served and an equal small part of the queue, whatever our share: flows
    * that do so end with equal shares (FAST TCP, Wei et al. 2006). Without a queue, grow by the same part each round trip.
    */
-  #adaptShortTermBandwidth(queued: boolean): void {
+  #adaptShortTermBandwidth(queued: boolean, nowMs: number): void {
     const model = this.model;
     if (this.state === 'ProbeBW_UP' || this.state === 'ProbeRTT' || this.state === 'Drain' || model.roundAppLimited) return;
     // What Startup lost by its last doubling is reported now, and says nothing about the rate that followed.
@@ -238,12 +240,19 @@ class Bbr implements CongestionControl {
     if (queued || this.#overflowing) {
       if (this.#queuedRounds === 1) this.#bandwidthBeforeQueue = this.bandwidthBytesPerSec;
       const served = Math.min(this.bandwidthBytesPerSec, model.roundRateBytesPerSec) * (this.#overflowing ? OVERFLOW_CUT : 1);
-      this.bandwidthLoBytesPerSec = Math.max(served, 0.5 * this.bandwidthBytesPerSec);
+      this.bandwidthLoBytesPerSec = Math.max(this.#pulledToShare(served, nowMs), 0.5 * this.bandwidthBytesPerSec);
       return;
     }
     if (this.bandwidthLoBytesPerSec === Number.POSITIVE_INFINITY) return;
     this.bandwidthLoBytesPerSec += (0.5 * this.#queuePartBytes() * 1000) / model.baseRttMs;
     if (this.bandwidthLoBytesPerSec >= model.maxBandwidthBytesPerSec) this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
+  }
+
+  /** Flows of one host know what they have on average: who came first gives way sooner than the queue alone would teach. */
+  #pulledToShare(rateBytesPerSec: number, nowMs: number): number {
+    const shareBytesPerSec = this.model.meanShareBytesPerSec;
+    if (shareBytesPerSec <= 0 || this.model.alone(nowMs)) return rateBytesPerSec;
+    return rateBytesPerSec + SHARE_PULL * (shareBytesPerSec - rateBytesPerSec);
   }
 
   /**
