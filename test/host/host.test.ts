@@ -320,7 +320,7 @@ t.test('close of the host resets what is open and closes its devices', async (t)
 });
 
 t.test('Fast Open: what is written at once comes with the SYN, and the server answers it before the third ACK', async (t) => {
-  const pair = createPair(t, { server: { fastOpen: true } });
+  const pair = createPair(t, { server: { fastOpen: 'early-answers' } });
   pair.server.listen(80, (socket) => {
     socket.on('data', (chunk: Buffer) => socket.end(Buffer.concat([Buffer.from('re: '), chunk])));
   });

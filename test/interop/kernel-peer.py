@@ -2,9 +2,11 @@
 """The kernel's side of an interop test: one socket, plain or MPTCP, as a client or a server. Prints one JSON line per event.
 
   kernel-peer.py (mptcp|tcp) (listen ADDRESS PORT | connect ADDRESS PORT [--bind ADDRESS]) SERVICE [--size N] [--seed N] [--close HOW] [--pause S]
+                 [--fast-open]
 
 SERVICE: echo, discard (reads to the end), chargen (writes --size bytes), duplex (writes --size bytes and reads to the end at once),
 half (reads to the end, then writes --size bytes), hold (nothing until stdin says "close", "abort" or "send N").
+--fast-open: a listener takes data with the SYN (TCP_FASTOPEN), a client's first write connects (MSG_FASTOPEN; duplex only).
 Bytes are a pattern of position and seed; the sha256 of what was read and of what was written is reported.
 """
 import argparse
@@ -19,6 +21,8 @@ import time
 IPPROTO_MPTCP = 262
 SOL_MPTCP = 284
 MPTCP_INFO = 1
+TCP_FASTOPEN = 23
+MSG_FASTOPEN = 0x20000000
 INFO_FIELDS = (
     "subflows add_addr_signal add_addr_accepted subflows_max add_addr_signal_max add_addr_accepted_max"
 ).split()
@@ -55,7 +59,9 @@ def mptcp_info(sock):
 
 
 class Peer:
-    def __init__(self, args, sock):
+    def __init__(self, args, sock, address=None):
+        # Not connected yet: the first write does that.
+        self.address = address
         self.args = args
         self.sock = sock
         self.read_bytes = 0
@@ -78,12 +84,16 @@ class Peer:
                 time.sleep(self.args.pause)
 
     def write(self, data):
-        self.sock.sendall(data)
+        sent = 0
+        if self.address is not None:
+            sent = self.sock.sendto(data, MSG_FASTOPEN, self.address)
+            self.address = None
+        self.sock.sendall(data[sent:])
         self.written += len(data)
         self.write_hash.update(data)
 
-    def write_pattern(self):
-        for piece in pattern(self.args.seed, self.args.size):
+    def write_pattern(self, pieces=None):
+        for piece in pieces or pattern(self.args.seed, self.args.size):
             self.write(piece)
 
     def run(self):
@@ -94,7 +104,9 @@ class Peer:
         # Subflows as they were before the end, sums of bytes as they are at last: what was written may still be on its way.
         last = mptcp_info(self.sock)
         deadline = time.monotonic() + 10
-        while self.args.service != "hold" and last is not None and last["bytes_sent"] < self.written and time.monotonic() < deadline:
+        # What a client's SYN carried is not in the kernel's sum.
+        with_syn = 1500 if self.args.fast_open and self.args.role == "connect" else 0
+        while self.args.service != "hold" and last is not None and last["bytes_sent"] < self.written - with_syn and time.monotonic() < deadline:
             time.sleep(0.01)
             last = mptcp_info(self.sock)
         if self.info is None:
@@ -126,10 +138,13 @@ class Peer:
 
     def duplex(self):
         failures = []
+        pieces = pattern(self.args.seed, self.args.size)
+        if self.address is not None:
+            self.write(next(pieces))
 
         def writing():
             try:
-                self.write_pattern()
+                self.write_pattern(pieces)
                 self.info = mptcp_info(self.sock)
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError as error:
@@ -185,6 +200,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0)
     parser.add_argument("--timeout", type=float, default=40)
+    parser.add_argument("--fast-open", action="store_true")
     args = parser.parse_args()
     family = socket.AF_INET6 if ":" in args.address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP if args.protocol == "mptcp" else socket.IPPROTO_TCP)
@@ -193,6 +209,8 @@ def main():
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # On all addresses: a join may come to any of them.
         sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", args.port))
+        if args.fast_open:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 16)
         sock.listen(16)
         say(event="listening")
         connection, _ = sock.accept()
@@ -202,6 +220,11 @@ def main():
     else:
         if args.bind:
             sock.bind((args.bind, 0))
+        if args.fast_open:
+            # With a timeout the socket does not block, and without a cookie MSG_FASTOPEN would not wait for the handshake.
+            sock.settimeout(None)
+            Peer(args, sock, (args.address, args.port)).run()
+            return
         try:
             sock.connect((args.address, args.port))
         except OSError as error:

@@ -34,6 +34,8 @@ export interface KernelRigOptions {
   family?: Family;
   /** net.mptcp.*, e.g. { checksum_enabled: 1 }. */
   mptcp?: Readonly<Record<string, number>>;
+  /** net.ipv4.tcp_fastopen, which holds for IPv6 too: 1 for clients, 2 for servers. */
+  fastOpen?: 3;
   /** Arguments of `ip mptcp endpoint add` and `ip mptcp limits set`. */
   endpoints?: readonly string[];
   limits?: string;
@@ -114,11 +116,16 @@ export class KernelRig {
   }
 
   /** The kernel's MPTcpExt counters that are not zero, without the prefix. */
-  async counters(): Promise<Record<string, number>> {
+  counters(): Promise<Record<string, number>> {
+    return this.countersNamed('MPTcpExt');
+  }
+
+  /** Those that begin so, without that. */
+  async countersNamed(prefix: string): Promise<Record<string, number>> {
     const counters: Record<string, number> = {};
     for (const line of (await this.run('nstat -asz')).split('\n')) {
       const [name = '', value = '0'] = line.trim().split(/\s+/);
-      if (name.startsWith('MPTcpExt') && value !== '0') counters[name.slice(8)] = Number(value);
+      if (name.startsWith(prefix) && value !== '0') counters[name.slice(prefix.length)] = Number(value);
     }
     return counters;
   }
@@ -191,6 +198,7 @@ function setUpScript(options: KernelRigOptions, links: number, family: Family): 
     }
   }
   for (const [name, value] of Object.entries(options.mptcp ?? {})) lines.push(`sysctl -qw net.mptcp.${name}=${value}`);
+  if (options.fastOpen !== undefined) lines.push(`sysctl -qw net.ipv4.tcp_fastopen=${options.fastOpen}`);
   if (options.limits !== undefined) lines.push(`ip mptcp limits set ${options.limits}`);
   for (const endpoint of options.endpoints ?? []) lines.push(`ip mptcp endpoint add ${endpoint}`);
   if (options.inbound !== undefined || options.outbound !== undefined) {

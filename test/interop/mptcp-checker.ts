@@ -65,6 +65,10 @@ interface Subflow {
   isProven: boolean;
   fourthAckSeen: boolean;
   nonces: [number, number];
+  /** Payload of the SYN that the SYN/ACK acknowledged: counted neither in SSNs nor in DSNs (RFC 8684, B.2). */
+  synBytes: [number, number];
+  /** Of a server that answers such data before the third ACK: to be looked at when both keys are known. */
+  early: Uint8Array[];
   /** Newest payload offset of each host, for unwrapping. */
   newest: [number, number];
   ledgers: [SubflowLedger, SubflowLedger] | undefined;
@@ -184,6 +188,8 @@ export class MptcpChecker {
       isProven: false,
       fourthAckSeen: false,
       nonces: [0, 0],
+      synBytes: [0, 0],
+      early: [],
       newest: [0, 0],
       ledgers: undefined,
     };
@@ -215,7 +221,9 @@ export class MptcpChecker {
     }
     subflow.initialSequenceNumbers[host] = sequenceNumber;
     subflow.synAckSeen = true;
-    const { connection } = subflow;
+    const { connection, opener } = subflow;
+    subflow.synBytes[opener] = (this.#segment.acknowledgmentNumber - subflow.initialSequenceNumbers[opener] - 1) >>> 0;
+    if (subflow.isJoin && subflow.synBytes[opener] > 0) this.#fault('a SYN/ACK to an MP_JOIN acknowledges data');
     if (!subflow.isJoin) {
       // No MP_CAPABLE in the SYN/ACK: plain TCP from here on.
       if ((mptcp.seen & seg.SEEN_MP_CAPABLE) === 0) {
@@ -282,7 +290,9 @@ export class MptcpChecker {
     }
     if (!subflow.isProven && host === subflow.opener && !this.#proveSubflow(subflow)) return;
     if (!subflow.isProven || connection.streams === undefined) {
-      if (this.#segment.payloadBytes > 0) this.#fault('data before the handshake is complete');
+      if (this.#segment.payloadBytes === 0) return;
+      if (subflow.synBytes[subflow.opener] > 0 && host !== subflow.opener) this.#noteEarly(packet, subflow);
+      else this.#fault('data before the handshake is complete');
       return;
     }
     if ((mptcp.seen & seg.SEEN_MP_CAPABLE) !== 0) this.#checkKeys(connection, host);
@@ -290,6 +300,16 @@ export class MptcpChecker {
     if (subflow.isJoin && !subflow.fourthAckSeen && this.#segment.payloadBytes > 0) this.#fault('data on a join before the fourth ACK');
     if ((mptcp.seen & seg.SEEN_ADD_ADDR) !== 0 && !mptcp.addAddr.echo) this.#checkAddAddr(connection, host);
     this.#handleData(packet, subflow, host);
+    for (const earlier of subflow.early.splice(0)) {
+      parseSegment(earlier, new DataView(earlier.buffer), 0, earlier.length, false, this.#segment);
+      this.#handleData(earlier, subflow, subflow.opener === 0 ? 1 : 0);
+    }
+  }
+
+  #noteEarly(packet: Uint8Array, subflow: Subflow): void {
+    if ((this.#segment.mptcp.seen & seg.SEEN_DSS) === 0) this.#fault('data before the third ACK without a DSS');
+    if (this.#segment.mptcp.dss.dataAckBytes !== 0) this.#fault('a DATA_ACK before the third ACK has brought the key');
+    subflow.early.push(packet.slice());
   }
 
   /** The third ACK. False: the subflow is plain TCP, or proves nothing. */
@@ -353,7 +373,8 @@ export class MptcpChecker {
     const { connection } = subflow;
     const ledger = subflow.ledgers![host];
     const report = (fault: string): void => this.#fault(`${subflow.name}: ${fault}`);
-    const ssn = unwrapOffset(sequenceNumber, subflow.initialSequenceNumbers[host], subflow.newest[host]);
+    const offset = unwrapOffset(sequenceNumber, subflow.initialSequenceNumbers[host], subflow.newest[host]);
+    const ssn = offset - subflow.synBytes[host];
     if (connection.isAborted) return;
     if ((mptcp.seen & seg.SEEN_DSS) !== 0) this.#handleDss(subflow, host, ssn);
     else if ((mptcp.seen & seg.SEEN_MP_CAPABLE) !== 0 && mptcp.mpCapable.length >= 22) {
@@ -362,7 +383,7 @@ export class MptcpChecker {
       ledger.addMapping({ ssn: 1, dsn: 1, payloadBytes: dataLength, dataLength, checksum: length === 24 ? checksum : -1 }, report);
     }
     if (payloadBytes === 0 || connection.isAborted) return;
-    subflow.newest[host] = Math.max(subflow.newest[host], ssn);
+    subflow.newest[host] = Math.max(subflow.newest[host], offset);
     ledger.addPayload(ssn, packet.subarray(payloadOffset, payloadOffset + payloadBytes), report);
   }
 

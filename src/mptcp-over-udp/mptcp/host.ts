@@ -102,6 +102,11 @@ export interface MptcpHostOptions {
   announceTimeoutMs?: number;
   /** Give Fast Open cookies, and take the data of SYNs that carry one (RFC 7413); default false. An application must bear that such data may come twice. */
   fastOpen?: boolean;
+  /**
+   * Answer the data of a SYN before the third ACK, which saves a round trip, on MPTCP connections too: without the client's key such data has no DATA_ACK
+   * (RFC 8684, errata 6609). Default false, since Linux 6.18 as a client falls back to plain TCP then. Plain TCP is answered at once in any case.
+   */
+  fastOpenEarlyAnswers?: boolean;
   /** Connections opened by a cookie that may wait for their third ACK; beyond that SYNs are answered as if Fast Open were off. */
   fastOpenPending?: number;
   /** More pending and open connections than this are refused. */
@@ -138,6 +143,7 @@ export class MptcpHost implements TcpHostServices {
   private readonly segment = createTcpSegment();
   private readonly maxConnections: number;
   private readonly fastOpenServer: FastOpenServer | undefined;
+  private readonly fastOpenEarlyAnswers: boolean;
   private readonly fastOpenCache = new FastOpenCache();
   private viewOf: Uint8Array | undefined;
   private view: DataView = new DataView(new ArrayBuffer(0));
@@ -167,6 +173,7 @@ export class MptcpHost implements TcpHostServices {
     this.randomBytes = options.randomBytes;
     this.congestionControl = options.congestionControl;
     this.maxConnections = options.maxConnections ?? 65_536;
+    this.fastOpenEarlyAnswers = options.fastOpenEarlyAnswers ?? false;
     if (options.fastOpen === true) {
       const cookieBytes = this.timestamps ? FAST_OPEN_COOKIE_BYTES_BESIDE_TIMESTAMPS : FAST_OPEN_COOKIE_BYTES;
       this.fastOpenServer = new FastOpenServer(options.randomBytes, cookieBytes, options.fastOpenPending ?? DEFAULT_FAST_OPEN_PENDING);
@@ -443,7 +450,10 @@ export class MptcpHost implements TcpHostServices {
     if (usable && version === 0) connection.setRemoteKey(mpCapable.senderKey.slice());
     if (usable && (mpCapable.flags & MP_CAPABLE_NO_JOIN) !== 0) connection.remoteDeniesJoinInitial = true;
     if (connection.version === 1) this.fastOpenServer?.handleSyn(subflow, segment, nowMs);
-    if (subflow.fastOpened) connection.openFast(subflow, segment);
+    if (subflow.fastOpened) {
+      connection.openFast(subflow, segment);
+      subflow.answersEarly = !usable || this.fastOpenEarlyAnswers;
+    }
     if (!usable) connection.fallbackState.start(subflow);
     connection.lastActivityMs = nowMs;
     this.events.onIncoming(connection, nowMs);

@@ -81,7 +81,7 @@ export class Subflow extends TcpConnection {
     if (!this.confirmed || this.stale) return false;
     // A FIN closes a subflow, but of plain TCP only one direction.
     if (this.state === 'close-wait') return this.connection.fallback;
-    return this.state === 'established' || (this.fastOpened && this.state === 'syn-received');
+    return this.state === 'established' || (this.answersEarly && this.state === 'syn-received');
   }
 
   /** Smoothed RTT; before a sample, what the path layer knows. */

@@ -119,8 +119,10 @@ export abstract class TcpConnection {
   // Fast Open (RFC 7413).
   /** Goes with our SYN or SYN/ACK; empty asks for one. */
   fastOpenCookie: Uint8Array | undefined = undefined;
-  /** The peer's cookie was right: data flows before the third ACK, in both directions. */
+  /** The peer's cookie was right: the data of its SYN was taken. */
   fastOpened = false;
+  /** Then our answer may go before the third ACK. */
+  answersEarly = false;
   /** What our SYN carried, as far as the peer has not acknowledged it with its SYN/ACK it goes again as if it never had. */
   synPayload: Uint8Array = NO_PAYLOAD;
   /** Bytes that came along with the SYNs and were taken: ours by the peer, the peer's by us. */
@@ -176,7 +178,7 @@ export abstract class TcpConnection {
 
   /** Segments with data may leave: synchronised, or by a cookie as good as that. */
   get mayTransmit(): boolean {
-    return this.isSynchronized || (this.fastOpened && this.state === 'syn-received');
+    return this.isSynchronized || (this.answersEarly && this.state === 'syn-received');
   }
 
   get isSynchronized(): boolean {

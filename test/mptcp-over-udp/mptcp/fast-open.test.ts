@@ -32,7 +32,7 @@ function createHosts(paths: SimLinkOptions[], answerBytes: number, host: Partial
   hosts = new TwoHosts({
     seed,
     paths,
-    host: { fastOpen: true, ...host },
+    host: { fastOpen: true, fastOpenEarlyAnswers: true, ...host },
     serverEvents: {
       onIncoming: (connection) => {
         const server = new PatternPeer(hosts.clock, answerBytes);
