@@ -355,7 +355,6 @@ export class MptcpHost implements TcpHostServices {
     // DEVIATION RFC 6298 (2.1): the path's round trip is known from its own acknowledgements.
     if (path !== undefined && path.rttMs > 0)
       subflow.recovery.rtt.initialRtoMs = Math.min(1_000, Math.max(MIN_INITIAL_RTO_MS, 3 * path.rttMs));
-    subflow.priority = path?.priority ?? 0;
     subflow.stale = path !== undefined && !path.usable;
     connection.subflows.push(subflow);
     this.table.add(subflow);

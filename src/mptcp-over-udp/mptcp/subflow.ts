@@ -50,8 +50,6 @@ export class Subflow extends TcpConnection {
   stale = false;
   /** Refreshed by the connection before scheduling. */
   roomBytes = 0;
-  /** Its path's, lower first. */
-  priority = 0;
   /** A duplicating scheduler: this subflow has carried the data up to here. */
   duplicateNxt = 0;
   /** Losses up to here, relative to `iss`, have been repaired elsewhere, or were not worth it. */
@@ -88,6 +86,11 @@ export class Subflow extends TcpConnection {
   get rttMs(): number {
     const srtt = this.recovery.rtt.srttMs;
     return srtt >= 0 ? srtt : this.connection.pathRttMs(this.pathId);
+  }
+
+  /** Its path's, lower first. */
+  get priority(): number {
+    return this.connection.host.path(this.pathId)?.priority ?? 0;
   }
 
   connect(): void {

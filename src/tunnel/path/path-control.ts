@@ -143,8 +143,10 @@ export class PathControl {
   #handlePathState({ path: carrier, nowMs }: Origin, message: PathStateMessage): void {
     const path = carrier.peer.paths.find((candidate) => candidate.id === message.pathId);
     if (path === carrier && !path.peer.initiator) {
+      const changed = path.priority !== message.priority || path.backup !== message.backup;
       path.priority = message.priority;
       path.backup = message.backup;
+      if (changed) this.#context.pathChanged(path, nowMs);
       return;
     }
     if (message.state !== 'down' || path === undefined || path === carrier) return;

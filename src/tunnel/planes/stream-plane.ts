@@ -112,9 +112,11 @@ export class StreamPlane {
         rttMs: Math.max(0, path.rttMs),
         mtuBytes: path.innerMtuBytes,
         memory: { minRttMs: -1, bandwidthBytesPerSec: 0 },
+        priority: path.priority,
       });
     } else {
       known.rttMs = Math.max(0, path.rttMs);
+      known.priority = path.priority;
       host.setPathMtu(path.id, path.innerMtuBytes);
     }
     host.setPathUsable(path.id, usable, nowMs);
