@@ -59,6 +59,8 @@ export interface HostOptions {
    * answers go before the third ACK, which saves a round trip more; for clients that are known not to be Linux, which falls back to plain TCP then.
    */
   fastOpen?: boolean | 'early-answers';
+  /** How `resetAndDestroy` tells the peer (RFC 8684, 3.5): MP_FASTCLOSE on RSTs (default), or on an ACK, repeated until the peer's RST. */
+  abortForm?: 'reset' | 'ack';
 }
 
 export interface ConnectOptions {
@@ -111,6 +113,7 @@ export class Host extends EventEmitter implements SocketHost {
       scheduler: typeof scheduler === 'string' ? schedulerNamed(scheduler) : scheduler,
       checksum: options.checksum ?? false,
       denyJoinInitial: options.denyJoinInitial ?? false,
+      abortForm: options.abortForm ?? 'reset',
       fastOpen: (options.fastOpen ?? false) !== false,
       fastOpenEarlyAnswers: options.fastOpen === 'early-answers',
       ...(options.announceTimeoutMs === undefined ? {} : { announceTimeoutMs: options.announceTimeoutMs }),

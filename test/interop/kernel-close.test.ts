@@ -80,6 +80,33 @@ for (const role of ['client', 'server'] as const) {
     t.equal((await rig.counters()).MPCurrEstab ?? 0, 0);
   });
 
+  const byAck = { ...TWO_LINKS[role], host: { abortForm: 'ack' } } as const;
+  scenario(`FASTCLOSE of ours on an ACK: the kernel answers with RST, ${role}`, byAck, async (t, rig) => {
+    const talk = await converse(rig, role);
+    await talk.up(SOME);
+    await talk.down(SOME);
+    await until('the join', () => confirmed(talk) === 2);
+    t.equal(await talk.settle(), '');
+    const end = talk.peer.command('read-all');
+    end.catch(() => undefined);
+    talk.socket.resetAndDestroy();
+    const { connection } = talk.socket;
+    t.ok(connection.fastClose.waiting, 'FASTCLOSE_WAIT');
+    const done = await talk.peer.done;
+    t.equal(done.error, 'Connection reset by peer');
+    t.equal(await talk.socket.whenClosed, 'aborted');
+    await until('the RST of the kernel', () => connection.closed);
+    t.equal(rig.host.counters['mptcp-fastclose-repeats'], undefined, 'the first was enough');
+    t.match(done, { read_sha256: talk.sha256.sent, write_sha256: talk.sha256.received });
+    const { counters, joins } = JOINED[role];
+    await judge(t, rig, talk.socket, talk.info, {
+      joins,
+      closed: 0,
+      counters: { ...counters, MPFastcloseRx: 1, MPRstRx: [0, 1], MPRstTx: [1, joins + 1] },
+    });
+    t.equal((await rig.counters()).MPCurrEstab ?? 0, 0);
+  });
+
   scenario(`FASTCLOSE of the kernel closes our ${role} with ECONNRESET`, TWO_LINKS[role], async (t, rig) => {
     const talk = await converse(rig, role);
     await talk.up(SOME);

@@ -19,6 +19,7 @@ import { AddressSignals } from './address-signals.js';
 import { nextDataDeadlineMs, outputConnection, sendNewAsProbe } from './data-output.js';
 import { DataSendQueue } from './data-send-queue.js';
 import { Fallback } from './fallback.js';
+import { FastClose } from './fast-close.js';
 import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import { ReceiveWindow } from './receive-window.js';
@@ -58,6 +59,7 @@ export class MptcpConnection implements ByteStream {
   readonly schedulerView = createSchedulerView();
   readonly fallbackState = new Fallback(this);
   readonly addresses = new AddressSignals(this);
+  readonly fastClose = new FastClose(this);
   /** DSS checksums are in use: one side asked for them. */
   checksum: boolean;
   /** C flag of the peer's MP_CAPABLE: no joins to the address and port of the initial subflow. */
@@ -153,7 +155,7 @@ export class MptcpConnection implements ByteStream {
   }
 
   write(bytes: Uint8Array, at: number, length: number): number {
-    if (this.finishing || this.closed) return length;
+    if (this.finishing || this.closed || this.fastClose.waiting) return length;
     const n = Math.min(length, this.backlogLimitBytes() - this.sendBuffer.queuedBytes, MAX_SEND_BUFFER_BYTES - this.bufferedBytes);
     if (n < length) this.writeBlocked = true;
     if (n <= 0) return 0;
@@ -167,9 +169,15 @@ export class MptcpConnection implements ByteStream {
     this.markDirty();
   }
 
-  /** RFC 8684 (3.5): FASTCLOSE on RSTs. */
+  /** RFC 8684 (3.5): FASTCLOSE, on RSTs or on an ACK, as the host prefers. */
   abort(nowMs: number): void {
-    if (this.closed) return;
+    if (this.closed || this.fastClose.waiting) return;
+    if (this.host.abortForm === 'ack' && this.fastClose.start(nowMs)) {
+      this.releaseBuffers();
+      this.notifyClosed('aborted', nowMs);
+      this.markDirty();
+      return;
+    }
     for (const subflow of this.subflows) {
       subflow.fastclose = !this.fallback;
       sendReset(subflow);
@@ -178,7 +186,7 @@ export class MptcpConnection implements ByteStream {
   }
 
   resumeReading(): void {
-    if (this.closed) return;
+    if (this.closed || this.fastClose.waiting) return;
     this.reassembly.drain();
     this.deliverEnd(this.lastActivityMs);
     if (this.receiveWindow.shouldUpdate(this.reassembly)) this.acknowledgeSomewhere();
@@ -198,7 +206,9 @@ export class MptcpConnection implements ByteStream {
     }
     if (nowMs >= this.addresses.deadlineMs) this.addresses.sendDue(nowMs);
     if (nowMs >= this.noSubflowDeadlineMs) this.close('timeout', nowMs);
+    if (this.fastClose.waiting) this.fastClose.handleTimeout(nowMs);
     if (this.closed) return NEVER_MS;
+    if (this.fastClose.waiting) return Math.min(this.fastClose.deadlineMs, this.nextDeadlineMs());
     outputConnection(this, nowMs);
     return this.nextDeadlineMs();
   }
@@ -357,6 +367,7 @@ export class MptcpConnection implements ByteStream {
   /** Mapped data. False: beyond the window, not to be acknowledged on the subflow. */
   onData(dsn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
     if (this.closed) return true;
+    if (this.fastClose.waiting) return false;
     const fin = this.remoteDataFinOffset;
     const usable = fin >= 0 ? Math.min(length, fin - dsn) : length;
     if (usable <= 0) return true;
@@ -401,7 +412,8 @@ export class MptcpConnection implements ByteStream {
       this.markDirty();
       return;
     }
-    if (this.subflowsClosing) this.close('finished', nowMs);
+    if (this.fastClose.waiting) this.close('aborted', nowMs);
+    else if (this.subflowsClosing) this.close('finished', nowMs);
     else if (this.fallback || !this.peerProved || reason === 'refused') this.close(reason === 'finished' ? 'finished' : reason, nowMs);
     else {
       // Attempts to join do not put it off; a join that succeeds ends it.
@@ -427,11 +439,19 @@ export class MptcpConnection implements ByteStream {
       if (subflow.state !== 'closed') closeConnection(subflow, reason, nowMs);
       else this.onSubflowClosed(subflow, reason, nowMs);
     }
+    this.releaseBuffers();
+    this.host.forgetConnection(this);
+    this.notifyClosed(reason, nowMs);
+  }
+
+  private releaseBuffers(): void {
     this.sendBuffer.clear();
     this.sendQueue.clear();
     this.reassembly.clear();
     this.receiveWindow.release();
-    this.host.forgetConnection(this);
+  }
+
+  private notifyClosed(reason: CloseReason, nowMs: number): void {
     if (this.closeNotified) return;
     this.closeNotified = true;
     this.handler?.onClosed(reason, nowMs);
@@ -508,9 +528,7 @@ export class MptcpConnection implements ByteStream {
 
   /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */
   notifyFinished(nowMs: number): void {
-    if (this.closeNotified) return;
-    this.closeNotified = true;
-    this.handler?.onClosed('finished', nowMs);
+    this.notifyClosed('finished', nowMs);
   }
 
   private acknowledgeSomewhere(): void {
@@ -525,7 +543,8 @@ export class MptcpConnection implements ByteStream {
   }
 
   private deliverEnd(nowMs: number): void {
-    if (this.endDelivered || this.remoteDataFinOffset < 0 || this.reassembly.readOffset < this.remoteDataFinOffset) return;
+    if (this.endDelivered || this.closeNotified || this.remoteDataFinOffset < 0 || this.reassembly.readOffset < this.remoteDataFinOffset)
+      return;
     this.endDelivered = true;
     this.handler?.onEnd(nowMs);
   }

@@ -109,6 +109,8 @@ export interface MptcpHostOptions {
   fastOpenEarlyAnswers?: boolean;
   /** Connections opened by a cookie that may wait for their third ACK; beyond that SYNs are answered as if Fast Open were off. */
   fastOpenPending?: number;
+  /** FASTCLOSE of ours (RFC 8684, 3.5): on RSTs of all subflows, as Linux (default), or on an ACK, repeated until the peer's RST. */
+  abortForm?: 'reset' | 'ack';
   /** More pending and open connections than this are refused. */
   maxConnections?: number;
 }
@@ -132,6 +134,7 @@ export class MptcpHost implements TcpHostServices {
   readonly denyJoinInitial: boolean;
   readonly capableSynCount: number;
   readonly announceTimeoutMs: number;
+  readonly abortForm: 'reset' | 'ack';
   readonly counters: Record<string, number> = {};
   private readonly randomBytes: (count: number) => Uint8Array;
   private readonly congestionControl: CongestionControlFactory;
@@ -170,6 +173,7 @@ export class MptcpHost implements TcpHostServices {
     this.denyJoinInitial = options.denyJoinInitial ?? false;
     this.capableSynCount = options.capableSynCount ?? DEFAULT_CAPABLE_SYN_COUNT;
     this.announceTimeoutMs = options.announceTimeoutMs ?? DEFAULT_ANNOUNCE_TIMEOUT_MS;
+    this.abortForm = options.abortForm ?? 'reset';
     this.randomBytes = options.randomBytes;
     this.congestionControl = options.congestionControl;
     this.maxConnections = options.maxConnections ?? 65_536;
@@ -409,7 +413,13 @@ export class MptcpHost implements TcpHostServices {
   }
 
   acceptJoin(connection: MptcpConnection, segment: TcpSegment, pathId: number, nowMs: number): void {
-    if (connection.closed || connection.fallbackState.leavesMptcp || !connection.peerProved || connection.subflows.length >= MAX_SUBFLOWS) {
+    if (
+      connection.closed ||
+      connection.fastClose.waiting ||
+      connection.fallbackState.leavesMptcp ||
+      !connection.peerProved ||
+      connection.subflows.length >= MAX_SUBFLOWS
+    ) {
       this.refuse(segment, pathId, 'mptcp-join-refused');
       return;
     }

@@ -1,10 +1,11 @@
 /**
  * The signalling options that a subflow has to send (RFC 8684, 3.3.8, 3.4, 3.7): each rides on an ACK of its own or beside a DSS, wherever the 40 bytes of
- * option space allow. ADD_ADDR is repeated until it is echoed; the others are sent once.
+ * option space allow. ADD_ADDR is repeated until it is echoed, FASTCLOSE until it is answered.
  */
 
 import { createHmac } from 'node:crypto';
 import { addAddrLength, emitAddAddr } from '../wire/add-addr.js';
+import { emitFastclose } from '../wire/fastclose.js';
 import { emitMpFail } from '../wire/mp-fail.js';
 import { emitMpPrio } from '../wire/mp-prio.js';
 import { emitRemoveAddr } from '../wire/remove-addr.js';
@@ -24,6 +25,7 @@ export type Signal =
   | { readonly kind: 'echo'; readonly address: AnnouncedAddress }
   | { readonly kind: 'remove-addr'; readonly addressIds: Uint8Array }
   | { readonly kind: 'prio'; readonly backup: boolean }
+  | { readonly kind: 'fastclose'; readonly key: Uint8Array }
   | { readonly kind: 'fail'; readonly dsnHigh: number; readonly dsnLow: number };
 
 const scratch = createTcpSegment().mptcp.addAddr;
@@ -42,6 +44,7 @@ export function signalLength(signal: Signal): number {
     case 'prio':
       return 3;
     case 'fail':
+    case 'fastclose':
       return 12;
   }
 }
@@ -62,6 +65,8 @@ export function emitSignal(out: Uint8Array, at: number, signal: Signal): number 
       return emitRemoveAddr(out, at, signal.addressIds, signal.addressIds.length);
     case 'prio':
       return emitMpPrio(out, at, signal.backup);
+    case 'fastclose':
+      return emitFastclose(out, at, signal.key);
     case 'fail':
       return emitMpFail(out, at, signal.dsnHigh, signal.dsnLow);
   }

@@ -188,6 +188,15 @@ export class LossRecovery {
     this.reorderDeadlineMs = Number.POSITIVE_INFINITY;
   }
 
+  /** Nothing that was sent matters any more. */
+  abandon(): void {
+    this.queue.clear();
+    this.sacked.clear();
+    this.rtoDeadlineMs = Number.POSITIVE_INFINITY;
+    this.probeDeadlineMs = Number.POSITIVE_INFINITY;
+    this.reorderDeadlineMs = Number.POSITIVE_INFINITY;
+  }
+
   /** The path was away and is back: everything unacknowledged goes again, without waiting for the backed-off timer. */
   restart(nowMs: number): void {
     this.rtt.resetBackoff();

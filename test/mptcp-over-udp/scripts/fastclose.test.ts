@@ -158,3 +158,112 @@ script('FASTCLOSE drops what the application has not read', (s) => {
   s.equal(s.app.closed, 'reset', 'closed');
   s.assert(!s.app.ended, 'no end of stream');
 });
+
+// ---- our own in the ACK form (RFC 8684, 3.5, option A) ----
+
+const BY_ACK = { host: { abortForm: 'ack' } } as const;
+
+script('by ACK: abort sends an ACK with FASTCLOSE, and the RST in answer ends it', BY_ACK, (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, ack({ seq: 1, ack: 1, dss: { ack: 1 }, fastclose: {} }));
+  s.equal(s.app.closed, 'aborted', 'told at once');
+  s.equal(s.host.connectionCount, 1, 'connections in FASTCLOSE_WAIT');
+  s.equal(s.host.pool.inUseBytes, 0, 'bytes held');
+  s.inject(RTT_MS, rst({ tcpRst: {} }));
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.expectNothing(10_000);
+});
+
+script('by ACK: the other subflows get RST at once, without FASTCLOSE', { ...BY_ACK, ...TWO }, (s) => {
+  s.server();
+  const flow = s.peerJoins(0);
+  s.abort(30);
+  s.expect(30, ack({ fastclose: {}, dss: {} }));
+  flow.expect(30, rst({ tcpRst: {} }));
+  s.inject(50, rst());
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.expectNothing(10_000);
+});
+
+// RFC 8684 (3.5): after one RTO, three times at most; then a RST with the option, for the sake of middleboxes.
+script('by ACK: repeated after each RTO, and at last a RST', BY_ACK, (s) => {
+  s.server();
+  s.abort(0);
+  for (const at of [0, 200, 600, 1_400]) s.expect(at, ack({ fastclose: {}, dss: {} }), 2);
+  s.expect(3_000, rst({ fastclose: {} }), 2);
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.equal(s.app.closedCount, 1, 'onClosed calls');
+  s.expectNothing(60_000);
+});
+
+script('by ACK: what was sent or waits to be sent is given up', { ...BY_ACK, cwndSegments: 2 }, (s) => {
+  s.server();
+  s.write(0, 10 * FULL);
+  s.expect(0, data(FULL));
+  s.expect(0, data(FULL));
+  s.abort(5);
+  s.expect(5, ack({ seq: 2 * FULL + 1, fastclose: {}, dss: {} }));
+  s.inject(20, ack({ ack: 2 * FULL + 1 }));
+  s.expectNothing(200);
+  s.inject(201, rst());
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
+
+script("by ACK: the peer's data is neither taken nor acknowledged", BY_ACK, (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, ack({ fastclose: {}, dss: {} }));
+  s.inject(10, data(500));
+  s.inject(11, data(500, { dss: { ack: 1, dsn: 501, fin: true } }));
+  s.expectNothing(190);
+  s.equal(s.app.readBytes, 0, 'bytes read');
+  s.assert(!s.app.ended, 'no end of stream');
+  s.inject(195, rst({ seq: 1 }));
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
+
+script("by ACK: the peer's FASTCLOSE crosses ours, and is answered with RST", BY_ACK, (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, ack({ fastclose: {}, dss: {} }));
+  s.inject(10, ack({ dss: { ack: 1 }, fastclose: {} }));
+  s.expect(10, rst());
+  s.equal(s.app.closed, 'aborted', 'closed');
+  s.equal(s.app.closedCount, 1, 'onClosed calls');
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
+
+script('by ACK: a join is refused while it waits', { ...BY_ACK, ...TWO }, (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, ack({ fastclose: {}, dss: {} }));
+  const flow = s.joinFlow(1);
+  flow.inject(10, syn({ join: {} }));
+  flow.expect(10, rst({ tcpRst: {} }));
+  s.inject(20, rst());
+});
+
+script('by ACK: a second abort changes nothing', BY_ACK, (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, ack({ fastclose: {}, dss: {} }));
+  s.abort(10);
+  s.expectNothing(190);
+  s.inject(191, rst());
+});
+
+// RFC 8684 (3.5): it takes the peer's key, and a peer that has ours.
+script('by ACK: a client whose keys may not have come yet sends RST', BY_ACK, (s) => {
+  s.client({ proved: false });
+  s.abort(0);
+  s.expect(0, rst({ fastclose: {} }));
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
+
+script('by ACK: in fallback it is a plain RST', BY_ACK, (s) => {
+  s.plainServer();
+  s.abort(0);
+  s.expect(0, rst({ seq: 1, plain: true }));
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
