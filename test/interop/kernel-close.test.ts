@@ -1,6 +1,7 @@
 /** How connections with the kernel end: DATA_FIN, half-close, FASTCLOSE, resets, silence. Needs root and a kernel with MPTCP. */
 
 import { confirmed, converse } from './conversation.js';
+import { ourAddress } from './kernel-rig.js';
 import { conclude, joinedByUs, judge, judgeCounters } from './kernel-verdict.js';
 import { randomPayload, receiveAll, until } from './payload.js';
 import { JOINED, SOME, scenario } from './rig-scenario.js';
@@ -228,6 +229,8 @@ scenario(
     const talk = await converse(rig, 'client');
     await talk.up(SOME);
     await until('the join', () => confirmed(talk) === 2);
+    // The data is to go by the second subflow, whatever the scheduler thinks of it.
+    talk.socket.setBackup({ localAddress: ourAddress(0) }, true);
     // To both ends, as a firewall does.
     await rig.setRules(['ip saddr 10.2.0.2 tcp flags ack reject with tcp reset'], []);
     const up = talk.up(4 * SOME);
@@ -236,7 +239,7 @@ scenario(
     await talk.down(SOME);
     await rig.setRules([], []);
     await until('the join', () => confirmed(talk) === 2);
-    await conclude(t, talk, { joins: 2, counters: { ...joinedByUs(2), MPRstRx: [0, 1] } });
+    await conclude(t, talk, { joins: 2, counters: { ...joinedByUs(2), MPPrioRx: 1, MPRstRx: [0, 1] } });
   },
 );
 
