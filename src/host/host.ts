@@ -61,6 +61,8 @@ export interface HostOptions {
   fastOpen?: boolean | 'early-answers';
   /** How `resetAndDestroy` tells the peer (RFC 8684, 3.5): MP_FASTCLOSE on RSTs (default), or on an ACK, repeated until the peer's RST. */
   abortForm?: 'reset' | 'ack';
+  /** Find out by probes what a path carries when large packets vanish on it (RFC 8899; net.ipv4.tcp_mtu_probing = 1); default true. */
+  mtuSearch?: boolean;
 }
 
 export interface ConnectOptions {
@@ -114,6 +116,7 @@ export class Host extends EventEmitter implements SocketHost {
       checksum: options.checksum ?? false,
       denyJoinInitial: options.denyJoinInitial ?? false,
       abortForm: options.abortForm ?? 'reset',
+      mtuSearch: options.mtuSearch ?? true,
       fastOpen: (options.fastOpen ?? false) !== false,
       fastOpenEarlyAnswers: options.fastOpen === 'early-answers',
       ...(options.announceTimeoutMs === undefined ? {} : { announceTimeoutMs: options.announceTimeoutMs }),

@@ -164,13 +164,18 @@ function selectSubflow(c: MptcpConnection, urgent: boolean, nowMs: number): Subf
 }
 
 function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowMs: number): boolean {
-  if (c.sendBuffer.take(Math.min(subflow.roomBytes, windowBytes, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined)
-    return false;
+  const { mtuSearch } = subflow;
+  const probeBytes = mtuSearch?.probePayloadBytes(subflow, subflow.roomBytes, Math.min(windowBytes, c.sendBuffer.queuedBytes), nowMs) ?? 0;
+  const roomBytes = probeBytes > 0 ? probeBytes : subflow.roomBytes;
+  if (c.sendBuffer.take(Math.min(roomBytes, windowBytes, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined) return false;
   c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
   const mapping = newMapping(c, subflow, piece.length, piece.block, piece.offset, nowMs);
   c.dataNxt += piece.length;
   c.repairBudgetBytes = Math.min(MAX_REPAIR_BYTES, c.repairBudgetBytes + REPAIR_PART * piece.length);
-  sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
+  const isProbe = mtuSearch !== undefined && probeBytes > 0 && piece.length === probeBytes;
+  const mssBytes = isProbe ? mtuSearch.beginProbe(subflow) : 0;
+  const record = sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
+  if (isProbe) mtuSearch.endProbe(subflow, record, mssBytes);
   subflow.roomBytes = sendRoomBytes(subflow, nowMs);
   return true;
 }

@@ -109,6 +109,8 @@ export interface MptcpHostOptions {
   fastOpenEarlyAnswers?: boolean;
   /** Connections opened by a cookie that may wait for their third ACK; beyond that SYNs are answered as if Fast Open were off. */
   fastOpenPending?: number;
+  /** Search for what a path carries when large segments vanish without a word (RFC 8899); default false: inside the tunnel the paths' MTUs are known. */
+  mtuSearch?: boolean;
   /** FASTCLOSE of ours (RFC 8684, 3.5): on RSTs of all subflows, as Linux (default), or on an ACK, repeated until the peer's RST. */
   abortForm?: 'reset' | 'ack';
   /** More pending and open connections than this are refused. */
@@ -135,6 +137,7 @@ export class MptcpHost implements TcpHostServices {
   readonly capableSynCount: number;
   readonly announceTimeoutMs: number;
   readonly abortForm: 'reset' | 'ack';
+  private readonly mtuSearch: boolean;
   readonly counters: Record<string, number> = {};
   private readonly randomBytes: (count: number) => Uint8Array;
   private readonly congestionControl: CongestionControlFactory;
@@ -173,6 +176,7 @@ export class MptcpHost implements TcpHostServices {
     this.denyJoinInitial = options.denyJoinInitial ?? false;
     this.capableSynCount = options.capableSynCount ?? DEFAULT_CAPABLE_SYN_COUNT;
     this.announceTimeoutMs = options.announceTimeoutMs ?? DEFAULT_ANNOUNCE_TIMEOUT_MS;
+    this.mtuSearch = options.mtuSearch ?? false;
     this.abortForm = options.abortForm ?? 'reset';
     this.randomBytes = options.randomBytes;
     this.congestionControl = options.congestionControl;
@@ -355,6 +359,7 @@ export class MptcpHost implements TcpHostServices {
       paced: true,
       timestamps: this.timestamps,
       keepaliveMs: this.keepaliveMs,
+      mtuSearch: this.mtuSearch,
     });
     // DEVIATION RFC 6298 (2.1): the path's round trip is known from its own acknowledgements.
     if (path !== undefined && path.rttMs > 0)

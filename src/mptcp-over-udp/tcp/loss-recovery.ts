@@ -27,6 +27,8 @@ export const ACK_ADVANCED = 1;
 export const ACK_DELIVERED = 2;
 export const ACK_LOST = 4;
 
+export type MtuProbeResult = 'none' | 'delivered' | 'lost';
+
 export class LossRecovery {
   readonly queue: RetransmissionQueue;
   readonly rtt = new RttEstimator();
@@ -49,6 +51,9 @@ export class LossRecovery {
   private readonly sacked = new RangeSet();
   private duplicateAckCount = 0;
   retransmittedBytes = 0;
+  /** Where a segment begins that is larger than what is known to pass (RFC 8899), -1: none is under way; and what became of the last one. */
+  mtuProbeStart = -1;
+  mtuProbeResult: MtuProbeResult = 'none';
   private recoveryPoint = 0;
   private probeOutstanding = false;
   private reorderingSeen = false;
@@ -262,6 +267,8 @@ export class LossRecovery {
   /** RFC 8985 (6.2), steps 1 and 2. */
   private deliver(record: SegmentRecord, nowMs: number): void {
     this.deliveredBytes += record.payloadBytes;
+    // Sent again, it was cut as other data is, and tells nothing.
+    if (record.start === this.mtuProbeStart) this.endMtuProbe(record.transmitCount === 1 ? 'delivered' : 'none');
     this.rate.onDelivered(record, nowMs);
     const rttMs = nowMs - record.sentMs;
     if (record.transmitCount > 1) {
@@ -298,8 +305,12 @@ export class LossRecovery {
           this.reorderDeadlineMs = this.rackSentMs + this.rackRttMs + window;
           return;
         }
-        this.lostBytes += record.payloadBytes;
-        this.rate.onLost(record.payloadBytes);
+        // RFC 4821 (7.7): the loss of a probe alone is none of congestion.
+        if (record.start === this.mtuProbeStart && record.transmitCount === 1) this.endMtuProbe('lost');
+        else {
+          this.lostBytes += record.payloadBytes;
+          this.rate.onLost(record.payloadBytes);
+        }
         this.queue.markLost(record);
       }
       record = later;
@@ -315,7 +326,13 @@ export class LossRecovery {
     this.queue.markLost(head);
   }
 
+  private endMtuProbe(result: MtuProbeResult): void {
+    this.mtuProbeStart = -1;
+    this.mtuProbeResult = result;
+  }
+
   private markAllLost(): void {
+    this.endMtuProbe('none');
     for (let record = this.queue.head; record !== undefined; record = record.next) {
       if (record.sacked || record.lost) continue;
       this.rate.onLost(record.payloadBytes);

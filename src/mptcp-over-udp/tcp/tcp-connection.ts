@@ -11,6 +11,7 @@ import { seqAdd } from '../wire/sequence.js';
 import type { FastOpenServer } from './fast-open-server.js';
 import { type FourTuple, HeaderTemplate } from './header-template.js';
 import { LossRecovery } from './loss-recovery.js';
+import { MtuSearch } from './mtu-search.js';
 import type { BlockPool } from './payload-block.js';
 import { ReceivedRanges } from './received-ranges.js';
 import type { SegmentRecord } from './retransmission-queue.js';
@@ -40,6 +41,8 @@ export interface TcpConnectionOptions {
   timestamps?: boolean;
   /** Silence after which a probe is sent; default never. */
   keepaliveMs?: number;
+  /** Find out what the path carries when large segments vanish (RFC 8899); default false. */
+  mtuSearch?: boolean;
 }
 
 /** With the two NOPs that align it (RFC 7323, appendix A). */
@@ -78,6 +81,7 @@ export abstract class TcpConnection {
   /** What the path carries and what the peer announced: mssBytes is the smaller one. */
   pathMssBytes: number;
   peerMssBytes = Number.POSITIVE_INFINITY;
+  readonly mtuSearch: MtuSearch | undefined;
   readonly keepaliveMs: number;
   keepaliveCount = 0;
   finSent = false;
@@ -146,6 +150,7 @@ export abstract class TcpConnection {
     this.timestampsOffered = options.timestamps ?? false;
     this.timestampOffset = this.timestampsOffered ? services.randomUint32() : 0;
     this.keepaliveMs = options.keepaliveMs ?? NEVER_MS;
+    this.mtuSearch = options.mtuSearch === true ? new MtuSearch() : undefined;
     this.receiveWindowScale = options.receiveWindowScale;
     this.iss = services.randomUint32();
   }
@@ -193,8 +198,18 @@ export abstract class TcpConnection {
   /** The path carries segments of another size now (RFC 8899): what is sent from here on, retransmissions included, is cut to it. */
   setPathMss(mssBytes: number): void {
     this.pathMssBytes = mssBytes;
-    this.mssBytes = Math.min(mssBytes, this.peerMssBytes);
-    this.recovery.congestion.setMss(this.mssBytes);
+    this.mtuSearch?.reset();
+    this.setMss(this.mssLimitBytes);
+  }
+
+  /** No segment is larger than this, whatever a search finds. */
+  get mssLimitBytes(): number {
+    return Math.min(this.pathMssBytes, this.peerMssBytes);
+  }
+
+  setMss(mssBytes: number): void {
+    this.mssBytes = mssBytes;
+    this.recovery.congestion.setMss(mssBytes);
   }
 
   /** TSval for now: milliseconds. */

@@ -99,7 +99,7 @@ export function acceptSynOptions(c: TcpConnection, segment: TcpSegment): void {
   c.rcvNxt = 1;
   // RFC 9293 (3.7.1): 536 when the peer names none.
   c.peerMssBytes = segment.mss > 0 ? segment.mss : segment.ipVersion === 4 ? 536 : 1_220;
-  c.mssBytes = Math.min(c.pathMssBytes, c.peerMssBytes);
+  c.mssBytes = c.mssLimitBytes;
   c.timestamps = c.timestampsOffered && segment.hasTimestamps;
   if (c.timestamps) c.timestampRecent = segment.timestampValue;
   c.scaling = segment.windowScale >= 0;

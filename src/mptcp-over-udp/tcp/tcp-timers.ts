@@ -41,6 +41,7 @@ export function handleDeadlines(c: TcpConnection, maxTimeouts: number, nowMs: nu
       closeConnection(c, 'timeout', nowMs);
       return;
     }
+    c.mtuSearch?.onTimeout(c);
   }
   if (c.keepaliveMs !== NEVER_MS && nowMs >= keepaliveDeadlineMs(c) && !handleKeepalive(c, nowMs)) return;
   if (nowMs >= c.persistDeadlineMs) handlePersistTimeout(c, nowMs);
