@@ -70,3 +70,21 @@ for (const role of ['client', 'server'] as const) {
     );
   }
 }
+
+// ---- a path drops what is too large, without a word (RFC 8899) ----
+
+const MAX_PACKET_BYTES = 1_300;
+
+for (const role of ['client', 'server'] as const) {
+  scenario(`packets of ours above ${MAX_PACKET_BYTES} bytes vanish, ${role} of ours: the size that passes is found`, {}, async (t, rig) => {
+    rig.middlebox.handle = (way, packet) => (way === 'out' && packet.length > MAX_PACKET_BYTES ? undefined : packet);
+    const talk: Conversation = await converse(rig, role);
+    await talk.up(SOME);
+    await talk.up(4_000_000);
+    await talk.down(SOME);
+    const packetBytes = (talk.socket.connection.subflows[0]?.mssBytes ?? 0) + 40;
+    t.ok(packetBytes <= MAX_PACKET_BYTES && packetBytes > MAX_PACKET_BYTES - 32, `packets of ${packetBytes} bytes`);
+    t.equal(rig.host.counters['tcp-mtu-black-holes'], 1);
+    await conclude(t, talk);
+  });
+}

@@ -24,6 +24,7 @@ import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import { ReceiveWindow } from './receive-window.js';
 import { RST_UNSPECIFIED, type Subflow } from './subflow.js';
+import { SynData } from './syn-data.js';
 
 /** A subflow that times out this often in a row is given up; its data is on other subflows long before. */
 const MAX_SUBFLOW_TIMEOUTS = 9;
@@ -60,6 +61,7 @@ export class MptcpConnection implements ByteStream {
   readonly fallbackState = new Fallback(this);
   readonly addresses = new AddressSignals(this);
   readonly fastClose = new FastClose(this);
+  readonly synData = new SynData(this);
   /** DSS checksums are in use: one side asked for them. */
   checksum: boolean;
   /** C flag of the peer's MP_CAPABLE: no joins to the address and port of the initial subflow. */
@@ -112,8 +114,6 @@ export class MptcpConnection implements ByteStream {
   private handler: ByteStreamHandler | undefined;
   private closeNotified = false;
   private establishedNotified = false;
-  /** Came with the peer's SYN, under a good cookie; the reader gets it as soon as the connection is accepted. */
-  private synData: Uint8Array | undefined;
 
   constructor(host: MptcpHost, role: MptcpRole, tuple: FourTuple, version: MptcpVersion) {
     this.host = host;
@@ -137,8 +137,11 @@ export class MptcpConnection implements ByteStream {
 
   /** Server: SYN/ACK. */
   accept(): void {
-    this.subflows[0]?.accept();
-    if (this.synData !== undefined) this.acceptSynData(this.synData);
+    const subflow = this.subflows[0];
+    if (subflow !== undefined) {
+      subflow.accept();
+      this.synData.accept(subflow);
+    }
     this.markDirty();
   }
 
@@ -284,36 +287,11 @@ export class MptcpConnection implements ByteStream {
     this.markDirty();
   }
 
-  private notifyEstablished(nowMs: number): void {
+  /** Once, by the handshake or before its end by a Fast Open cookie. */
+  notifyEstablished(nowMs: number): void {
     if (this.establishedNotified) return;
     this.establishedNotified = true;
     this.handler?.onEstablished(nowMs);
-  }
-
-  // ---- Fast Open (RFC 7413; RFC 8684, B): data with the SYN comes before the first byte that has a DSN ----
-
-  /** The peer's cookie was right. The segment is borrowed. */
-  openFast(subflow: Subflow, segment: TcpSegment): void {
-    this.synData = segment.bytes.slice(segment.payloadOffset, segment.payloadOffset + segment.payloadBytes);
-    this.reassembly.startEarlier(segment.payloadBytes);
-    subflow.mappings.synBytes = segment.payloadBytes;
-    this.peerWindowEdge = 1 + segment.window;
-  }
-
-  /** For the application the connection is open: it may read, and write too. */
-  private acceptSynData(bytes: Uint8Array): void {
-    const subflow = this.subflows[0];
-    if (subflow !== undefined) subflow.confirmed = true;
-    this.synData = undefined;
-    this.notifyEstablished(this.host.nowMs);
-    this.reassembly.receive(1 - bytes.length, bytes, 0, bytes.length);
-  }
-
-  /** Our SYN asked for a cookie, or carried one and data: what was taken has been sent, the rest is still to be sent. */
-  onSynAnswered(subflow: Subflow, segment: TcpSegment, nowMs: number): void {
-    this.host.noteFastOpenAnswer(subflow, segment, nowMs);
-    this.sendBuffer.discard(subflow.sentWithSynBytes);
-    if (this.fallback) this.fallbackState.noteSynData(subflow);
   }
 
   onSubflowConfirmed(subflow: Subflow, nowMs: number): void {

@@ -10,7 +10,7 @@ import { ConnectionTable, tupleOfSegment } from '../connection-table.js';
 import { PollScheduler } from '../poll-scheduler.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { SegmentSink } from '../segment-sink.js';
-import { FastOpenCache } from '../tcp/fast-open-cache.js';
+import { FastOpenClient } from '../tcp/fast-open-client.js';
 import { DEFAULT_FAST_OPEN_PENDING, FastOpenServer } from '../tcp/fast-open-server.js';
 import type { FourTuple } from '../tcp/header-template.js';
 import { BlockPool } from '../tcp/payload-block.js';
@@ -18,7 +18,6 @@ import { sendStatelessReset } from '../tcp/stateless-reset.js';
 import type { CloseReason, TcpHostServices } from '../tcp/tcp-connection.js';
 import { handleSegment } from '../tcp/tcp-input.js';
 import { readU32 } from '../wire/big-endian.js';
-import { fastOpenCookieOf } from '../wire/fast-open.js';
 import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
 import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
@@ -39,9 +38,6 @@ const DEFAULT_CAPABLE_SYN_COUNT = 2;
 /** As Linux. A SYN/ACK with MSS, SACK, scaling, MP_CAPABLE (12) and timestamps (12) has 7 of 40 bytes left. */
 const FAST_OPEN_COOKIE_BYTES = 8;
 const FAST_OPEN_COOKIE_BYTES_BESIDE_TIMESTAMPS = 4;
-/** What a SYN with timestamps and MP_CAPABLE (4) has room for. */
-const MAX_COOKIE_BYTES_BESIDE_TIMESTAMPS = 12;
-const NO_COOKIE = new Uint8Array(0);
 const DEFAULT_RECEIVE_MEMORY_BYTES = 512 << 20;
 
 export interface HostPath {
@@ -150,7 +146,7 @@ export class MptcpHost implements TcpHostServices {
   private readonly maxConnections: number;
   private readonly fastOpenServer: FastOpenServer | undefined;
   private readonly fastOpenEarlyAnswers: boolean;
-  private readonly fastOpenCache = new FastOpenCache();
+  readonly fastOpenClient = new FastOpenClient();
   private viewOf: Uint8Array | undefined;
   private view: DataView = new DataView(new ArrayBuffer(0));
   private entropy: Uint8Array = new Uint8Array(0);
@@ -248,30 +244,12 @@ export class MptcpHost implements TcpHostServices {
     connection.setHandler(handler);
     this.connections.add(connection);
     const subflow = this.addSubflow(connection, 'capable-client', tuple, pathId, 0, nowMs);
-    if (options.fastOpen === true) this.prepareFastOpen(subflow, nowMs);
+    // RFC 8684 (B) knows version 1 only.
+    if (options.fastOpen === true && this.version === 1) this.fastOpenClient.prepare(subflow, nowMs);
     subflow.connect();
     connection.lastActivityMs = nowMs;
     this.markDirty(connection);
     return connection;
-  }
-
-  private prepareFastOpen(subflow: Subflow, nowMs: number): void {
-    // RFC 8684 (B) knows version 1 only.
-    if (this.version === 0 || this.fastOpenCache.hasFailed(subflow.tuple, nowMs)) return;
-    const known = this.fastOpenCache.find(subflow.tuple);
-    if (this.timestamps && known !== undefined && known.cookie.length > MAX_COOKIE_BYTES_BESIDE_TIMESTAMPS) return;
-    subflow.fastOpenCookie = known?.cookie ?? NO_COOKIE;
-    if (known !== undefined) subflow.peerMssBytes = known.mssBytes;
-  }
-
-  /** RFC 7413 (4.1.3): what the SYN/ACK says of cookies is remembered, a new one in place of that which was not good. */
-  noteFastOpenAnswer(subflow: Subflow, segment: TcpSegment, nowMs: number): void {
-    const cookie = fastOpenCookieOf(segment);
-    if (cookie !== undefined && cookie.length > 0) this.fastOpenCache.note(subflow.tuple, cookie, subflow.peerMssBytes);
-    const offeredBytes = subflow.synPayload.length;
-    if (offeredBytes === 0) return;
-    this.count(subflow.sentWithSynBytes > 0 ? 'fast-open-data-taken' : 'fast-open-data-not-taken');
-    if (subflow.sentWithSynBytes === 0 && subflow.synCount > 1) this.fastOpenCache.noteFailure(subflow.tuple, nowMs);
   }
 
   /** Aborts everything: FASTCLOSE to all. */
@@ -465,7 +443,7 @@ export class MptcpHost implements TcpHostServices {
     if (usable && (mpCapable.flags & MP_CAPABLE_NO_JOIN) !== 0) connection.remoteDeniesJoinInitial = true;
     if (connection.version === 1) this.fastOpenServer?.handleSyn(subflow, segment, nowMs);
     if (subflow.fastOpened) {
-      connection.openFast(subflow, segment);
+      connection.synData.open(subflow, segment);
       subflow.answersEarly = !usable || this.fastOpenEarlyAnswers;
     }
     if (!usable) connection.fallbackState.start(subflow);

@@ -170,7 +170,7 @@ export class Subflow extends TcpConnection {
   }
 
   override onSynAnswered(segment: TcpSegment, nowMs: number): void {
-    if (this.role === 'capable-client' && this.fastOpenCookie !== undefined) this.connection.onSynAnswered(this, segment, nowMs);
+    if (this.role === 'capable-client' && this.fastOpenCookie !== undefined) this.connection.synData.onSynAnswered(this, segment, nowMs);
   }
 
   onPayload(segment: TcpSegment, offset: number, at: number, length: number, nowMs: number): boolean {
