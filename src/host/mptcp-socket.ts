@@ -127,7 +127,7 @@ export class MptcpSocket extends Duplex implements ByteStreamHandler {
     this.host.removeSubflow(this, subflow);
   }
 
-  /** MP_PRIO: asks the peer to send on that subflow only when no other can; we do the same. */
+  /** MP_PRIO: asks the peer to send on that subflow only when no other can (RFC 8684, 3.3.8). What we send is for the peer to ask about. */
   setBackup(subflow: SubflowSelector, backup: boolean): void {
     this.host.setBackup(this, subflow, backup);
   }
