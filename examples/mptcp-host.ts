@@ -172,7 +172,7 @@ async function main(): Promise<void> {
       // A server tells its clients of its further addresses.
       addresses: [{ address: addresses[i] as string, signal: isServer && i > 0 }],
     })),
-    fastOpen: fastOpen && 'early-answers',
+    fastOpen,
     ...(values.scheduler === undefined ? {} : { scheduler: values.scheduler }),
     ...(values['congestion-control'] === undefined ? {} : { congestionControl: values['congestion-control'] }),
   });
