@@ -93,6 +93,8 @@ export class MptcpConnection implements ByteStream {
   probeCount = 0;
   /** What may be sent a second time, on a faster subflow, because a slow one lost it. */
   repairBudgetBytes = 0;
+  /** The same for bursts of losses on a path that is far behind. */
+  burstBudgetBytes = 2 << 20;
   /** The writer was refused, and waits to be told of room. */
   writeBlocked = false;
 

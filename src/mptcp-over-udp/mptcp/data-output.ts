@@ -30,6 +30,10 @@ const IDLE_RECORDS = 4;
 const REPAIR_RTT_RATIO = 0.6;
 const REPAIR_PART = 0.04;
 const MAX_REPAIR_BYTES = 128 << 10;
+/** Where the other is quicker by far, a burst of losses may be repaired too: a long path that was overrun once would stop the stream for a second. */
+const FAR_RTT_RATIO = 0.25;
+const BURST_PART = 0.01;
+const MAX_BURST_BYTES = 4 << 20;
 
 const piece: Piece = { block: undefined, offset: 0, length: 0 };
 
@@ -103,16 +107,29 @@ function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): voi
  * small part of what is sent: after a burst of losses the rate is needed for what is new.
  */
 function repairLosses(c: MptcpConnection, slow: Subflow): void {
-  if (c.fallback || c.repairBudgetBytes < slow.mssBytes || c.scheduler.duplicates || c.subflows.length < 2) return;
-  if (!c.subflows.some((other) => other.usable && !other.remoteBackup && other.rttMs < REPAIR_RTT_RATIO * slow.rttMs)) return;
+  if (c.fallback || c.scheduler.duplicates || c.subflows.length < 2) return;
+  const ratio = quickestRttMs(c) / slow.rttMs;
+  if (!(ratio < REPAIR_RTT_RATIO)) return;
+  const isFar = ratio < FAR_RTT_RATIO;
   for (let record = slow.recovery.queue.head; record !== undefined; record = record.next) {
     if (!record.lost || record.start < slow.repairedTo || record.mapping === undefined) continue;
-    if (c.repairBudgetBytes < record.payloadBytes) return;
+    const fits = c.repairBudgetBytes >= record.payloadBytes;
+    if (!fits && !(isFar && c.burstBudgetBytes >= record.payloadBytes)) return;
     slow.repairedTo = record.end;
     if (!c.sendQueue.repair(record.mapping.dsn + record.start - record.mapping.ssn, record.payloadBytes)) continue;
-    c.repairBudgetBytes -= record.payloadBytes;
+    if (fits) c.repairBudgetBytes -= record.payloadBytes;
+    else c.burstBudgetBytes -= record.payloadBytes;
     c.host.count('mptcp-repairs');
   }
+}
+
+function quickestRttMs(c: MptcpConnection): number {
+  let quickest = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < c.subflows.length; i++) {
+    const subflow = c.subflows[i] as Subflow;
+    if (subflow.usable && !subflow.remoteBackup) quickest = Math.min(quickest, subflow.rttMs);
+  }
+  return quickest;
 }
 
 /** A subflow that timed out keeps trying, but its data no longer waits for it. */
@@ -172,6 +189,7 @@ function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowM
   const mapping = newMapping(c, subflow, piece.length, piece.block, piece.offset, nowMs);
   c.dataNxt += piece.length;
   c.repairBudgetBytes = Math.min(MAX_REPAIR_BYTES, c.repairBudgetBytes + REPAIR_PART * piece.length);
+  c.burstBudgetBytes = Math.min(MAX_BURST_BYTES, c.burstBudgetBytes + BURST_PART * piece.length);
   const isProbe = mtuSearch !== undefined && probeBytes > 0 && piece.length === probeBytes;
   const mssBytes = isProbe ? mtuSearch.beginProbe(subflow) : 0;
   const record = sendData(subflow, piece.block, piece.offset, piece.length, mapping, c.sendBuffer.queuedBytes === 0, nowMs);
