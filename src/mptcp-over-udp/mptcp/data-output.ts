@@ -152,12 +152,14 @@ function outputData(c: MptcpConnection, nowMs: number): void {
     outputDuplicates(c, nowMs);
     return;
   }
-  if (c.sendBuffer.queuedBytes === 0 && reinjection === undefined) {
+  const repair = c.sendQueue.nextRepair(c.dataUna);
+  if (c.sendBuffer.queuedBytes === 0 && reinjection === undefined && repair === undefined) {
     noteIdle(c, nowMs);
     return;
   }
   refreshRoom(c, nowMs);
   if (reinjection !== undefined) outputReinjections(c, nowMs);
+  if (repair !== undefined) outputRepairs(c, nowMs);
   while (c.sendBuffer.queuedBytes > 0) {
     const window = c.peerWindowEdge - c.dataNxt;
     if (window <= 0) {
@@ -270,9 +272,27 @@ function outputReinjections(c: MptcpConnection, nowMs: number): void {
   if (!c.peerProved) return;
   for (let next = c.sendQueue.nextReinjection(c.dataUna); next !== undefined; next = c.sendQueue.nextReinjection(c.dataUna)) {
     const subflow = selectOther(c, next.record.subflow, nowMs);
+    if (subflow === undefined) {
+      // Its own subflow is the only one: that repeats it by itself, and what waits behind it must not wait for another.
+      if (!isAloneUsable(c, next.record.subflow)) return;
+      c.sendQueue.dropReinjection();
+      continue;
+    }
+    sendAgain(c, next, subflow, nowMs);
+  }
+}
+
+function outputRepairs(c: MptcpConnection, nowMs: number): void {
+  for (let next = c.sendQueue.nextRepair(c.dataUna); next !== undefined; next = c.sendQueue.nextRepair(c.dataUna)) {
+    const subflow = selectOther(c, next.record.subflow, nowMs);
     if (subflow === undefined) return;
     sendAgain(c, next, subflow, nowMs);
   }
+}
+
+function isAloneUsable(c: MptcpConnection, subflow: Subflow): boolean {
+  for (let i = 0; i < c.subflows.length; i++) if (c.subflows[i] !== subflow && (c.subflows[i] as Subflow).usable) return false;
+  return subflow.usable;
 }
 
 function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowMs: number): void {

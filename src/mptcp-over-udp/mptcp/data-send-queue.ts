@@ -43,6 +43,8 @@ export class DataSendQueue {
   private records: DataRecord[] = [];
   private head = 0;
   private reinjections: Reinjection[] = [];
+  /** Of losses that their own subflow repeats too: they wait for room by themselves, and keep nothing else waiting. */
+  private repairs: Reinjection[] = [];
 
   constructor(pool: BlockPool) {
     this.pool = pool;
@@ -118,7 +120,7 @@ export class DataSendQueue {
     const record = this.find(dsn);
     if (record === undefined || record.reinjected) return false;
     const done = dsn - record.dsn;
-    this.reinjections.push({ record, done, end: Math.min(record.length, done + length) });
+    this.repairs.push({ record, done, end: Math.min(record.length, done + length) });
     return true;
   }
 
@@ -128,10 +130,27 @@ export class DataSendQueue {
       const { record } = next;
       if (record.dsn + next.done < dataUna) next.done = Math.min(next.end, dataUna - record.dsn);
       if (next.done < next.end) return next;
-      if (next.end === record.length) record.queued = false;
+      record.queued = false;
       this.reinjections.shift();
     }
     return undefined;
+  }
+
+  /** The next stretch that a subflow lost and a quicker one may bring, past what has been acknowledged or goes whole meanwhile. */
+  nextRepair(dataUna: number): Reinjection | undefined {
+    for (let next = this.repairs[0]; next !== undefined; next = this.repairs[0]) {
+      const { record } = next;
+      if (record.dsn + next.done < dataUna) next.done = Math.min(next.end, dataUna - record.dsn);
+      if (next.done < next.end && !record.reinjected) return next;
+      this.repairs.shift();
+    }
+    return undefined;
+  }
+
+  /** The first waiting stretch need not travel again. */
+  dropReinjection(): void {
+    const dropped = this.reinjections.shift();
+    if (dropped !== undefined) dropped.record.queued = false;
   }
 
   clear(): void {
@@ -139,5 +158,6 @@ export class DataSendQueue {
     this.records = [];
     this.head = 0;
     this.reinjections = [];
+    this.repairs = [];
   }
 }

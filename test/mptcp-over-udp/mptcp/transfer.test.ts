@@ -246,3 +246,24 @@ t.test('what a slow path loses is repaired on a much faster one, within a small 
   const needless = alike.hosts.server.counters['mptcp-repairs'] ?? 0;
   t.ok(needless < repairs / 2, `${needless} where the other is faster only now and then`);
 });
+
+t.test('a repair that finds no other subflow does not stand in the way of what a dead path had in flight', async (t) => {
+  const near: SimLinkOptions = { rateBitsPerSec: 20e6, delayMs: 10, queuePackets: 1000 };
+  const lossy: SimLinkOptions = { rateBitsPerSec: 12e6, delayMs: 45, lossRatio: 0.02, queuePackets: 1000 };
+  for (const told of [true, false]) {
+    for (let seed = 1; seed <= 6; seed++) {
+      const { hosts, client } = startTransfer(0, 1e9, { paths: [near, lossy], seed });
+      hosts.run(1_000);
+      t.ok((hosts.server.counters['mptcp-repairs'] ?? 0) > 0, 'losses of the slow path are being repaired on the near one');
+      const path = hosts.paths[0];
+      if (path === undefined) return;
+      path.up.blackhole = true;
+      path.down.blackhole = true;
+      if (told) hosts.setPathUsable(0, false);
+      client.longestGapMs = 0;
+      hosts.run(4_000);
+      t.ok(client.longestGapMs < 1_000, `gap ${client.longestGapMs.toFixed(0)} ms, seed ${seed}, ${told ? 'told' : 'silent'}`);
+      t.ok(hosts.clock.nowMs - client.lastReadMs < 1_000, 'and it goes on');
+    }
+  }
+});
