@@ -6,6 +6,7 @@
 import type { AckSample, CongestionControl } from '../congestion/congestion-control.js';
 import { createAckSample, DeliveryRate } from '../congestion/delivery-rate.js';
 import { unwrapOffset } from '../wire/sequence.js';
+import { LargeLosses } from './large-losses.js';
 import type { BlockPool } from './payload-block.js';
 import { RangeSet } from './range-set.js';
 import { RetransmissionQueue, type SegmentRecord } from './retransmission-queue.js';
@@ -54,6 +55,7 @@ export class LossRecovery {
   /** Where a segment begins that is larger than what is known to pass (RFC 8899), -1: none is under way; and what became of the last one. */
   mtuProbeStart = -1;
   mtuProbeResult: MtuProbeResult = 'none';
+  readonly largeLosses = new LargeLosses();
   private recoveryPoint = 0;
   private probeOutstanding = false;
   private reorderingSeen = false;
@@ -267,6 +269,7 @@ export class LossRecovery {
   /** RFC 8985 (6.2), steps 1 and 2. */
   private deliver(record: SegmentRecord, nowMs: number): void {
     this.deliveredBytes += record.payloadBytes;
+    this.largeLosses.noteDelivered(record);
     // Sent again, it was cut as other data is, and tells nothing.
     if (record.start === this.mtuProbeStart) this.endMtuProbe(record.transmitCount === 1 ? 'delivered' : 'none');
     this.rate.onDelivered(record, nowMs);
@@ -310,6 +313,7 @@ export class LossRecovery {
         else {
           this.lostBytes += record.payloadBytes;
           this.rate.onLost(record.payloadBytes);
+          this.largeLosses.noteLost(record, this.sndUna);
         }
         this.queue.markLost(record);
       }
@@ -336,6 +340,7 @@ export class LossRecovery {
     for (let record = this.queue.head; record !== undefined; record = record.next) {
       if (record.sacked || record.lost) continue;
       this.rate.onLost(record.payloadBytes);
+      this.largeLosses.noteLost(record, this.sndUna);
       this.queue.markLost(record);
     }
   }

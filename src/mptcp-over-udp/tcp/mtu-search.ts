@@ -1,7 +1,7 @@
 /**
- * Path MTU discovery of one connection by its own segments (RFC 8899, RFC 4821), without ICMP. A black hole shows in timeouts of large segments: then the
- * size falls to one that passes nearly everywhere, and is raised by probes, which carry the next data in order. What is sought is the MSS, options
- * included.
+ * Path MTU discovery of one connection by its own segments (RFC 8899, RFC 4821), without ICMP. A black hole shows in timeouts of large segments, or in
+ * losses of one where smaller ones pass: then the size falls to one that passes nearly everywhere, and is raised by probes, which carry the next data in
+ * order. What is sought is the MSS, options included.
  */
 
 import type { SegmentRecord } from './retransmission-queue.js';
@@ -12,6 +12,8 @@ const BASES_IPV4 = [1_160, 536] as const;
 const BASES_IPV6 = [1_220] as const;
 /** Timeouts in a row that make a black hole, as Linux with tcp_mtu_probing = 1, but one sooner. */
 const BLACK_HOLE_TIMEOUTS = 2;
+/** Losses in a row of one large segment, where smaller ones pass. */
+const BLACK_HOLE_LOSSES = 3;
 /** RFC 8899 (5.1.2): MAX_PROBES, PMTU_RAISE_TIMER. */
 const MAX_PROBES = 3;
 const RAISE_MS = 600_000;
@@ -45,14 +47,28 @@ export class MtuSearch {
     const { timeoutCount, queue } = c.recovery;
     if (timeoutCount <= 1) this.timeoutsAtFall = 0;
     if (timeoutCount - this.timeoutsAtFall < BLACK_HOLE_TIMEOUTS) return;
-    const bases: readonly number[] = c.tuple.ipVersion === 4 ? BASES_IPV4 : BASES_IPV6;
-    const base = bases.find((size) => size < c.mssBytes);
-    const optionBytes = c.segmentOptionBytes();
+    const base = baseBelow(c);
     // What is no larger than the base would be lost as well.
-    if (base === undefined || (queue.head?.payloadBytes ?? 0) + optionBytes <= base) return;
+    if ((queue.head?.payloadBytes ?? 0) + c.segmentOptionBytes() <= base) return;
     // Nothing has come through since an earlier fall: what was in use before that is still what to hope for.
-    this.search(base, this.timeoutsAtFall > 0 ? this.high : c.mssBytes);
-    this.timeoutsAtFall = timeoutCount;
+    this.fall(c, base, this.timeoutsAtFall > 0 ? this.high : c.mssBytes);
+  }
+
+  /** Before what was lost is sent again. */
+  onLosses(c: TcpConnection): void {
+    if (c.recovery.largeLosses.count >= BLACK_HOLE_LOSSES) this.fall(c, baseBelow(c), c.mssBytes);
+  }
+
+  /** After each change of the segment size. */
+  noteMss(c: TcpConnection): void {
+    const { largeLosses } = c.recovery;
+    largeLosses.reset();
+    largeLosses.thresholdBytes = baseBelow(c) - c.segmentOptionBytes();
+  }
+
+  private fall(c: TcpConnection, base: number, high: number): void {
+    this.search(base, high);
+    this.timeoutsAtFall = c.recovery.timeoutCount;
     c.setMss(base);
     c.services.count('tcp-mtu-black-holes');
   }
@@ -110,4 +126,11 @@ export class MtuSearch {
     this.phase = this.low >= c.mssLimitBytes ? 'off' : 'complete';
     this.raiseAtMs = nowMs + RAISE_MS;
   }
+}
+
+/** Infinity: there is none. */
+function baseBelow(c: TcpConnection): number {
+  const bases = c.tuple.ipVersion === 4 ? BASES_IPV4 : BASES_IPV6;
+  for (const base of bases) if (base < c.mssBytes) return base;
+  return Number.POSITIVE_INFINITY;
 }

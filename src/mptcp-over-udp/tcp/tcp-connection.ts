@@ -210,6 +210,7 @@ export abstract class TcpConnection {
   setMss(mssBytes: number): void {
     this.mssBytes = mssBytes;
     this.recovery.congestion.setMss(mssBytes);
+    this.mtuSearch?.noteMss(this);
   }
 
   /** TSval for now: milliseconds. */

@@ -106,6 +106,7 @@ export function acceptSynOptions(c: TcpConnection, segment: TcpSegment): void {
   c.sendWindowScale = c.scaling ? Math.min(14, segment.windowScale) : 0;
   c.sackEnabled = segment.sackPermitted;
   c.advertisedEdge = 1 + Math.min(65_535, c.receiveWindowBytes());
+  c.mtuSearch?.noteMss(c);
 }
 
 /** 3.10.7.4 */

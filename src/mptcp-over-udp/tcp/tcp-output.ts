@@ -198,6 +198,7 @@ function transmit(c: TcpConnection, record: SegmentRecord, push: boolean, nowMs:
 
 /** What is deemed lost goes first, under the same limits as new data. True: all of it has left. */
 export function sendRetransmissions(c: TcpConnection, nowMs: number): boolean {
+  c.mtuSearch?.onLosses(c);
   for (;;) {
     const record = c.recovery.nextLost();
     if (record === undefined) return true;

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap';
 import { congestionControlNamed } from '../../../src/host/algorithms.js';
 import type { CongestionControlFactory } from '../../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
-import { PatternPeer, TwoHosts } from '../../sim/two-hosts.js';
+import { PatternPeer, patternByte, TwoHosts } from '../../sim/two-hosts.js';
 
 const IP_TCP_BYTES = 40;
 const RATE = 20_000_000;
@@ -22,9 +22,9 @@ interface Transfer {
 function start(
   totalBytes: number,
   limits: number[],
-  options: { mtuSearch?: boolean; congestion?: string; lossRatio?: number; seed?: number } = {},
+  options: { mtuSearch?: boolean; congestion?: string; lossRatio?: number; seed?: number; finish?: boolean } = {},
 ): Transfer {
-  const { mtuSearch = true, congestion = 'bbr', lossRatio = 0, seed = 1 } = options;
+  const { mtuSearch = true, congestion = 'bbr', lossRatio = 0, seed = 1, finish = true } = options;
   let receiver: PatternPeer | undefined;
   const link = { rateBitsPerSec: RATE, delayMs: DELAY_MS, queuePackets: 100, lossRatio };
   const hosts: TwoHosts = new TwoHosts({
@@ -42,11 +42,16 @@ function start(
       },
     },
   });
-  const sender = new PatternPeer(hosts.clock, totalBytes);
+  const sender = new PatternPeer(hosts.clock, totalBytes, finish);
   const connection = hosts.connect(sender, 0);
   sender.connection = connection;
   hosts.run(100);
   return { hosts, sender, receiver: receiver as PatternPeer, connection, limits };
+}
+
+/** The handshake is over. */
+function lose({ hosts }: Transfer, lossRatio: number): void {
+  for (const { up, down } of hosts.paths) up.lossRatio = down.lossRatio = lossRatio;
 }
 
 function packetBytes({ connection }: Transfer, subflow = 0): number {
@@ -160,4 +165,59 @@ t.test('two paths: each has its own size, and the connection goes on meanwhile',
   t.equal(packetBytes(transfer, 0), 1_444);
   checkFound(t, transfer, 1_300, 1);
   t.ok(receiver.longestGapMs < 1_000, `longest gap ${receiver.longestGapMs} ms`);
+});
+
+interface Messages {
+  /** From when the large one was written until all up to it had arrived. */
+  ms: number;
+  corruptCount: number;
+  falls: number;
+}
+
+/** One large message among small ones. */
+function runMessages(everyMs: number, limit: number, options: { lossRatio?: number; seed?: number; congestion?: string } = {}): Messages {
+  const { lossRatio = 0, ...rest } = options;
+  const transfer = start(0, [limit], { ...rest, finish: false });
+  const { hosts, connection, receiver } = transfer;
+  lose(transfer, lossRatio);
+  let sentBytes = 0;
+  const write = (length: number): void => {
+    const message = Uint8Array.from({ length }, (_, i) => patternByte(sentBytes + i));
+    sentBytes += connection.write(message, 0, length);
+    hosts.settle(hosts.client);
+    hosts.run(everyMs);
+  };
+  for (let i = 0; i < 20; i++) write(100);
+  write(1_400);
+  const upTo = sentBytes;
+  const startMs = hosts.clock.nowMs;
+  while (receiver.readBytes < upTo && hosts.clock.nowMs - startMs < 20_000) write(100);
+  const ms = hosts.clock.nowMs - startMs;
+  return { ms, corruptCount: receiver.corruptCount, falls: hosts.client.counters['tcp-mtu-black-holes'] ?? 0 };
+}
+
+// Whatever follows is acknowledged, so that no timeout comes, or no two of them in a row.
+t.test('one large segment that vanishes among small ones that pass', async (t) => {
+  for (const congestion of ['bbr', 'cubic']) {
+    for (const everyMs of [5, 20, 100, 250]) {
+      const { ms, corruptCount, falls } = runMessages(everyMs, 1_300, { congestion });
+      t.ok(ms < 1_000, `every ${everyMs} ms, ${congestion}: after ${ms} ms`);
+      t.equal(falls, 1, 'black holes');
+      t.equal(corruptCount, 0);
+    }
+  }
+  const { ms, falls } = runMessages(20, 900);
+  t.ok(ms < 1_000, `900 bytes pass: after ${ms} ms`);
+  t.equal(falls, 2, 'to 1200, then to 576');
+});
+
+t.test('loss alone is no black hole', async (t) => {
+  for (let seed = 1; seed <= 8; seed++) {
+    const transfer = start(4_000_000, [1_500], { seed });
+    lose(transfer, 0.05);
+    runUntil(transfer, () => transfer.receiver.ended, 60_000);
+    t.equal(transfer.receiver.readBytes, 4_000_000);
+    t.equal(transfer.hosts.client.counters['tcp-mtu-black-holes'], undefined, `bulk, seed ${seed}`);
+    t.equal(runMessages(20, 1_500, { seed, lossRatio: 0.05 }).falls, 0, `messages, seed ${seed}`);
+  }
 });

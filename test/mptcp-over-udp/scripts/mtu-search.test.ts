@@ -97,6 +97,24 @@ script('no probe without data behind it, which would show its loss', SEARCH, (s)
   s.inject(20, ack());
 });
 
+script('lost three times while smaller ones pass: cut to the base, without a timeout', SEARCH, (s) => {
+  serve(s);
+  s.write(0, LARGE);
+  s.expect(0, data(LARGE));
+  let end = 1 + LARGE;
+  for (const at of [10, 40, 70]) {
+    s.write(at, 100);
+    s.expect(at, data(100, { seq: end }));
+    end += 100;
+    s.inject(at + 20, ack({ ack: 1, sack: [[1 + LARGE, end]] }));
+    if (at < 70) s.expect(at + 25, data(LARGE, { seq: 1 }), 6);
+  }
+  s.expect(95, data(BASE, { seq: 1 }), 6);
+  s.expect(95, data(LARGE - BASE, { seq: 1 + BASE }), 6);
+  s.inject(115, ack());
+  s.equal(mss(s), 1_160, 'MSS');
+});
+
 // RFC 4821 (7.7): the loss of a probe is no sign of congestion.
 script('a lost probe is sent again in two, and is no loss for congestion control', SEARCH, (s) => {
   fallToBase(s);
