@@ -213,7 +213,8 @@ export class MptcpConnection implements ByteStream {
     if (nowMs >= this.noSubflowDeadlineMs) this.close('timeout', nowMs);
     if (this.fastClose.waiting) this.fastClose.handleTimeout(nowMs);
     if (this.closed) return NEVER_MS;
-    if (this.fastClose.waiting) return Math.min(this.fastClose.deadlineMs, this.nextDeadlineMs());
+    // Nothing else is due any more: neither an acknowledgement nor a DATA_FIN would be sent.
+    if (this.fastClose.waiting) return this.fastClose.deadlineMs;
     outputConnection(this, nowMs);
     return this.nextDeadlineMs();
   }
@@ -476,7 +477,7 @@ export class MptcpConnection implements ByteStream {
   }
 
   get dataFinToSend(): boolean {
-    return this.dataFinOffset >= 0 && !this.dataFinAcked;
+    return this.dataFinOffset >= 0 && !this.dataFinAcked && !this.fastClose.waiting;
   }
 
   slowestRttMs(): number {

@@ -33,7 +33,6 @@ export class FastClose {
     if (carrier === undefined) return false;
     this.carrier = carrier;
     carrier.recovery.abandon();
-    carrier.signals.length = 0;
     for (const subflow of connection.subflows.slice()) if (subflow !== carrier) subflow.reset(RST_UNSPECIFIED, nowMs);
     this.send(carrier, nowMs);
     return true;
@@ -56,6 +55,8 @@ export class FastClose {
 
   private send(carrier: Subflow, nowMs: number): void {
     this.sentCount++;
+    // What has come up meanwhile, as the echo of an ADD_ADDR, would take its place.
+    carrier.signals.length = 0;
     carrier.signals.push({ kind: 'fastclose', key: this.connection.remoteKey });
     sendAck(carrier);
     this.deadlineMs = nowMs + carrier.recovery.rtt.rtoMs;

@@ -234,6 +234,38 @@ script("by ACK: the peer's FASTCLOSE crosses ours, and is answered with RST", BY
   s.equal(s.host.connectionCount, 0, 'connections');
 });
 
+script('by ACK: an acknowledgement that was due is not sent, nor waited for', BY_ACK, (s) => {
+  s.server();
+  s.inject(0, data(500));
+  s.abort(5);
+  s.expect(5, ack({ ack: 501, fastclose: {}, dss: { ack: 501 } }));
+  s.inject(10, data(500, { dss: { ack: 1, dsn: 501 } }));
+  s.expect(205, ack({ fastclose: {}, dss: {} }), 2);
+  s.inject(210, rst({ seq: 501 }));
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
+
+script('by ACK: after a DATA_FIN that was not acknowledged', BY_ACK, (s) => {
+  s.server();
+  s.finish(0);
+  s.expect(0, ack({ dss: { dsn: 1, ssn: 0, length: 1, fin: true } }));
+  s.abort(5);
+  s.expect(5, ack({ fastclose: {}, dss: {} }));
+  for (const at of [205, 605, 1_405]) s.expect(at, ack({ fastclose: {}, dss: {} }), 2);
+  s.expect(3_005, rst({ fastclose: {} }), 2);
+  s.expectNothing(10_000);
+});
+
+script('by ACK: an announcement of the peer does not take its place', { ...BY_ACK, ...TWO }, (s) => {
+  s.server();
+  s.abort(0);
+  s.expect(0, ack({ fastclose: {}, dss: {} }));
+  s.inject(10, ack({ addAddr: { id: 3, address: new Uint8Array([10, 0, 0, 9]) } }));
+  s.expect(200, ack({ fastclose: {}, dss: {} }), 2);
+  s.inject(210, rst());
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
+
 script('by ACK: a join is refused while it waits', { ...BY_ACK, ...TWO }, (s) => {
   s.server();
   s.abort(0);
