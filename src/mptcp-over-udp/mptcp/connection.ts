@@ -348,7 +348,6 @@ export class MptcpConnection implements ByteStream {
   /** Mapped data. False: beyond the window, not to be acknowledged on the subflow. */
   onData(dsn: number, bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
     if (this.closed) return true;
-    if (this.fastClose.waiting) return false;
     const fin = this.remoteDataFinOffset;
     const usable = fin >= 0 ? Math.min(length, fin - dsn) : length;
     if (usable <= 0) return true;

@@ -176,6 +176,7 @@ export class Subflow extends TcpConnection {
   onPayload(segment: TcpSegment, offset: number, at: number, length: number, nowMs: number): boolean {
     const { connection } = this;
     if (connection.fallback) return connection.fallbackState.onData(offset, segment.bytes, at, length, nowMs);
+    if (connection.fastClose.waiting) return false;
     let from = offset;
     const end = offset + length;
     while (from < end) {

@@ -266,6 +266,17 @@ script('by ACK: an announcement of the peer does not take its place', { ...BY_AC
   s.equal(s.host.connectionCount, 0, 'connections');
 });
 
+script('by ACK: with checksums a part of a mapping is not kept either', BY_ACK, (s) => {
+  s.server({ capableFlags: 0x81 });
+  s.checksums = false;
+  s.abort(0);
+  s.expect(0, ack({ fastclose: {}, dss: {} }));
+  s.inject(10, data(FULL, { dss: { ack: 1, dsn: 1, ssn: 1, length: 2_000, checksum: s.peerChecksum(1, 1, 2_000) } }));
+  s.expect(200, ack({ ack: 1, fastclose: {}, dss: {} }), 2);
+  s.inject(210, rst({ seq: 1 }));
+  s.equal(s.host.connectionCount, 0, 'connections');
+});
+
 script('by ACK: a join is refused while it waits', { ...BY_ACK, ...TWO }, (s) => {
   s.server();
   s.abort(0);
