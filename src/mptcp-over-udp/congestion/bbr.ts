@@ -243,7 +243,8 @@ class Bbr implements CongestionControl {
       this.bandwidthLoBytesPerSec = Math.max(this.#pulledToShare(served, nowMs), 0.5 * this.bandwidthBytesPerSec);
       return;
     }
-    if (this.bandwidthLoBytesPerSec === Number.POSITIVE_INFINITY) return;
+    // A part each round trip, which is not known while all was sent again (Karn).
+    if (this.bandwidthLoBytesPerSec === Number.POSITIVE_INFINITY || model.baseRttMs <= 0) return;
     this.bandwidthLoBytesPerSec += (0.5 * this.#queuePartBytes() * 1000) / model.baseRttMs;
     if (this.bandwidthLoBytesPerSec >= model.maxBandwidthBytesPerSec) this.bandwidthLoBytesPerSec = Number.POSITIVE_INFINITY;
   }
