@@ -194,7 +194,13 @@ export class MptcpConnection implements ByteStream {
     if (this.closed || this.fastClose.waiting) return;
     this.reassembly.drain();
     this.deliverEnd(this.lastActivityMs);
-    if (this.receiveWindow.shouldUpdate(this.reassembly)) this.acknowledgeSomewhere();
+    if (this.awaitsReader && this.endDelivered) this.close('finished', this.lastActivityMs);
+    else if (this.receiveWindow.shouldUpdate(this.reassembly)) this.acknowledgeSomewhere();
+  }
+
+  /** Plain TCP is through with both FINs; what the reader has not taken yet stays for it. */
+  private get awaitsReader(): boolean {
+    return this.fallback && this.subflows.length === 0;
   }
 
   /** Plain TCP after all (RFC 8684, 3.7). */
@@ -393,6 +399,7 @@ export class MptcpConnection implements ByteStream {
       return;
     }
     if (this.fastClose.waiting) this.close('aborted', nowMs);
+    else if (reason === 'finished' && this.awaitsReader && !this.endDelivered) return;
     else if (this.subflowsClosing) this.close('finished', nowMs);
     else if (this.fallback || !this.peerProved || reason === 'refused') this.close(reason === 'finished' ? 'finished' : reason, nowMs);
     else {

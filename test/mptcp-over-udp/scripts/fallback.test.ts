@@ -123,6 +123,42 @@ script('in fallback FIN ends the stream and half-close stays open', (s) => {
   s.expectNothing(5_000);
 });
 
+script('in fallback what the reader has not taken when both FINs are through stays for it', (s) => {
+  s.plainServer();
+  s.read(0, 0);
+  s.inject(0, data(FULL));
+  s.inject(1, fin());
+  s.expect(1, ack({ ack: FULL + 2, plain: true }));
+  s.finish(10);
+  s.expect(10, fin({ seq: 1, plain: true }));
+  s.inject(30, ack());
+  s.assert(s.app.closed === undefined, 'not closed for the reader');
+  s.read(5_000, 300);
+  s.assert(!s.app.ended, 'there is more');
+  s.read(6_000);
+  s.equal(s.app.readBytes, FULL, 'bytes read');
+  s.assert(s.app.ended, 'ended');
+  s.equal(s.app.closed, 'finished', 'closed');
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.equal(s.host.pool.inUseBytes, 0, 'bytes held');
+});
+
+script('in fallback a reader that wants no more may abort what waits for it', (s) => {
+  s.plainServer();
+  s.read(0, 0);
+  s.inject(0, data(FULL));
+  s.inject(1, fin());
+  s.expect(1, ack({ plain: true }));
+  s.finish(10);
+  s.expect(10, fin({ plain: true }));
+  s.inject(30, ack());
+  s.abort(5_000);
+  s.equal(s.app.closed, 'aborted', 'closed');
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.equal(s.host.pool.inUseBytes, 0, 'bytes held');
+  s.expectNothing(10_000);
+});
+
 script('in fallback the application that finishes first still reads', (s) => {
   s.plainServer();
   s.finish(0);
