@@ -127,7 +127,8 @@ export class LossRecovery {
       this.sackRange(from, end, nowMs);
       this.sacked.add(start, end);
     }
-    if (this.sampleRttMs < 0 && advanced && echoedRttMs > 0) this.sampleRttMs = echoedRttMs;
+    // In answer to what came twice: the timestamp is that of the first time, whose acknowledgement was lost.
+    if (this.sampleRttMs < 0 && advanced && echoedRttMs > 0 && !dsack) this.sampleRttMs = echoedRttMs;
     if (this.sampleRttMs >= 0) this.rtt.addSample(this.sampleRttMs, nowMs);
     if (this.deliveredBytes > 0 || advanced) {
       this.timeoutCount = 0;

@@ -82,6 +82,18 @@ script('a retransmission gives a round trip time by its timestamp', OFFERED, (s)
   s.assert(srttMs > 20 && srttMs <= 40, `SRTT ${srttMs}`);
 });
 
+// RFC 7323 (5.3): what lies outside of the window does not move the peer's TS.Recent. By RFC 2883 it tells that this is the case.
+script('an acknowledgement of what came twice gives none: it echoes the first time', OFFERED, (s) => {
+  const zero = established(s);
+  s.write(0, 100);
+  s.expect(0, data(100));
+  for (const at of [65, 265, 665]) s.expect(at, data(100));
+  s.inject(685, ack({ ts: { value: 1_685, echo: zero }, sack: [[1, 101]] }));
+  const { rtt } = s.connection.subflows[0]?.recovery ?? {};
+  s.assert(rtt !== undefined && rtt.srttMs <= 20, `SRTT ${rtt?.srttMs}`);
+  s.equal(rtt?.rtoMs, 200, 'RTO');
+});
+
 // RFC 7323 (5.3, R1): PAWS: an old timestamp: the segment is dropped, an ACK sent.
 script('a segment with an old timestamp is dropped and acknowledged', OFFERED, (s) => {
   const zero = established(s);
