@@ -237,8 +237,10 @@ function processDss(s: Subflow, segment: TcpSegment, nowMs: number): boolean {
     s.services.count('mptcp-mapping-contradicts');
   }
   if (dss.dataFin) {
-    s.ackNow = true;
+    const isNew = connection.remoteDataFinOffset < 0;
     connection.onDataFin(dsn + dataLength, nowMs);
+    // While data is missing before it, a repeated one on an ACK is not answered: our ACKs carry our own, and so each would be an answer to the other.
+    if (isNew || segment.payloadBytes > 0 || connection.dataAckOffset > dsn + dataLength) s.ackNow = true;
   }
   return s.closeReason === undefined;
 }

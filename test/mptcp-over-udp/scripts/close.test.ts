@@ -118,6 +118,22 @@ script('a repeated DATA_FIN is acknowledged again', (s) => {
   s.expectNothing(1_000);
 });
 
+// Both ends' ACKs carry their DATA_FINs: were each answered by the other, it would never end.
+script('a repeated DATA_FIN that cannot be acknowledged yet is not answered', (s) => {
+  s.server();
+  s.write(0, 100);
+  s.expect(0, data(100));
+  s.finish(0);
+  s.expect(0, ack({ dss: { dsn: 101, fin: true } }));
+  // 500 bytes before it are missing.
+  s.inject(5, ack({ dss: { ack: 1, dsn: 501, ssn: 0, length: 1, fin: true } }));
+  s.expect(5, ack({ dss: { ack: 1, dsn: 101, ssn: 0, length: 1, fin: true } }));
+  for (const at of [6, 7, 8]) s.inject(at, ack({ dss: { ack: 1, dsn: 501, ssn: 0, length: 1, fin: true } }));
+  s.expectNothing(15);
+  s.inject(20, data(500, { dss: { ack: 102, dsn: 1 } }));
+  s.expect(45, ack({ ack: 501, dss: { ack: 502 } }));
+});
+
 // RFC 8684 (3.3.3): 32-bit DSN of a DATA_FIN; here its low half has wrapped.
 script('a DATA_FIN with a 32-bit DSN is expanded across the wrap', { peerKey: NEAR_WRAP_KEY }, (s) => {
   s.server();
