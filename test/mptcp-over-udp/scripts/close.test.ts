@@ -131,7 +131,10 @@ script('a repeated DATA_FIN that cannot be acknowledged yet is not answered', (s
   for (const at of [6, 7, 8]) s.inject(at, ack({ dss: { ack: 1, dsn: 501, ssn: 0, length: 1, fin: true } }));
   s.expectNothing(15);
   s.inject(20, data(500, { dss: { ack: 102, dsn: 1 } }));
-  s.expect(45, ack({ ack: 501, dss: { ack: 502 } }));
+  s.expect(20, fin({ seq: 101, ack: 501, dss: { ack: 502 } }));
+  s.inject(40, fin({ ack: 102 }));
+  s.expect(40, ack({ ack: 502 }));
+  s.expectNothing(10_000);
 });
 
 // RFC 8684 (3.3.3): 32-bit DSN of a DATA_FIN; here its low half has wrapped.
