@@ -8,8 +8,8 @@ import type { SegmentRecord } from './retransmission-queue.js';
 import type { TcpConnection } from './tcp-connection.js';
 
 /** RFC 8899 (5.1.2): BASE_PLPMTU of 1200, less the headers; where even that is too much, what IPv4 asks of every host. IPv6 carries 1280 everywhere. */
-const BASES_IPV4 = [1_160, 536] as const;
-const BASES_IPV6 = [1_220] as const;
+const BASES_IPV4: readonly number[] = [1_160, 536];
+const BASES_IPV6: readonly number[] = [1_220];
 /** Timeouts in a row that make a black hole, as Linux with tcp_mtu_probing = 1, but one sooner. */
 const BLACK_HOLE_TIMEOUTS = 2;
 /** Losses in a row of one large segment, where smaller ones pass. */
@@ -47,23 +47,28 @@ export class MtuSearch {
     const { timeoutCount, queue } = c.recovery;
     if (timeoutCount <= 1) this.timeoutsAtFall = 0;
     if (timeoutCount - this.timeoutsAtFall < BLACK_HOLE_TIMEOUTS) return;
-    const base = baseBelow(c);
     // What is no larger than the base would be lost as well.
-    if ((queue.head?.payloadBytes ?? 0) + c.segmentOptionBytes() <= base) return;
+    const base = baseBelow(c, Math.min(c.mssBytes, (queue.head?.payloadBytes ?? 0) + c.segmentOptionBytes()));
+    if (base === 0) return;
+    // That what every path carries is too much needs as much proof as in two steps.
+    if (base !== baseBelow(c, c.mssBytes) && timeoutCount - this.timeoutsAtFall < 2 * BLACK_HOLE_TIMEOUTS) return;
     // Nothing has come through since an earlier fall: what was in use before that is still what to hope for.
     this.fall(c, base, this.timeoutsAtFall > 0 ? this.high : c.mssBytes);
   }
 
   /** Before what was lost is sent again. */
   onLosses(c: TcpConnection): void {
-    if (c.recovery.largeLosses.count >= BLACK_HOLE_LOSSES) this.fall(c, baseBelow(c), c.mssBytes);
+    const { largeLosses, timeoutCount } = c.recovery;
+    // After a timeout nothing is known to pass.
+    if (largeLosses.count < BLACK_HOLE_LOSSES || timeoutCount > 0) return;
+    const base = baseBelow(c, largeLosses.bytes + c.segmentOptionBytes());
+    if (base > 0) this.fall(c, base, c.mssBytes);
   }
 
   /** After each change of the segment size. */
   noteMss(c: TcpConnection): void {
-    const { largeLosses } = c.recovery;
-    largeLosses.reset();
-    largeLosses.thresholdBytes = baseBelow(c) - c.segmentOptionBytes();
+    const optionBytes = c.segmentOptionBytes();
+    c.recovery.largeLosses.setSizes(smallestBase(c) - optionBytes, c.mssBytes - optionBytes);
   }
 
   private fall(c: TcpConnection, base: number, high: number): void {
@@ -128,9 +133,15 @@ export class MtuSearch {
   }
 }
 
-/** Infinity: there is none. */
-function baseBelow(c: TcpConnection): number {
-  const bases = c.tuple.ipVersion === 4 ? BASES_IPV4 : BASES_IPV6;
-  for (const base of bases) if (base < c.mssBytes) return base;
-  return Number.POSITIVE_INFINITY;
+function basesOf(c: TcpConnection): readonly number[] {
+  return c.tuple.ipVersion === 4 ? BASES_IPV4 : BASES_IPV6;
+}
+
+/** The largest that is less than a size, 0: there is none. */
+function baseBelow(c: TcpConnection, mssBytes: number): number {
+  return basesOf(c).find((base) => base < mssBytes) ?? 0;
+}
+
+function smallestBase(c: TcpConnection): number {
+  return basesOf(c).at(-1) ?? 0;
 }

@@ -175,8 +175,12 @@ interface Messages {
 }
 
 /** One large message among small ones. */
-function runMessages(everyMs: number, limit: number, options: { lossRatio?: number; seed?: number; congestion?: string } = {}): Messages {
-  const { lossRatio = 0, ...rest } = options;
+function runMessages(
+  everyMs: number,
+  limit: number,
+  options: { lossRatio?: number; seed?: number; congestion?: string; largeBytes?: number } = {},
+): Messages {
+  const { lossRatio = 0, largeBytes = 1_400, ...rest } = options;
   const transfer = start(0, [limit], { ...rest, finish: false });
   const { hosts, connection, receiver } = transfer;
   lose(transfer, lossRatio);
@@ -188,7 +192,7 @@ function runMessages(everyMs: number, limit: number, options: { lossRatio?: numb
     hosts.run(everyMs);
   };
   for (let i = 0; i < 20; i++) write(100);
-  write(1_400);
+  write(largeBytes);
   const upTo = sentBytes;
   const startMs = hosts.clock.nowMs;
   while (receiver.readBytes < upTo && hosts.clock.nowMs - startMs < 20_000) write(100);
@@ -209,6 +213,9 @@ t.test('one large segment that vanishes among small ones that pass', async (t) =
   const { ms, falls } = runMessages(20, 900);
   t.ok(ms < 1_000, `900 bytes pass: after ${ms} ms`);
   t.equal(falls, 2, 'to 1200, then to 576');
+  const small = runMessages(20, 700, { largeBytes: 860 });
+  t.ok(small.ms < 1_000, `860 bytes where 700 pass: after ${small.ms} ms`);
+  t.equal(small.falls, 1, 'to 576');
 });
 
 t.test('loss alone is no black hole', async (t) => {

@@ -77,6 +77,17 @@ script('where the base does not pass either, 576 bytes are tried', SEARCH, (s) =
 });
 
 // RFC 4821 (7.3): a probe is the next data in order; here of the size of before, since it may have been an outage.
+script('a segment that is no larger than the base of 1200 bytes: 576 are tried, after four timeouts', SEARCH, (s) => {
+  serve(s);
+  s.write(0, 860);
+  s.expect(0, data(860));
+  for (const at of [65, 265, 665, 1_465]) s.expect(at, data(860), 2);
+  s.expect(3_065, data(512, { seq: 1 }), 2);
+  s.equal(mss(s), 536, 'MSS');
+  s.expect(3_065, data(860 - 512, { seq: 513 }), 2);
+  s.inject(3_085, ack());
+});
+
 script('the first probe has the old size, and its acknowledgement restores it', SEARCH, (s) => {
   fallToBase(s);
   s.write(0, LARGE + 3 * BASE);
