@@ -30,6 +30,8 @@ import { SynData } from './syn-data.js';
 const MAX_SUBFLOW_TIMEOUTS = 9;
 /** RFC 8684 (3.3.3): without a subflow a connection waits this long for a new one, as Linux does. */
 const NO_SUBFLOW_TIMEOUT_MS = 60_000;
+/** Both DATA_FINs are exchanged: subflows whose FINs get no answer are reset after this, as Linux has it for FIN-WAIT-2 (tcp_fin_timeout). */
+const CLOSING_TIMEOUT_MS = 60_000;
 const MAX_REJOIN_INTERVAL_MS = 30_000;
 /** A sender that had an older, larger idea of the window. */
 const WINDOW_TOLERANCE_BYTES = 65_536;
@@ -108,6 +110,7 @@ export class MptcpConnection implements ByteStream {
   joinAttempts = 0;
   subflowsClosing = false;
   noSubflowDeadlineMs = NEVER_MS;
+  private closingDeadlineMs = NEVER_MS;
   joinDeadlineMs = NEVER_MS;
   lastActivityMs = 0;
   // PollScheduler's.
@@ -217,6 +220,7 @@ export class MptcpConnection implements ByteStream {
     }
     if (nowMs >= this.addresses.deadlineMs) this.addresses.sendDue(nowMs);
     if (nowMs >= this.noSubflowDeadlineMs) this.close('timeout', nowMs);
+    if (nowMs >= this.closingDeadlineMs) for (const subflow of this.subflows.slice()) subflow.reset(RST_UNSPECIFIED, nowMs);
     if (this.fastClose.waiting) this.fastClose.handleTimeout(nowMs);
     if (this.closed) return NEVER_MS;
     // Nothing else is due any more: neither an acknowledgement nor a DATA_FIN would be sent.
@@ -227,7 +231,8 @@ export class MptcpConnection implements ByteStream {
 
   private nextDeadlineMs(): number {
     if (this.closed) return NEVER_MS;
-    let at = Math.min(this.noSubflowDeadlineMs, this.addresses.deadlineMs, this.peerProved ? this.joinDeadlineMs : NEVER_MS);
+    let at = Math.min(this.noSubflowDeadlineMs, this.closingDeadlineMs, this.addresses.deadlineMs);
+    if (this.peerProved) at = Math.min(at, this.joinDeadlineMs);
     for (let i = 0; i < this.subflows.length; i++) {
       const subflow = this.subflows[i] as Subflow;
       at = Math.min(at, nextDeadlineMs(subflow), subflow.thirdAckDeadlineMs);
@@ -515,6 +520,7 @@ export class MptcpConnection implements ByteStream {
 
   /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */
   notifyFinished(nowMs: number): void {
+    if (this.closingDeadlineMs === NEVER_MS) this.closingDeadlineMs = nowMs + CLOSING_TIMEOUT_MS;
     this.notifyClosed('finished', nowMs);
   }
 

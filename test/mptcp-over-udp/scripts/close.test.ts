@@ -137,6 +137,25 @@ script('a repeated DATA_FIN that cannot be acknowledged yet is not answered', (s
   s.expectNothing(10_000);
 });
 
+// The peer is gone, or its RST was lost: FIN-WAIT-2 has no timer of its own.
+script('both DATA_FINs are acknowledged, and a FIN of the subflow never comes: RST after a minute', TWO, (s) => {
+  s.server();
+  const flow = s.peerJoins(0);
+  s.finish(30);
+  s.expect(30, ack({ dss: { dsn: 1, fin: true } }));
+  s.inject(50, ack({ dss: { ack: 2, dsn: 1, fin: true } }));
+  for (const each of [s.flow, flow]) {
+    each.expect(50, fin({ dss: { ack: 2 } }));
+    each.inject(70, ack({ ack: 2, dss: { ack: 2 } }));
+  }
+  s.equal(s.app.closed, 'finished', 'closed');
+  s.equal(s.host.connectionCount, 1, 'connections that wait');
+  for (const each of [s.flow, flow]) each.expect(60_050, rst({ tcpRst: {} }), 2);
+  s.equal(s.host.connectionCount, 0, 'connections');
+  s.equal(s.app.closedCount, 1, 'onClosed calls');
+  s.expectNothing(100_000);
+});
+
 // RFC 8684 (3.3.3): 32-bit DSN of a DATA_FIN; here its low half has wrapped.
 script('a DATA_FIN with a 32-bit DSN is expanded across the wrap', { peerKey: NEAR_WRAP_KEY }, (s) => {
   s.server();
