@@ -15,6 +15,8 @@ const PROGRAM = 'dist/bin/mptunnel.js';
 const BUILD_PACKAGES = { gcc: 'gcc', 'g++': 'g++', make: 'make', python3: 'python3' };
 const RUN_PACKAGES = { ip: 'iproute2', nft: 'nftables' };
 const TEST_PACKAGES = { tshark: 'tshark', iperf3: 'iperf3', ping: 'iputils-ping' };
+/** What `npm run bench` measures beside us. Where they cannot be had the table says so. */
+const PEER_PACKAGES = { 'wireguard-go': 'wireguard-go', wg: 'wireguard-tools', openvpn: 'openvpn', openssl: 'openssl' };
 
 /** A failure that the user can do something about: printed without a stack. */
 class SetupError extends Error {}
@@ -24,6 +26,7 @@ const isRoot = process.getuid?.() === 0;
 function main(args) {
   if (process.platform !== 'linux') throw new SetupError('mptunnel runs on Linux only.');
   step('system packages', () => installPackages(args.includes('--no-test-tools')));
+  if (args.includes('--bench-peers')) step('peers', installPeers);
   step('npm packages', installNodeModules);
   step('native addon', buildAddon);
   step('program', compile);
@@ -72,19 +75,43 @@ function installPackages(withoutTestTools) {
     console.log(`setup: the demo and the tests that run as root need more packages:\n  ${advice}`);
     return 'enough to build';
   }
+  aptInstall(missing);
+  return `installed ${missing.length}`;
+}
+
+/** Nothing of ours needs them: without them the bench runs all the same. */
+function installPeers() {
+  const missing = missingPackages(PEER_PACKAGES);
+  if (missing.length === 0) return 'all there';
+  try {
+    if (!isRoot || !hasCommand('apt-get')) throw new SetupError('needs root, and Debian or Ubuntu');
+    aptInstall(missing);
+    return `installed ${missing.length}`;
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.log(`setup: cannot install ${missing.join(' ')}: ${error.message}`);
+    return 'some are missing';
+  }
+}
+
+function aptInstall(packages) {
   // The logs of apt are long; they are shown only when it fails.
   const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  console.log(`setup: installing ${missing.join(' ')}`);
-  for (const args of [['update', '-qq'], command.split(' ').slice(1)]) {
+  console.log(`setup: installing ${packages.join(' ')}`);
+  for (const args of [
+    ['update', '-qq'],
+    ['install', '-y', '--no-install-recommends', ...packages],
+  ]) {
     const result = spawnSync('apt-get', args, { env: environment, encoding: 'utf8', maxBuffer: 64 << 20 });
     if (result.status !== 0) throw new SetupError(`\`apt-get ${args.join(' ')}\` failed:\n${result.stdout}${result.stderr}`);
   }
-  return `installed ${missing.length}`;
 }
 
 // ---- npm packages ----
 
 function installNodeModules() {
+  // `npm ci` would empty the folder that the link leads to, which belongs to another checkout.
+  if (lstatSync(join(ROOT, 'node_modules'), { throwIfNoEntry: false })?.isSymbolicLink()) return 'linked, left alone';
   const lockHash = hashOf(['package-lock.json']);
   const stamp = join(ROOT, 'node_modules/.mptunnel-lock');
   const installed = join(ROOT, 'node_modules/.package-lock.json');
