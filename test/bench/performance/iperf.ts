@@ -1,0 +1,52 @@
+/** iperf3 between the client and the gateway of a carrier. */
+
+import type { Carrier } from './carrier.js';
+
+/** Left out of every TCP figure: slow start, and the compiler of a fresh daemon. */
+const WARM_UP_SECONDS = 2;
+const PATIENCE_SECONDS = 25;
+
+export type Direction = 'down' | 'up';
+export const DIRECTIONS: readonly Direction[] = ['down', 'up'];
+
+export interface TcpOptions {
+  seconds: number;
+  /** Default WARM_UP_SECONDS. */
+  warmUpSeconds?: number;
+  streams?: number;
+  /** Of each stream; without it as fast as it goes. */
+  bitsPerSec?: number;
+  congestionControl?: string;
+}
+
+interface IperfSum {
+  bits_per_second: number;
+  bytes: number;
+  packets: number;
+  lost_packets: number;
+  seconds: number;
+}
+
+/** What the receiver got, without the warm-up. */
+export async function tcpBitsPerSec(carrier: Carrier, direction: Direction, options: TcpOptions): Promise<number> {
+  const warmUpSeconds = options.warmUpSeconds ?? WARM_UP_SECONDS;
+  const args = ['-O', String(warmUpSeconds), ...(direction === 'down' ? ['-R'] : []), '-P', String(options.streams ?? 1)];
+  if (options.bitsPerSec !== undefined) args.push('-b', String(options.bitsPerSec));
+  if (options.congestionControl !== undefined) args.push('-C', options.congestionControl);
+  const { sum_received } = await runIperf(carrier, args, options.seconds);
+  return sum_received.bits_per_second;
+}
+
+/** Datagrams a second that the gateway's receiver got of a sender that never waits. */
+export async function udpPacketsPerSec(carrier: Carrier, payloadBytes: number, seconds: number): Promise<number> {
+  const { sum_received } = await runIperf(carrier, ['-u', '-b', '0', '-l', String(payloadBytes)], seconds);
+  return (sum_received.packets - sum_received.lost_packets) / sum_received.seconds;
+}
+
+async function runIperf(carrier: Carrier, args: readonly string[], seconds: number): Promise<{ sum_received: IperfSum }> {
+  const all = ['-c', carrier.gateway, '-t', String(seconds), '-J', ...args];
+  const { stdout } = await carrier.lab.client.run('iperf3', all, { timeoutMs: (seconds + PATIENCE_SECONDS) * 1000 });
+  const report = JSON.parse(stdout) as { error?: string; end: { sum_received: IperfSum } };
+  if (report.error !== undefined) throw new Error(`iperf3: ${report.error}`);
+  return report.end;
+}

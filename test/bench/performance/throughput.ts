@@ -1,0 +1,111 @@
+/** How fast: one TCP stream, sixteen, TCP carried packet by packet, UDP; and what a gigabyte costs. */
+
+import type { Carrier } from './carrier.js';
+import { DIRECTIONS, tcpBitsPerSec, udpPacketsPerSec } from './iperf.js';
+import { busySecondsOf, busySecondsOfMachine } from './processes.js';
+import { CARRIERS, type Figures, type Group, type MeasureOptions, type Row } from './row.js';
+
+const TWO_WIRES = { links: [{}, {}], wires: true };
+const GIGA = 1e9;
+const MANY_STREAMS = 16;
+const UDP_PAYLOAD_BYTES = 1200;
+
+function directionRows(name: string, title: string, bounds: Pick<Row, 'bar' | 'aim'>): Row[] {
+  return DIRECTIONS.map((direction) => ({
+    name: `${name}-${direction}`,
+    title: `${title}, ${direction}`,
+    unit: 'Gbit/s',
+    ...bounds,
+    better: 'more',
+    digits: 2,
+  }));
+}
+
+async function gigabits(carrier: Carrier, name: string, seconds: number, streams: number): Promise<Figures> {
+  const figures: Record<string, number> = {};
+  for (const direction of DIRECTIONS) {
+    figures[`${name}-${direction}`] = (await tcpBitsPerSec(carrier, direction, { seconds, streams })) / GIGA;
+  }
+  return figures;
+}
+
+const streamOne: Group = {
+  name: 'stream-one',
+  rows: directionRows('stream-one', 'stream plane, one TCP stream', { bar: 3, aim: 5 }),
+  carriers: CARRIERS,
+  setup: TWO_WIRES,
+  measure: (carrier, { seconds }) => gigabits(carrier, 'stream-one', seconds, 1),
+};
+
+const streamSixteen: Group = {
+  name: 'stream-16',
+  rows: directionRows('stream-16', `stream plane, ${MANY_STREAMS} streams`, { bar: 3, aim: 6 }),
+  carriers: CARRIERS,
+  setup: TWO_WIRES,
+  measure: (carrier, { seconds }) => gigabits(carrier, 'stream-16', seconds, MANY_STREAMS),
+};
+
+const datagramTcp: Group = {
+  name: 'datagram-tcp',
+  rows: directionRows('datagram-tcp', 'datagram plane: TCP with `steer = "datagram"`, one stream', { bar: 4, aim: 7 }),
+  carriers: CARRIERS,
+  setup: { ...TWO_WIRES, stream: 'steer = "datagram"' },
+  measure: (carrier, { seconds }) => gigabits(carrier, 'datagram-tcp', seconds, 1),
+};
+
+const udp: Group = {
+  name: 'udp-1200',
+  rows: [
+    {
+      name: 'udp-1200',
+      title: `UDP datagrams of ${UDP_PAYLOAD_BYTES} bytes delivered, share of raw`,
+      unit: 'kpps',
+      bar: 0.6,
+      aim: 0.9,
+      boundsAre: 'ratio to raw',
+      better: 'more',
+      digits: 1,
+    },
+  ],
+  carriers: CARRIERS,
+  setup: TWO_WIRES,
+  measure: async (carrier, { seconds }) => ({ 'udp-1200': (await udpPacketsPerSec(carrier, UDP_PAYLOAD_BYTES, seconds)) / 1000 }),
+};
+
+/** Everything is counted from the first byte on, the handshake and the slow start too. */
+async function cpuPerGigabyte(carrier: Carrier, { seconds }: MeasureOptions): Promise<Figures> {
+  const figures: Record<string, number> = {};
+  for (const direction of DIRECTIONS) {
+    const daemonsSeconds = sinceNow(() => carrier.daemons.reduce((sum, pid) => sum + busySecondsOf(pid), 0));
+    const machineSeconds = sinceNow(busySecondsOfMachine);
+    const gigabytes = ((await tcpBitsPerSec(carrier, direction, { seconds, warmUpSeconds: 0 })) * seconds) / 8 / GIGA;
+    if (carrier.name !== 'raw') figures[`cpu-per-gb-${direction}`] = daemonsSeconds() / gigabytes;
+    figures[`cpu-per-gb-machine-${direction}`] = machineSeconds() / gigabytes;
+  }
+  return figures;
+}
+
+/** By how much a counter has grown since this call. */
+function sinceNow(read: () => number): () => number {
+  const before = read();
+  return () => read() - before;
+}
+
+const cpuPerGb: Group = {
+  name: 'cpu-per-gb',
+  rows: ['', '-machine'].flatMap((part) =>
+    DIRECTIONS.map((direction) => ({
+      name: `cpu-per-gb${part}-${direction}`,
+      title: `CPU a GB, one stream ${direction}, ${part === '' ? 'both daemons' : 'the whole machine with iperf3'}`,
+      unit: 's',
+      ...(part === '' ? { bar: 6, aim: 4 } : {}),
+      better: 'less',
+      digits: 2,
+    })),
+  ),
+  carriers: CARRIERS,
+  setup: TWO_WIRES,
+  measure: cpuPerGigabyte,
+};
+
+export const THROUGHPUT_GROUPS: readonly Group[] = [streamOne, streamSixteen, datagramTcp, udp, cpuPerGb];
