@@ -4,6 +4,8 @@
       'target_name': 'mptunnel',
       'sources': [
         'src/tun/native/aead.c',
+        'src/tun/native/aead-ipsec-mb.c',
+        'src/tun/native/aead-openssl.c',
         'src/tun/native/arguments.c',
         'src/tun/native/channel.c',
         'src/tun/native/checksum.c',

@@ -14,6 +14,8 @@ const PROGRAM = 'dist/bin/mptunnel.js';
 /** Debian's package for each command. Without the first group nothing can be built; the second is needed as root, to run. */
 const BUILD_PACKAGES = { gcc: 'gcc', 'g++': 'g++', make: 'make', python3: 'python3' };
 const RUN_PACKAGES = { ip: 'iproute2', nft: 'nftables' };
+/** Triples the speed of AES-256-GCM. Debian 12 and Ubuntu 24.04 have the first, Debian 13 the second. */
+const IPSEC_MB_PACKAGES = ['libipsec-mb1', 'libipsec-mb2'];
 const TEST_PACKAGES = { tshark: 'tshark', iperf3: 'iperf3', ping: 'iputils-ping' };
 /** What `npm run bench` measures beside us. Where they cannot be had the table says so. */
 const PEER_PACKAGES = { 'wireguard-go': 'wireguard-go', wg: 'wireguard-tools', openvpn: 'openvpn', openssl: 'openssl' };
@@ -64,7 +66,7 @@ function installPackages(withoutTestTools) {
   const toBuild = missingPackages(BUILD_PACKAGES);
   const toRun = missingPackages(withoutTestTools ? RUN_PACKAGES : { ...RUN_PACKAGES, ...TEST_PACKAGES });
   const missing = [...toBuild, ...toRun];
-  if (missing.length === 0) return 'all there';
+  if (missing.length === 0) return installIpsecMb() ? 'installed ipsec-mb' : 'all there';
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   if (!hasCommand('apt-get')) {
     throw new SetupError(`Not a Debian or Ubuntu machine: install what provides these packages yourself: ${missing.join(', ')}`);
@@ -76,6 +78,7 @@ function installPackages(withoutTestTools) {
     return 'enough to build';
   }
   aptInstall(missing);
+  installIpsecMb();
   return `installed ${missing.length}`;
 }
 
@@ -105,6 +108,19 @@ function aptInstall(packages) {
     const result = spawnSync('apt-get', args, { env: environment, encoding: 'utf8', maxBuffer: 64 << 20 });
     if (result.status !== 0) throw new SetupError(`\`apt-get ${args.join(' ')}\` failed:\n${result.stdout}${result.stderr}`);
   }
+}
+
+/** Never fails: mptunnel works without it. Whether it was installed now. */
+function installIpsecMb() {
+  const folders = ['/usr/lib/x86_64-linux-gnu', '/usr/local/lib', '/usr/lib', '/usr/lib64'];
+  const isThere = folders.some((folder) => [1, 2].some((version) => existsSync(join(folder, `libIPSec_MB.so.${version}`))));
+  if (process.arch !== 'x64' || !isRoot || isThere || !hasCommand('apt-get')) return false;
+  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  return IPSEC_MB_PACKAGES.some((name) => {
+    if (!/Candidate: \d/.test(spawnSync('apt-cache', ['policy', name], { encoding: 'utf8' }).stdout ?? '')) return false;
+    const result = spawnSync('apt-get', ['install', '-y', '--no-install-recommends', name], { env: environment, encoding: 'utf8' });
+    return result.status === 0;
+  });
 }
 
 // ---- npm packages ----

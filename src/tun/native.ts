@@ -42,6 +42,8 @@ export interface FineTimer {
 }
 
 export type AeadName = 'aes-256-gcm' | 'chacha20-poly1305';
+/** Who computes an AEAD; all make the same bytes. `fastest`: what measures faster on this machine. */
+export type AeadEngine = 'openssl' | 'ipsec-mb' | 'fastest';
 
 /** virtio_net_hdr gso_type values, as the kernel's. */
 export const GSO_NONE = 0;
@@ -212,7 +214,7 @@ export interface NativeAddon {
 
   // ---- sealing ----
   /** One key for one direction of one session epoch. The key is copied. */
-  createSealer(options: { aead: AeadName; key: Uint8Array; receiverIndex: number }): SealerHandle;
+  createSealer(options: { aead: AeadName; key: Uint8Array; receiverIndex: number; engine?: AeadEngine }): SealerHandle;
   /** Wipes the key. Its senders throw afterwards. */
   destroySealer(sealer: SealerHandle): void;
   /**
@@ -258,7 +260,7 @@ export interface NativeAddon {
   // ---- opening ----
   createOpenTable(): OpenTableHandle;
   /** Adds a receive key under our receiver index, with fresh RFC 6479 windows for its paths. */
-  addOpener(table: OpenTableHandle, options: { receiverIndex: number; aead: AeadName; key: Uint8Array }): void;
+  addOpener(table: OpenTableHandle, options: { receiverIndex: number; aead: AeadName; key: Uint8Array; engine?: AeadEngine }): void;
   removeOpener(table: OpenTableHandle, receiverIndex: number): void;
   closeOpenTable(table: OpenTableHandle): void;
   /**
@@ -291,22 +293,53 @@ export interface NativeAddon {
   createFineTimer(onExpire: () => void): FineTimer;
 
   // ---- self-knowledge ----
-  /** Nanoseconds per 1400-byte seal of each AEAD, measured once over a few hundred rounds: what this CPU does fastest. */
-  measureAead(): { aes256gcmNs: number; chacha20Poly1305Ns: number };
+  /**
+   * Nanoseconds per 1400-byte seal of each AEAD, measured once per process over a few hundred rounds: what this CPU does fastest; and by which engine,
+   * "openssl 3.0.15" or "ipsec-mb 1.3.0".
+   */
+  measureAead(): { aes256gcmNs: number; chacha20Poly1305Ns: number; aes256gcmEngine: string; chacha20Poly1305Engine: string };
+  /**
+   * Seals or opens once under a key of its own, in place: `bytes` ends with the 16 bytes of the tag. For published vectors: data goes through senders and
+   * open tables, which own their nonces. False when the tag is wrong.
+   */
+  aeadOnce(
+    options: { aead: AeadName; key: Uint8Array; engine?: AeadEngine },
+    seal: boolean,
+    nonce: Uint8Array,
+    associatedData: Uint8Array,
+    bytes: Uint8Array,
+  ): boolean;
+  /** For all sealers and openers of the process that are made from now on without an engine of their own. Throws what is missing for it. */
+  useAeadEngine(engine: AeadEngine): void;
 }
 
 let loaded: NativeAddon | undefined;
 
-/** The addon, loaded on first use. Throws with what to do when it is not built. */
+/**
+ * The addon, loaded on first use. Throws with what to do when it is not built. MPTUNNEL_AEAD_ENGINE in the environment names the AEAD engine
+ * (`openssl`, `ipsec-mb`); without it, it is the fastest.
+ */
 export function loadNative(): NativeAddon {
   if (loaded !== undefined) return loaded;
+  const addon = loadAddon();
+  const engine = process.env.MPTUNNEL_AEAD_ENGINE ?? '';
+  if (engine !== '') addon.useAeadEngine(aeadEngineOf(engine));
+  loaded = addon;
+  return loaded;
+}
+
+function aeadEngineOf(text: string): AeadEngine {
+  if (text === 'openssl' || text === 'ipsec-mb' || text === 'fastest') return text;
+  throw new Error(`MPTUNNEL_AEAD_ENGINE is "${text}": it must be openssl, ipsec-mb or fastest.`);
+}
+
+function loadAddon(): NativeAddon {
   const require = createRequire(import.meta.url);
   // dist/src/tun/native.js -> project root, where node-gyp-build looks for build/Release and prebuilds/.
   const root = fileURLToPath(new URL('../../..', import.meta.url));
   try {
-    loaded = require('node-gyp-build')(root) as NativeAddon;
+    return require('node-gyp-build')(root) as NativeAddon;
   } catch (cause) {
     throw new Error('The native addon is not built: run `npm run setup` in the folder of mptunnel.', { cause });
   }
-  return loaded;
 }

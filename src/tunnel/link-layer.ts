@@ -17,6 +17,7 @@ import { ReceiveLoop } from './path/receive-loop.js';
 import { SessionDriver, sessionPeer } from './path/session-driver.js';
 import type { SessionConstants } from './session/constants.js';
 import { createSessionEndpoint } from './session/endpoint.js';
+import type { AeadStatus } from './status.js';
 import { TunnelError, type TunnelLog } from './tunnel-api.js';
 
 export interface LinkLayerOptions {
@@ -30,6 +31,8 @@ export interface LinkLayerOptions {
 }
 
 export interface CountingLinkLayer extends LinkLayer {
+  /** What our handshakes offer, the preferred one first. */
+  readonly aeads: readonly AeadStatus[];
   /** Drops, refusals and what else is worth counting, of the link layer, the session and the addon. */
   counters(): Record<string, number>;
 }
@@ -45,6 +48,7 @@ export function createLinkLayer(options: LinkLayerOptions): CountingLinkLayer {
 }
 
 class UdpLinkLayer implements CountingLinkLayer {
+  readonly aeads: readonly AeadStatus[];
   readonly #config: TunnelConfig;
   readonly #native: NativeAddon;
   readonly #log: TunnelLog;
@@ -68,6 +72,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#mark = mark;
     this.#context = new LinkContext(native, log);
     for (const [peerId, peer] of config.peers.entries()) this.#context.peers.push(new Peer(peerId, peer));
+    this.aeads = measuredAeads(native);
     this.#table = native.createOpenTable();
     this.#driver = new SessionDriver(this.#context, this.#table, this.#createSession(session), randomBytes);
     this.#control = new PathControl(this.#context, this.#driver);
@@ -140,15 +145,10 @@ class UdpLinkLayer implements CountingLinkLayer {
   }
 
   #createSession(overrides: Partial<SessionConstants> | undefined) {
-    const { aes256gcmNs, chacha20Poly1305Ns } = this.#native.measureAead();
-    const aeads = [
-      { name: 'aes-256-gcm', sealNs: aes256gcmNs } as const,
-      { name: 'chacha20-poly1305', sealNs: chacha20Poly1305Ns } as const,
-    ].sort((a, b) => a.sealNs - b.sealNs);
     const options = {
       privateKey: this.#config.interface.privateKey,
       peers: this.#context.peers.map(sessionPeer),
-      aeads,
+      aeads: this.aeads,
       randomBytes: (count: number) => randomBytes(count),
       wallClockMs: Date.now(),
       nowMs: performance.now(),
@@ -342,6 +342,16 @@ class UdpLinkLayer implements CountingLinkLayer {
       this.#scheduleRetry(nowMs);
     }
   }
+}
+
+/** The fastest first. */
+function measuredAeads(native: NativeAddon): AeadStatus[] {
+  const { aes256gcmNs, aes256gcmEngine, chacha20Poly1305Ns, chacha20Poly1305Engine } = native.measureAead();
+  const aeads: AeadStatus[] = [
+    { name: 'aes-256-gcm', engine: aes256gcmEngine, sealNs: aes256gcmNs },
+    { name: 'chacha20-poly1305', engine: chacha20Poly1305Engine, sealNs: chacha20Poly1305Ns },
+  ];
+  return aeads.sort((a, b) => a.sealNs - b.sealNs);
 }
 
 function listenError(port: number, cause: NodeJS.ErrnoException): TunnelError {

@@ -1,5 +1,6 @@
 /** What `mptunnel status --json` prints; also what the control socket carries. Units in names; keys are never in it but public ones. */
 
+import type { AeadName } from '../tun/native.js';
 import type { FlowMode } from './config.js';
 import type { PathState, PeerState } from './link.js';
 
@@ -34,6 +35,15 @@ export interface DatagramStatus {
   resequencing: { flows: number; heldPackets: number };
 }
 
+/** An AEAD that our handshakes offer. */
+export interface AeadStatus {
+  name: AeadName;
+  /** Who computes it and in which version: "ipsec-mb 1.3.0", "openssl 3.0.15". */
+  engine: string;
+  /** Of a packet of 1400 bytes, as measured at the start. */
+  sealNs: number;
+}
+
 export interface TunnelStatus {
   name: string;
   state: 'starting' | 'up' | 'stopping';
@@ -43,6 +53,8 @@ export interface TunnelStatus {
   connections: number;
   /** Once the planes run. */
   datagrams?: DatagramStatus;
+  /** The preferred one first; two peers take what is fastest for both. Once there is a link layer. */
+  aeads?: readonly AeadStatus[];
   /** Named counters of drops and refusals, for diagnosis. */
   counters: Record<string, number>;
 }

@@ -132,6 +132,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...(this.datagrams === undefined
         ? {}
         : { datagrams: { flows: this.datagrams.flowsByMode(), resequencing: this.datagrams.resequencing } }),
+      ...(this.link === undefined ? {} : { aeads: this.link.aeads }),
       counters: { ...this.link?.counters(), ...this.streams?.allCounters(), ...this.datagrams?.counters, ...this.port?.counters },
     };
   }

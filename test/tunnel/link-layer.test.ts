@@ -204,6 +204,20 @@ t.test('a wrong key: the server stays silent, and the client says so', async (t)
   t.equal(server.peer.state, 'down');
 });
 
+t.test('what the handshakes offer is told with who computes it, the fastest first', async (t) => {
+  const native = loadNative();
+  const engines = () => {
+    const layer = createLinkLayer({ config: config(KEYS.client, KEYS.server, { listenPort: 0 }), native, log: SILENT_LOG });
+    t.same(layer.aeads.map((aead) => aead.name).sort(), ['aes-256-gcm', 'chacha20-poly1305']);
+    t.ok(layer.aeads[0]!.sealNs <= layer.aeads[1]!.sealNs);
+    return layer.aeads.map((aead) => aead.engine);
+  };
+  for (const engine of engines()) t.match(engine, /^(openssl|ipsec-mb) \d+\.\d+/);
+  native.useAeadEngine('openssl');
+  for (const engine of engines()) t.match(engine, /^openssl \d+\.\d+/);
+  native.useAeadEngine('fastest');
+});
+
 t.test('start refuses with what to do', async (t) => {
   const native = loadNative();
   const start = (paths: Parameters<typeof config>[2]['paths'], endpoint = '127.0.0.1:9', listenPort?: number) => {

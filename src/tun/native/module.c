@@ -40,6 +40,8 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("watchReadable", loop_watch_readable),
     EXPORT("createFineTimer", loop_create_fine_timer),
     EXPORT("measureAead", aead_measure),
+    EXPORT("aeadOnce", aead_once),
+    EXPORT("useAeadEngine", aead_use_engine),
 };
 
 NAPI_MODULE_INIT() {
