@@ -18,6 +18,8 @@ export interface PathLink {
   readonly minRttMs: number;
   /** Mean deviation of the round trip (RFC 6298), 0 before the first. */
   readonly rttvarMs: number;
+  /** By how much the way back lately exceeded its minimum, by the peer's clock: queue and jitter that our sending does not cause. 0 before the first. */
+  readonly returnQueueMs: number;
   /** 0 .. 1 over the last seconds. */
   readonly lossRatio: number;
   /** Bytes per second that the other side acknowledged lately (what was carried, not a capacity), 0 before the first. */

@@ -26,6 +26,7 @@ function path(id: number, name: string): PathLink {
     deliveryRateBytesPerSec: 0,
     doubtful: false,
     rttvarMs: 0,
+    returnQueueMs: 0,
     deliveredBytes: 0,
     inflightBytes: 0,
     priority: 0,

@@ -2,7 +2,7 @@
 
 import type { ByteStreamHandler } from '../../src/mptcp-over-udp/byte-stream.js';
 import { createBbr } from '../../src/mptcp-over-udp/congestion/bbr.js';
-import type { CongestionControlFactory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
+import type { CongestionControlFactory, PathMemory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost, type MptcpHostEvents, type MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host.js';
 import { createEcf } from '../../src/mptcp-over-udp/scheduler/ecf.js';
@@ -10,12 +10,14 @@ import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js'
 import type { FourTuple } from '../../src/mptcp-over-udp/tcp/header-template.js';
 import type { CloseReason } from '../../src/mptcp-over-udp/tcp/tcp-connection.js';
 import { cutSegments } from '../../src/mptcp-over-udp/wire/cut-segments.js';
+import { ReturnDelay } from '../../src/tunnel/path/return-delay.js';
 import { createPrng, type Prng } from './prng.js';
 import { SimClock, type SimEvent } from './sim-clock.js';
 import { SimLink, type SimLinkOptions } from './sim-link.js';
 
 /** Outer IP, UDP, data header and tag around each inner packet. */
 export const TUNNEL_OVERHEAD_BYTES = 56;
+const ACK_SPACING_MS = 5;
 const INNER_MTU_BYTES = 1_500 - TUNNEL_OVERHEAD_BYTES;
 
 export interface SimPath {
@@ -49,12 +51,32 @@ function bytesFrom(prng: Prng): (count: number) => Uint8Array {
   };
 }
 
+/** What the path layer knows of one direction, as often as path acknowledgements come at most. */
+class SimPathMemory implements PathMemory {
+  minRttMs = -1;
+  bandwidthBytesPerSec = 0;
+  private readonly wayHere = new ReturnDelay();
+  private lastMs = Number.NEGATIVE_INFINITY;
+
+  get returnQueueMs(): number {
+    return this.wayHere.excessMs;
+  }
+
+  handleArrival(sentMs: number, nowMs: number): void {
+    if (nowMs - this.lastMs < ACK_SPACING_MS) return;
+    this.lastMs = nowMs;
+    this.wayHere.handleSample(sentMs, nowMs);
+  }
+}
+
 export class TwoHosts {
   readonly clock: SimClock;
   readonly client: MptcpHost;
   readonly server: MptcpHost;
   readonly paths: SimPath[] = [];
   private readonly timers = new Map<MptcpHost, SimEvent>();
+  /** When each packet was sent: the path acknowledgements of the real thing carry the clock. */
+  private readonly sentMs = new WeakMap<Uint8Array, number>();
   private nextPort = 40_000;
 
   constructor(options: TwoHostsOptions) {
@@ -68,6 +90,7 @@ export class TwoHosts {
             cutSegments(header, headerBytes, payload, offset, length, segmentBytes, (packet, packetBytes) => {
               const copy = packet.slice(0, packetBytes);
               if (!inspect(isClient, pathId, copy)) return;
+              this.sentMs.set(copy, this.clock.nowMs);
               const path = this.paths[pathId] as SimPath;
               (isClient ? path.up : path.down).send(copy, copy.length);
             }),
@@ -90,15 +113,17 @@ export class TwoHosts {
     for (const [id, shape] of options.paths.entries()) {
       const up = new SimLink<Uint8Array>(this.clock, prng, { overheadBytes: TUNNEL_OVERHEAD_BYTES, ...shape });
       const down = new SimLink<Uint8Array>(this.clock, prng, { overheadBytes: TUNNEL_OVERHEAD_BYTES, ...shape });
-      up.receiver = (packet) => this.deliver(this.server, packet, id);
-      down.receiver = (packet) => this.deliver(this.client, packet, id);
+      const clientMemory = new SimPathMemory();
+      const serverMemory = new SimPathMemory();
+      up.receiver = (packet) => this.deliver(this.server, serverMemory, packet, id);
+      down.receiver = (packet) => this.deliver(this.client, clientMemory, packet, id);
       this.paths.push({ up, down });
       const client = new Uint8Array([100, 127, id, 1]);
       const server = new Uint8Array([100, 127, id, 2]);
       const rttMs = 2 * (shape.delayMs ?? 0);
       const common = { id, usable: true, rttMs, mtuBytes: INNER_MTU_BYTES };
-      this.client.setPath({ ...common, localAddress: client, remoteAddress: server, memory: { minRttMs: -1, bandwidthBytesPerSec: 0 } });
-      this.server.setPath({ ...common, localAddress: server, remoteAddress: client, memory: { minRttMs: -1, bandwidthBytesPerSec: 0 } });
+      this.client.setPath({ ...common, localAddress: client, remoteAddress: server, memory: clientMemory });
+      this.server.setPath({ ...common, localAddress: server, remoteAddress: client, memory: serverMemory });
     }
   }
 
@@ -151,7 +176,8 @@ export class TwoHosts {
     }
   }
 
-  private deliver(host: MptcpHost, packet: Uint8Array, pathId: number): void {
+  private deliver(host: MptcpHost, memory: SimPathMemory, packet: Uint8Array, pathId: number): void {
+    memory.handleArrival(this.sentMs.get(packet) ?? this.clock.nowMs, this.clock.nowMs);
     const fault = host.handlePacket(packet, 0, packet.length, false, pathId, this.clock.nowMs);
     if (fault !== '') throw new Error(`our own segment does not parse: ${fault}`);
     this.settle(host);

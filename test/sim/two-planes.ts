@@ -11,6 +11,7 @@ import type { PathLink, PathState, PeerLink } from '../../src/tunnel/link.js';
 import { AckSchedule } from '../../src/tunnel/path/ack-schedule.js';
 import { DeliveryEstimator } from '../../src/tunnel/path/delivery-estimator.js';
 import { PathStateMachine } from '../../src/tunnel/path/path-state.js';
+import { ReturnDelay } from '../../src/tunnel/path/return-delay.js';
 import { RttEstimator } from '../../src/tunnel/path/rtt-estimator.js';
 import { SendStamps } from '../../src/tunnel/path/send-stamps.js';
 import { DatagramPlane } from '../../src/tunnel/planes/datagram-plane.js';
@@ -43,6 +44,7 @@ export class SimPath implements PathLink {
   readonly name: string;
   readonly machine: PathStateMachine;
   readonly rtt = new RttEstimator();
+  readonly returnDelay = new ReturnDelay();
   readonly delivery = new DeliveryEstimator();
   readonly out: SimLink<Datagram>;
   readonly innerMtuBytes = 1400;
@@ -85,6 +87,9 @@ export class SimPath implements PathLink {
   get rttvarMs(): number {
     return this.rtt.rttvarMs;
   }
+  get returnQueueMs(): number {
+    return this.returnDelay.excessMs;
+  }
   get lossRatio(): number {
     return this.delivery.lossRatio;
   }
@@ -119,7 +124,7 @@ export class SimPath implements PathLink {
     if (kind === 'data') {
       this.machine.noteBusy(nowMs);
       this.onPacket(bytes);
-    } else if (kind === 'ack') this.#handleAck(values as [number, number, number, number], nowMs);
+    } else if (kind === 'ack') this.#handleAck(values as [number, number, number, number, number], nowMs);
     else if (kind === 'probe') this.#send('reply', NOTHING, values, false);
     else this.#prove(values[0]!, 0, nowMs);
   }
@@ -130,7 +135,7 @@ export class SimPath implements PathLink {
     if (this.machine.pollProbe(nowMs)) this.#send('probe', NOTHING, [nowMs], true);
     if (this.#acks.dueMs() > nowMs) return;
     const { largest, largestReceivedMs, receivedDatagrams, receivedBytes } = this.#acks;
-    this.#send('ack', NOTHING, [largest, nowMs - largestReceivedMs, receivedDatagrams, receivedBytes], false);
+    this.#send('ack', NOTHING, [largest, nowMs - largestReceivedMs, receivedDatagrams, receivedBytes, nowMs], false);
     this.#acks.handleAckSent(nowMs);
   }
 
@@ -142,9 +147,10 @@ export class SimPath implements PathLink {
     this.out.send({ kind, packetNumber, bytes, values }, kind === 'data' ? bytes.length + WIRE_OVERHEAD_BYTES : CONTROL_BYTES);
   }
 
-  #handleAck([largest, delayMs, datagrams, bytes]: [number, number, number, number], nowMs: number): void {
+  #handleAck([largest, delayMs, datagrams, bytes, peerMs]: [number, number, number, number, number], nowMs: number): void {
     const isNews = largest > this.delivery.largestAcked;
     if (!this.delivery.handleAck(largest, datagrams, bytes, nowMs)) return;
+    this.returnDelay.handleSample(peerMs, nowMs);
     this.#passedBytes = Math.max(this.#passedBytes, this.#stamps.sentBytes(largest));
     const sentMs = this.#stamps.find(largest);
     if (isNews && sentMs >= 0) this.#prove(sentMs, delayMs, nowMs);

@@ -59,6 +59,8 @@ export class BbrPathModel {
   /** True during the ACK that ended a round: the `round*` fields are that round's. */
   roundEnded = false;
   roundRttMeanMs = -1;
+  /** Queue and jitter of the way back during the round; the round trips above are without them. */
+  roundReturnMs = 0;
   /** Delivered over the duration of the round. */
   roundRateBytesPerSec = 0;
   roundLossRatio = 0;
@@ -87,6 +89,7 @@ export class BbrPathModel {
   #roundStartDeliveredBytes = 0;
   #roundLostBytes = 0;
   #rttSumMs = 0;
+  #returnSumMs = 0;
   #rttCount = 0;
   #lastRttMs = -1;
   #lastAckMs = 0;
@@ -152,7 +155,9 @@ export class BbrPathModel {
   onAck(sample: AckSample, bandwidthBytesPerSec: number): void {
     this.roundEnded = false;
     if (sample.rttMs > 0) {
-      this.#rttSumMs += sample.rttMs;
+      const returnMs = this.#returnQueueMs(sample.rttMs);
+      this.#rttSumMs += sample.rttMs - returnMs;
+      this.#returnSumMs += returnMs;
       this.#rttCount++;
       const leapMs = this.#lastRttMs < 0 ? 0 : sample.rttMs - this.#lastRttMs;
       const sendGapMs = sample.nowMs - this.#lastAckMs - leapMs;
@@ -160,7 +165,7 @@ export class BbrPathModel {
       // Between segments sent far apart a queue may have grown as much.
       if (leapMs > sendGapMs && leapMs > this.#greatestLeapMs) this.#greatestLeapMs = leapMs;
       this.#lastRttMs = sample.rttMs;
-      if (this.#shared.baseRttMs < 0) this.#shared.baseRttMs = sample.rttMs;
+      if (this.#shared.baseRttMs < 0) this.#shared.baseRttMs = sample.rttMs - returnMs;
     }
     this.#roundLostBytes += sample.lostBytes;
     if (sample.sampleIntervalMs > 0) this.#updateBandwidth(sample);
@@ -227,6 +232,12 @@ export class BbrPathModel {
     this.#startRound(nowMs, totalDeliveredBytes);
   }
 
+  /** The path layer's word for it, which may be older than the sample. */
+  #returnQueueMs(rttMs: number): number {
+    const knownMs = this.#memory?.returnQueueMs ?? 0;
+    return Math.max(0, Math.min(knownMs, rttMs - Math.max(0, this.#floorRttMs)));
+  }
+
   #updateBandwidth(sample: AckSample): void {
     // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
     const stretchMs = Math.min(SAMPLE_LEAPS * this.jitterMs, MAX_SAMPLE_STRETCH * sample.sampleIntervalMs);
@@ -270,6 +281,7 @@ export class BbrPathModel {
   #updateBaseRtt(nowMs: number): void {
     const first = this.roundRttMeanMs < 0;
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
+    this.roundReturnMs = this.#returnSumMs / this.#rttCount;
     const burstMs =
       LEAP_BURST_MS + (this.growing ? 0 : (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec));
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
@@ -294,6 +306,7 @@ export class BbrPathModel {
     this.#roundStartDeliveredBytes = totalDeliveredBytes;
     this.#roundLostBytes = 0;
     this.#rttSumMs = 0;
+    this.#returnSumMs = 0;
     this.#rttCount = 0;
     this.#greatestLeapMs = 0;
     this.#sampleCount = 0;

@@ -183,11 +183,12 @@ class Bbr implements CongestionControl {
 
   /**
    * RTT that the window is made for. Of the delay that jitter may explain only a part is granted, once the pipe is full: were it all, flows that
-   * share a path under jitter would keep whatever shares they have.
+   * share a path under jitter would keep whatever shares they have. What waits on the way back is in flight as well.
    */
   #windowRttMs(): number {
     const model = this.model;
-    return this.#fullPipe ? model.baseRttMs + JITTER_GRANT * (model.modelRttMs - model.baseRttMs) : model.modelRttMs;
+    const rttMs = this.#fullPipe ? model.baseRttMs + JITTER_GRANT * (model.modelRttMs - model.baseRttMs) : model.modelRttMs;
+    return rttMs + model.roundReturnMs;
   }
 
   #queueThresholdMs(): number {

@@ -72,6 +72,8 @@ export interface PathMemory {
   minRttMs: number;
   /** What one flow lately got here. */
   bandwidthBytesPerSec: number;
+  /** Part of the round trip that is queue or jitter of the way back, where the path layer can tell: kept up to date by the memory's owner. */
+  readonly returnQueueMs?: number;
   /** Made by the first congestion control that needs it. */
   shared?: SharedPathModel;
 }

@@ -79,7 +79,7 @@ export class PathControl {
     const { acks, receiveEpoch: epoch } = path;
     if (acks === undefined || epoch === undefined) return;
     const out = this.#context.control;
-    const length = emitPathAck(out, 0, acks.largest, nowMs - acks.largestReceivedMs, acks.receivedDatagrams, acks.receivedBytes);
+    const length = emitPathAck(out, 0, acks.largest, nowMs - acks.largestReceivedMs, acks.receivedDatagrams, acks.receivedBytes, nowMs);
     path.sendControl(epoch, out, length, false);
     acks.handleAckSent(nowMs);
   }
@@ -200,6 +200,7 @@ export class PathControl {
     if (highest > path.stamps.lastNumber || frame.datagrams > highest + 1) return;
     if (!path.delivery.handleAck(highest, frame.datagrams, frame.bytes, nowMs)) return;
     path.notePassed(highest);
+    path.returnDelay.handleSample(frame.sentMs, nowMs);
     if (!isNews || sentMs < 0) return;
     this.#sampleRtt(path, nowMs - sentMs, frame.ackDelayMs, nowMs);
     this.#prove(path, sentMs, nowMs);

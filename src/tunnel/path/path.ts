@@ -16,6 +16,7 @@ import { ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
 import { PathStateMachine } from './path-state.js';
 import type { Peer } from './peer.js';
 import { ProbeLedger } from './probe-ledger.js';
+import { ReturnDelay } from './return-delay.js';
 import { RttEstimator } from './rtt-estimator.js';
 import { SendStamps } from './send-stamps.js';
 
@@ -56,6 +57,7 @@ export class Path implements PathLink {
   readonly peer: Peer;
   readonly machine: PathStateMachine;
   readonly rtt = new RttEstimator();
+  readonly returnDelay = new ReturnDelay();
   readonly delivery = new DeliveryEstimator();
   readonly stamps = new SendStamps();
   readonly probes = new ProbeLedger();
@@ -125,6 +127,10 @@ export class Path implements PathLink {
 
   get rttvarMs(): number {
     return this.rtt.rttvarMs;
+  }
+
+  get returnQueueMs(): number {
+    return this.returnDelay.excessMs;
   }
 
   get deliveredBytes(): number {

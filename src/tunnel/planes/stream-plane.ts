@@ -3,6 +3,7 @@
  * are dialled here. One MPTCP host per peer, one set of TCP endpoints at the TUN.
  */
 
+import type { PathMemory } from '../../mptcp-over-udp/congestion/congestion-control.js';
 import { CONGESTION_CONTROLS } from '../../mptcp-over-udp/congestion/congestion-controls.js';
 import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost } from '../../mptcp-over-udp/mptcp/host.js';
@@ -40,6 +41,17 @@ export interface StreamPlaneOptions {
 /** Inner addresses of joins: 100.127.<path>.<1 client, 2 server>, of the shared range (RFC 6598); they never leave the tunnel. */
 function joinAddress(pathId: number, isClient: boolean): Uint8Array {
   return new Uint8Array([100, 127, pathId, isClient ? 1 : 2]);
+}
+
+/** What congestion controls learn of a path; what the path layer knows is always its newest word. */
+function pathMemory(path: () => PathLink): PathMemory {
+  return {
+    minRttMs: -1,
+    bandwidthBytesPerSec: 0,
+    get returnQueueMs(): number {
+      return path().returnQueueMs;
+    },
+  };
 }
 
 interface PeerStreams {
@@ -111,7 +123,7 @@ export class StreamPlane {
         usable: false,
         rttMs: Math.max(0, path.rttMs),
         mtuBytes: path.innerMtuBytes,
-        memory: { minRttMs: -1, bandwidthBytesPerSec: 0 },
+        memory: pathMemory(() => links[path.id] ?? path),
         priority: path.priority,
       });
     } else {

@@ -12,6 +12,7 @@
  *    0x03 PATH_PROBE        sequence u32 | sender's time in ms u32
  *    0x04 PATH_PROBE_REPLY  both as they came
  *    0x05 PATH_ACK          highest packet number u48 | ack delay in 0.1 ms u16 | datagrams received u48 | bytes received u48
+ *                            | sender's clock when this left, in 0.1 ms u32
  *    0x06 CLOSE             reason u8
  *    0x20 SLOW              a MessagePack map {kind, ...} of at most 1200 bytes (slow-control.ts)
  *
@@ -36,7 +37,8 @@ const FLAG_BACKUP = 0x01;
 const CHALLENGE_MIN_BYTES = PATH_TOKEN_BYTES + 4;
 const CHALLENGE_NAME_LENGTH_AT = PATH_TOKEN_BYTES + 3;
 const PROBE_BYTES = 8;
-const ACK_BYTES = 20;
+const ACK_BYTES = 24;
+const ACK_CLOCK_AT = 20;
 const MAX_U16 = 0xffff;
 const MAX_U48 = 2 ** 48 - 1;
 
@@ -71,6 +73,8 @@ export interface PathAckFrame {
   /** Totals of this path under this epoch. */
   datagrams: number;
   bytes: number;
+  /** The clock of who acknowledges, when this left: in steps of 0.1 ms, modulo 2^32 of them. */
+  sentMs: number;
 }
 export interface CloseFrame {
   type: 'close';
@@ -177,12 +181,14 @@ export function emitPathAck(
   ackDelayMs: number,
   datagrams: number,
   bytes: number,
+  nowMs: number,
 ): number {
   const view = begin(out, offset, FRAME_PATH_ACK, ACK_BYTES);
   setU48(view, FRAME_HEADER_BYTES, highestPacketNumber, 'highestPacketNumber');
   view.setUint16(FRAME_HEADER_BYTES + 6, Math.min(MAX_U16, Math.max(0, Math.round(ackDelayMs * 10))));
   setU48(view, FRAME_HEADER_BYTES + 8, datagrams, 'datagrams');
   setU48(view, FRAME_HEADER_BYTES + 14, bytes, 'bytes');
+  view.setUint32(FRAME_HEADER_BYTES + ACK_CLOCK_AT, Math.round(nowMs * 10) % 2 ** 32);
   return offset + FRAME_HEADER_BYTES + ACK_BYTES;
 }
 
@@ -231,6 +237,7 @@ function parseAck(view: DataView, at: number): PathAckFrame {
     ackDelayMs: view.getUint16(at + 6) / 10,
     datagrams: getU48(view, at + 8),
     bytes: getU48(view, at + 14),
+    sentMs: view.getUint32(at + ACK_CLOCK_AT) / 10,
   };
 }
 

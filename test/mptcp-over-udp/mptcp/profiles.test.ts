@@ -7,9 +7,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { LinkShape } from '../../../src/lab/lab-api.js';
-import type { ByteStreamHandler } from '../../../src/mptcp-over-udp/byte-stream.js';
-import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
 import { PROFILES, type Profile, singleLink, sumOfRatesBitsPerSec, swingIsLow } from '../../bench/profiles/profiles.js';
+import { BulkPeer } from '../../sim/bulk-peer.js';
 import { TwoHosts } from '../../sim/two-hosts.js';
 
 // The slowest file there is: on a busy machine longer than tap waits by itself.
@@ -28,40 +27,6 @@ const LEAST_WINDOW_MS = 1_000;
 const FAST_BITS_PER_SEC = 150e6;
 /** The better link is the one with the higher rate, measured alone in the same simulation. */
 const BEST_LINK_RATIO = 0.95;
-
-/** Writes without end and reads everything: what is inside is checked by other tests. */
-class BulkPeer implements ByteStreamHandler {
-  readBytes = 0;
-  connection: MptcpConnection | undefined;
-  private readonly sends: boolean;
-  private static readonly block = new Uint8Array(65_536);
-
-  constructor(sends: boolean) {
-    this.sends = sends;
-  }
-
-  onEstablished(): void {
-    this.fill();
-  }
-
-  onData(_bytes: Uint8Array, _at: number, length: number): number {
-    this.readBytes += length;
-    return length;
-  }
-
-  onEnd(): void {}
-
-  onWritable(): void {
-    this.fill();
-  }
-
-  onClosed(): void {}
-
-  private fill(): void {
-    if (!this.sends || this.connection === undefined) return;
-    while (this.connection.write(BulkPeer.block, 0, BulkPeer.block.length) === BulkPeer.block.length);
-  }
-}
 
 interface Window {
   fromMs: number;

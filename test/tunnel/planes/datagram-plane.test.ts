@@ -19,6 +19,7 @@ class FakePath implements PathLink {
   deliveryRateBytesPerSec = 0;
   doubtful = false;
   rttvarMs = 0;
+  returnQueueMs = 0;
   deliveredBytes = 0;
   inflightBytes = 0;
   priority = 0;

@@ -41,8 +41,8 @@ t.test('the bytes of each fixed frame', async (t) => {
     '0400080000000701020304',
   );
   t.equal(
-    bytesOf((out, at) => frames.emitPathAck(out, at, 0x0102030405, 2.5, 0xa0b0c0d0e0f0, 3)),
-    '05001400010203040500' + '19a0b0c0d0e0f0000000000003',
+    bytesOf((out, at) => frames.emitPathAck(out, at, 0x0102030405, 2.5, 0xa0b0c0d0e0f0, 3, 0x11223344 / 10)),
+    '05001800010203040500' + '19a0b0c0d0e0f0000000000003' + '11223344',
   );
   t.equal(
     bytesOf((out, at) => frames.emitClose(out, at, 9)),
@@ -60,14 +60,14 @@ t.test('a sequence of frames comes back in order', async (t) => {
   end = frames.emitPathResponse(out, end, TOKEN);
   end = frames.emitPathProbe(out, end, 2 ** 32 + 5, 4_000_000_000);
   end = frames.emitPadding(out, end, 100);
-  end = frames.emitPathAck(out, end, 2 ** 48 - 1, 1.23, 2 ** 40, 2 ** 47);
+  end = frames.emitPathAck(out, end, 2 ** 48 - 1, 1.23, 2 ** 40, 2 ** 47, 2 ** 32 / 10 + 7.5);
   end = frames.emitClose(out, end, frames.CLOSE_REMOVED);
   const token = { ...TOKEN };
   t.same(plain(frames.parseFrames(out, 0, end)), [
     { type: 'path-challenge', token, name: 'LTE – ü', backup: true, innerMtuBytes: 1280 },
     { type: 'path-response', token },
     { type: 'path-probe', sequence: 5, timeMs: 4_000_000_000 },
-    { type: 'path-ack', highestPacketNumber: 2 ** 48 - 1, ackDelayMs: 1.2, datagrams: 2 ** 40, bytes: 2 ** 47 },
+    { type: 'path-ack', highestPacketNumber: 2 ** 48 - 1, ackDelayMs: 1.2, datagrams: 2 ** 40, bytes: 2 ** 47, sentMs: 7.5 },
     { type: 'close', reason: frames.CLOSE_REMOVED },
   ]);
 });
@@ -177,8 +177,8 @@ t.test('what does not fit is the caller’s bug', async (t) => {
   t.throws(() => frames.emitPathResponse(new Uint8Array(10), 0, TOKEN), RangeError);
   t.throws(() => frames.emitPathResponse(new Uint8Array(20), 10, TOKEN), RangeError);
   t.throws(() => frames.emitPathResponse(new Uint8Array(20), 0, new Uint8Array(7)), RangeError);
-  t.throws(() => frames.emitPathAck(new Uint8Array(40), 0, -1, 0, 0, 0), RangeError);
-  t.throws(() => frames.emitPathAck(new Uint8Array(40), 0, 0, 0, 2 ** 48, 0), RangeError);
+  t.throws(() => frames.emitPathAck(new Uint8Array(40), 0, -1, 0, 0, 0, 0), RangeError);
+  t.throws(() => frames.emitPathAck(new Uint8Array(40), 0, 0, 0, 2 ** 48, 0, 0), RangeError);
   t.throws(() => frames.emitSlow(dirty(), 0, { kind: 'hello', version: 0, software: '' }), TypeError);
   t.throws(() => frames.emitPathChallenge(dirty(), 0, TOKEN, '', false, 65536), RangeError);
   t.throws(() => frames.emitPadding(dirty(), 0, 2), RangeError);
@@ -186,7 +186,7 @@ t.test('what does not fit is the caller’s bug', async (t) => {
 
 t.test('a long acknowledgement delay is capped, a negative one is zero', async (t) => {
   const delayOf = (ms: number) => {
-    const parsed = frames.parseFrames(emitted((out, at) => frames.emitPathAck(out, at, 1, ms, 1, 1)));
+    const parsed = frames.parseFrames(emitted((out, at) => frames.emitPathAck(out, at, 1, ms, 1, 1, 0)));
     return typeof parsed === 'string' ? parsed : (parsed[0] as frames.PathAckFrame).ackDelayMs;
   };
   t.equal(delayOf(1e9), 6553.5);

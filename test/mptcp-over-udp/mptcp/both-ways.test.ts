@@ -1,0 +1,47 @@
+/** A download and an upload at once: each is the other's queue on the way back, and neither may take that for its own. */
+
+import t from 'tap';
+import { PROFILES, sumOfRatesBitsPerSec } from '../../bench/profiles/profiles.js';
+import { BulkPeer } from '../../sim/bulk-peer.js';
+import { TwoHosts } from '../../sim/two-hosts.js';
+
+const WARM_UP_MS = 5_000;
+const WINDOW_MS = 10_000;
+/** Framing and the acknowledgements of the other direction take some 13 % of each way. */
+const LEAST_SHARE = 0.78;
+
+for (const name of ['dual_lte', 'dsl_60_15']) {
+  t.test(`${name}: a download and an upload at once each carry at least ${LEAST_SHARE} of the sum of the links`, async (t) => {
+    const profile = PROFILES.find((candidate) => candidate.name === name);
+    if (profile === undefined) throw new Error(`no profile ${name}`);
+    const accepted: BulkPeer[] = [];
+    const hosts = new TwoHosts({
+      seed: 3,
+      paths: profile.paths.map((path) => ({ ...path, queueCountsInFlight: true })),
+      serverEvents: {
+        onIncoming(connection) {
+          // The first that comes is the download.
+          const peer = new BulkPeer(accepted.length === 0);
+          peer.connection = connection;
+          accepted.push(peer);
+          connection.setHandler(peer);
+          connection.accept();
+        },
+      },
+    });
+    const download = new BulkPeer(false);
+    download.connection = hosts.connect(download);
+    const upload = new BulkPeer(true);
+    upload.connection = hosts.connect(upload);
+    hosts.run(WARM_UP_MS);
+    const before = [download.readBytes, accepted[1]?.readBytes ?? 0];
+    hosts.run(WINDOW_MS);
+    const after = [download.readBytes, accepted[1]?.readBytes ?? 0];
+    const possibleBits = (sumOfRatesBitsPerSec(profile, WARM_UP_MS, WARM_UP_MS + WINDOW_MS) * WINDOW_MS) / 1_000;
+    for (const [index, way] of ['down', 'up'].entries()) {
+      const share = ((after[index]! - before[index]!) * 8) / possibleBits;
+      t.comment(`${way}: ${share.toFixed(3)}`);
+      t.ok(share >= LEAST_SHARE, `${way}: ${share.toFixed(3)}`);
+    }
+  });
+}
