@@ -14,6 +14,8 @@ export interface LinkShape {
   lossRatio: number;
   /** Packets that may be in the link at once (queue and flight), beyond them the tail is dropped. */
   queuePackets: number;
+  /** The link layer's header: so much more of the rate goes for each packet; default 0. It is in no counter. */
+  frameHeaderBytes?: number;
 }
 
 export interface LinkCounters {

@@ -137,8 +137,8 @@ export class LinkQueue {
 
   private departureOf(index: number): number {
     const startMs = Math.max(this.times[index]!, this.lastDepartureMs);
-    const { rateBitsPerSec } = this.shape;
-    return rateBitsPerSec > 0 ? startMs + (this.lengths[index]! * 8000) / rateBitsPerSec : startMs;
+    const { rateBitsPerSec, frameHeaderBytes = 0 } = this.shape;
+    return rateBitsPerSec > 0 ? startMs + ((this.lengths[index]! + frameHeaderBytes) * 8000) / rateBitsPerSec : startMs;
   }
 
   /** Moves what has departed by now into flight. */

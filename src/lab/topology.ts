@@ -22,6 +22,7 @@ export const WEB_ADDRESS_V6 = 'fd98::2';
 export const TUNNEL_NETWORK = '10.77.0.0/24';
 export const TUNNEL_NETWORK_V6 = 'fd77::/64';
 
+const MAX_LINKS = 8;
 const LINK_MTU_BYTES = 1500;
 const TX_QUEUE_PACKETS = 10_000;
 const FIRST_METRIC = 100;
@@ -29,7 +30,7 @@ const FIRST_METRIC = 100;
 export const DEFAULT_SHAPE: LinkShape = { rateBitsPerSec: 0, delayMs: 0, jitterMs: 0, lossRatio: 0, queuePackets: 1000 };
 
 export interface LabOptions {
-  /** One to four. Missing fields are those of DEFAULT_SHAPE. */
+  /** One to eight. Missing fields are those of DEFAULT_SHAPE. */
   links: readonly Partial<LinkShape>[];
   /** Of the random losses and jitter. */
   seed?: number;
@@ -51,7 +52,8 @@ export interface Lab {
 }
 
 export async function createLab(options: LabOptions): Promise<Lab> {
-  if (options.links.length < 1 || options.links.length > 4) throw new RangeError(`links: 1 to 4, not ${options.links.length}`);
+  if (options.links.length < 1 || options.links.length > MAX_LINKS)
+    throw new RangeError(`links: 1 to ${MAX_LINKS}, not ${options.links.length}`);
   const group = new HostGroup();
   try {
     return await buildLab(group, options);

@@ -47,6 +47,18 @@ t.test('a packet arrives after its serialisation and the delay, also when severa
   t.equal(link.queue.queuedPackets, 0);
 });
 
+t.test("the link layer's header takes its part of the rate, and is in no counter", async (t) => {
+  // 986 + 14 bytes at 8 Mbit/s: 1 ms each.
+  const link = makeLink({ rateBitsPerSec: 8e6, frameHeaderBytes: 14 });
+  for (let i = 0; i < 3; i++) link.send(986, 0);
+  link.runUntil(100);
+  t.strictSame(
+    link.arrivals.map(({ atMs }) => Math.round(atMs * 1000) / 1000),
+    [1, 2, 3],
+  );
+  t.equal(link.queue.deliveredBytes, 3 * 986);
+});
+
 t.test('a late wake-up costs no capacity', async (t) => {
   const link = makeLink({ rateBitsPerSec: 8e6 });
   for (let i = 0; i < 5; i++) link.send(1000, 0);
