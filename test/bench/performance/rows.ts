@@ -1,9 +1,13 @@
 /** All groups, in the order of the table. */
 
+import { CONNECTION_GROUPS } from './connections.js';
+import { COST_GROUPS } from './cost.js';
+import { LATENCY_GROUPS } from './latency.js';
 import type { Group } from './row.js';
+import { SCALING_GROUPS } from './scaling.js';
 import { THROUGHPUT_GROUPS } from './throughput.js';
 
-export const GROUPS: readonly Group[] = [...THROUGHPUT_GROUPS];
+export const GROUPS: readonly Group[] = [...THROUGHPUT_GROUPS, ...CONNECTION_GROUPS, ...COST_GROUPS, ...LATENCY_GROUPS, ...SCALING_GROUPS];
 
 /** `stream-one` chooses itself and all that begins with `stream-one-`. */
 function chooses(wanted: string, name: string): boolean {

@@ -1,0 +1,80 @@
+/** What a stream of 100 Mbit/s costs, and how much of a 100 Mbit/s path is payload. */
+
+import type { Carrier } from './carrier.js';
+import { DIRECTIONS, tcpBitsPerSec } from './iperf.js';
+import { busySecondsOf } from './processes.js';
+import { CARRIERS, type Figures, type Group } from './row.js';
+
+const SIDES = ['client', 'gateway'] as const;
+const HUNDRED_MEGABIT = 100e6;
+const LEAST_SHARE = 0.85;
+const DELAY_MS = 10;
+const QUEUE_PACKETS = 500;
+/** Ethernet's header: a full frame of plain TCP carries 1448 bytes in 1514. */
+const FRAME_HEADER_BYTES = 14;
+/** Room for the headers of the tunnel. */
+const CPU_LINK = { rateBitsPerSec: 60e6, delayMs: DELAY_MS, queuePackets: QUEUE_PACKETS };
+
+/** At that rate what comes of an application is paced, packet by packet: there are no bursts that save work. */
+const cpuAtHundred: Group = {
+  name: 'cpu-100',
+  rows: DIRECTIONS.flatMap((direction) =>
+    SIDES.map((side) => ({
+      name: `cpu-100-${direction}-${side}`,
+      title: `CPU at 100 Mbit/s, one stream ${direction}, ${side}`,
+      unit: '% of a core',
+      bar: 8,
+      aim: 4,
+      better: 'less',
+      digits: 1,
+    })),
+  ),
+  carriers: ['ours', 'wireguard-go', 'openvpn'],
+  setup: { links: [CPU_LINK, CPU_LINK], onlyLink: { ...CPU_LINK, rateBitsPerSec: 2 * CPU_LINK.rateBitsPerSec }, wires: false },
+  measure: async (carrier, { seconds }) => {
+    const figures: Record<string, number> = {};
+    for (const direction of DIRECTIONS) {
+      const transfer = { seconds: 2 * seconds, warmUpSeconds: 0, bitsPerSec: HUNDRED_MEGABIT };
+      const shares = await cpuShares(carrier, transfer.seconds, () => tcpBitsPerSec(carrier, direction, transfer));
+      for (const [i, side] of SIDES.entries()) figures[`cpu-100-${direction}-${side}`] = shares[i]! * 100;
+    }
+    return figures;
+  },
+};
+
+/** Of one core, by daemon, at 100 Mbit/s of what the application got. */
+async function cpuShares(carrier: Carrier, seconds: number, carry: () => Promise<number>): Promise<number[]> {
+  const before = carrier.daemons.map(busySecondsOf);
+  const rate = await carry();
+  if (rate < LEAST_SHARE * HUNDRED_MEGABIT) throw new Error(`only ${(rate / 1e6).toFixed(1)} of 100 Mbit/s came through`);
+  return carrier.daemons.map((pid, i) => (busySecondsOf(pid) - before[i]!) / seconds / (rate / HUNDRED_MEGABIT));
+}
+
+const goodput: Group = {
+  name: 'goodput-100',
+  rows: DIRECTIONS.map((direction) => ({
+    name: `goodput-100-${direction}`,
+    title: `goodput on a 100 Mbit/s path, share of the link rate at layer 2, one stream ${direction}`,
+    unit: 'share',
+    bar: 0.945,
+    aim: 0.955,
+    better: 'more',
+    digits: 4,
+  })),
+  carriers: CARRIERS,
+  setup: {
+    links: [{ rateBitsPerSec: HUNDRED_MEGABIT, delayMs: DELAY_MS, queuePackets: QUEUE_PACKETS, frameHeaderBytes: FRAME_HEADER_BYTES }],
+    wires: false,
+  },
+  measure: async (carrier, { seconds }) => {
+    const figures: Record<string, number> = {};
+    for (const direction of DIRECTIONS) {
+      // CUBIC fills the link; for ours it is that of the hosts beside the tunnel, whose own congestion control is its default.
+      const rate = await tcpBitsPerSec(carrier, direction, { seconds: 2 * seconds, congestionControl: 'cubic' });
+      figures[`goodput-100-${direction}`] = rate / HUNDRED_MEGABIT;
+    }
+    return figures satisfies Figures;
+  },
+};
+
+export const COST_GROUPS: readonly Group[] = [cpuAtHundred, goodput];
