@@ -27,7 +27,7 @@ export interface CarrierSetup {
 export interface Carrier {
   readonly name: CarrierName;
   readonly lab: Lab;
-  /** The gateway as the client sees it through the carrier: iperf3 listens there. */
+  /** The gateway as the client sees it through the carrier. iperf3 listens there, and at the web host. */
   readonly gateway: string;
   /** Process ids of the tunnel's daemons, client and gateway; none for `raw`. */
   readonly daemons: readonly number[];
@@ -43,7 +43,7 @@ export interface PeerTunnel {
 
 export async function openCarrier(name: CarrierName, setup: CarrierSetup): Promise<Carrier> {
   const carrier = name === 'ours' ? await openOurs(setup) : await openOther(name, setup);
-  carrier.lab.server.spawn('iperf3', ['-s']);
+  for (const host of [carrier.lab.server, carrier.lab.web]) host.spawn('iperf3', ['-s']);
   await sleep(SERVER_START_MS);
   return carrier;
 }

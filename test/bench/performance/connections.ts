@@ -20,6 +20,8 @@ const SLOW_COUNT = 10_000;
 const SLOW_MESSAGE_BYTES = 1000;
 const SLOW_INTERVAL_MS = 5000;
 const SLOW_INTERVALS = 3;
+const SEQUENCE_COUNT = 100_000;
+const SEQUENCE_PART_SECONDS = 5;
 const SLOW_SAMPLE_MS = 500;
 
 function sideRows(name: string, title: string, rest: Omit<Row, 'name' | 'title' | 'better'>): Row[] {
@@ -113,4 +115,28 @@ const idleTunnel: Group = {
   },
 };
 
-export const CONNECTION_GROUPS: readonly Group[] = [connectionsASecond, idleConnection, slowConnections, idleTunnel];
+/** After the first part the code is compiled and the pools are filled. */
+const manyInSequence: Group = {
+  name: 'leak',
+  rows: sideRows('leak', `growth of resident memory over ${SEQUENCE_COUNT.toLocaleString('en')} connections`, { unit: 'MiB', digits: 0 }),
+  carriers: ['ours'],
+  setup: TWO_WIRES,
+  fresh: true,
+  measure: async (carrier) => {
+    await churn(carrier, AT_ONCE, SEQUENCE_PART_SECONDS);
+    await sleep(SETTLE_MS);
+    const before = resident(carrier);
+    for (let served = 0; served < SEQUENCE_COUNT; ) {
+      const part = await churn(carrier, AT_ONCE, SEQUENCE_PART_SECONDS);
+      if (part.failed > 0 || part.served === 0) throw new Error(`${part.failed} connections failed, ${part.served} were served`);
+      served += part.served;
+    }
+    await sleep(SETTLE_MS);
+    return bySide(
+      'leak',
+      resident(carrier).map((bytes, i) => (bytes - before[i]!) / 2 ** 20),
+    );
+  },
+};
+
+export const CONNECTION_GROUPS: readonly Group[] = [connectionsASecond, manyInSequence, idleConnection, slowConnections, idleTunnel];

@@ -1,6 +1,7 @@
-/** What a ping takes while one TCP stream has all that the machine gives. */
+/** What others feel while one TCP stream has all that the machine, or all that the links give. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { runTraffic, startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../../src/lab/traffic.js';
 import { median } from '../profiles/report.js';
 import type { Carrier } from './carrier.js';
 import { DIRECTIONS, tcpBitsPerSec } from './iperf.js';
@@ -19,7 +20,55 @@ async function pingMs(carrier: Carrier, seconds: number): Promise<number> {
   return median([...times, ...Array<number>(count - times.length).fill(Number.POSITIVE_INFINITY)]);
 }
 
+const ECHOES = 20;
+const ECHO_INTERVAL_MS = 200;
+const FILL_MS = 3000;
+const DRAIN_MS = 1000;
+/** Two links that a stream can fill. */
+const SLOW_LINKS = [
+  { rateBitsPerSec: 50e6, delayMs: 10, queuePackets: 300 },
+  { rateBitsPerSec: 30e6, delayMs: 30, queuePackets: 250 },
+];
+
+async function firstByte(carrier: Carrier): Promise<Figures> {
+  const { client, server } = carrier.lab;
+  const target = { host: carrier.gateway, port: TRAFFIC_PORT };
+  const traffic = await startTrafficServer(server);
+  const echo = async (): Promise<number> =>
+    median((await runTraffic(client, { op: 'echo', ...target, count: ECHOES, intervalMs: ECHO_INTERVAL_MS })).timesMs ?? []);
+  try {
+    const idleMs = await echo();
+    const figures: Record<string, number> = {};
+    for (const direction of DIRECTIONS) {
+      const load = startTraffic(client, { op: direction === 'down' ? 'download' : 'upload', ...target });
+      await sleep(FILL_MS);
+      figures[`first-byte-${direction}`] = (await echo()) / idleMs;
+      load.stop();
+      const { error } = await load.result;
+      if (error !== undefined) throw new Error(error);
+      await sleep(DRAIN_MS);
+    }
+    return figures;
+  } finally {
+    traffic.close();
+  }
+}
+
 export const LATENCY_GROUPS: readonly Group[] = [
+  {
+    name: 'first-byte',
+    rows: DIRECTIONS.map((direction) => ({
+      name: `first-byte-${direction}`,
+      title: `first echoed byte of a new connection while one stream ${direction} fills both links (50 Mbit/s, 10 ms + 30 Mbit/s, 30 ms), median`,
+      unit: 'times idle',
+      bar: 3,
+      better: 'less',
+      digits: 2,
+    })),
+    carriers: ['ours'],
+    setup: { links: SLOW_LINKS, wires: false },
+    measure: firstByte,
+  },
   {
     name: 'ping-under-load',
     rows: DIRECTIONS.map((direction) => ({

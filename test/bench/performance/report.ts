@@ -94,7 +94,7 @@ function judged(row: RowReport): number | undefined {
 export function verdictOf(row: RowReport): Verdict {
   if (row.bar === undefined) return '';
   const value = judged(row);
-  if (value === undefined) return row.boundsAre === 'ratio to raw' && medianOf(row, 'ours') !== undefined ? '' : 'missed';
+  if (value === undefined) return 'missed';
   const reaches = (bound: number): boolean => (row.better === 'more' ? value >= bound : value <= bound);
   if (row.aim !== undefined && reaches(row.aim)) return 'aim';
   return reaches(row.bar) ? 'bar' : 'missed';

@@ -1,5 +1,6 @@
 /** How fast: one TCP stream, sixteen, TCP carried packet by packet, UDP; and what a gigabyte costs. */
 
+import { WEB_ADDRESS } from '../../../src/lab/topology.js';
 import type { Carrier } from './carrier.js';
 import { DIRECTIONS, tcpBitsPerSec, udpPacketsPerSec } from './iperf.js';
 import { busySecondsOf, busySecondsOfMachine } from './processes.js';
@@ -35,6 +36,14 @@ const streamOne: Group = {
   carriers: CARRIERS,
   setup: TWO_WIRES,
   measure: (carrier, { seconds }) => gigabits(carrier, 'stream-one', seconds, 1),
+};
+
+const streamWeb: Group = {
+  name: 'stream-web',
+  rows: directionRows('stream-web', 'one TCP stream with a host behind the gateway', {}),
+  carriers: ['ours', 'raw'],
+  setup: TWO_WIRES,
+  measure: (carrier, { seconds }) => gigabits({ ...carrier, gateway: WEB_ADDRESS }, 'stream-web', seconds, 1),
 };
 
 const streamSixteen: Group = {
@@ -108,4 +117,4 @@ const cpuPerGb: Group = {
   measure: cpuPerGigabyte,
 };
 
-export const THROUGHPUT_GROUPS: readonly Group[] = [streamOne, streamSixteen, datagramTcp, udp, cpuPerGb];
+export const THROUGHPUT_GROUPS: readonly Group[] = [streamOne, streamWeb, streamSixteen, datagramTcp, udp, cpuPerGb];
