@@ -145,12 +145,17 @@ function startDaemon(configFile: string, options: UpOptions, context: CliContext
   const log = openSync(logFile, 'a', 0o600);
   ftruncateSync(log, 0);
   try {
-    return spawn(process.execPath, [context.entryFile, 'up', configFile, '--foreground', '--timeout', String(options.timeout)], {
-      detached: true,
-      cwd: '/',
-      env: daemonEnvironment(),
-      stdio: ['ignore', log, log, 'ipc'],
-    });
+    // The daemon has the Node.js options of this process.
+    return spawn(
+      process.execPath,
+      [...process.execArgv, context.entryFile, 'up', configFile, '--foreground', '--timeout', String(options.timeout)],
+      {
+        detached: true,
+        cwd: '/',
+        env: daemonEnvironment(),
+        stdio: ['ignore', log, log, 'ipc'],
+      },
+    );
   } finally {
     closeSync(log);
   }

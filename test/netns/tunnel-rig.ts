@@ -56,7 +56,8 @@ export async function createTunnelRig(options: TunnelRigOptions): Promise<Tunnel
     const environment = Object.entries({ ...options.environment, MPTUNNEL_RUN_DIR: folderOf(side), NODE_OPTIONS: '' }).map(
       ([k, v]) => `${k}=${v}`,
     );
-    return hostOf(side).run('env', [...environment, process.execPath, ...(options.nodeOptions ?? []), PROGRAM, ...args], {
+    const nodeOptions = args[0] === 'up' ? (options.nodeOptions ?? []) : [];
+    return hostOf(side).run('env', [...environment, process.execPath, ...nodeOptions, PROGRAM, ...args], {
       timeoutMs: UP_TIMEOUT_MS,
     });
   };
