@@ -16,6 +16,7 @@
         'src/tun/native/open.c',
         'src/tun/native/packet.c',
         'src/tun/native/receive.c',
+        'src/tun/native/scheduling.c',
         'src/tun/native/seal.c',
         'src/tun/native/stage.c',
         'src/tun/native/tun.c',

@@ -52,6 +52,8 @@ export const GSO_UDP_L4 = 5;
 export const GSO_TCPV6 = 4;
 /** OR-ed to gso_type when the first segment carries CWR. */
 export const GSO_ECN = 0x80;
+/** OR-ed to GSO_UDP_L4 by `tunReadBatch`: all segments have the first one's IPv4 identification. */
+export const GSO_FIXED_ID = 0x40;
 /** Flag in a TUN descriptor: the checksum field holds only the pseudo-header sum. */
 export const VNET_NEEDS_CSUM = 1;
 
@@ -144,7 +146,7 @@ export interface SendCounters {
 
 export interface NativeAddon {
   // ---- TUN ----
-  /** Opens /dev/net/tun as IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking. `offloads`: TUN_F_CSUM|TSO4|TSO6 (else none). `name` may hold "%d". */
+  /** Opens /dev/net/tun as IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking. `offloads`: TUN_F_CSUM|TSO4|TSO6, and USO4|USO6 from Linux 6.2 on (else none). `name` may hold "%d". */
   tunOpen(options: { name: string; offloads: boolean }): TunHandle;
   tunName(tun: TunHandle): string;
   tunFd(tun: TunHandle): number;
@@ -155,6 +157,12 @@ export interface NativeAddon {
    * Returns the number read (0: would block), or -errno when the device failed.
    */
   tunRead(tun: TunHandle, arena: Uint8Array, slotBytes: number, maxPackets: number, descriptors: Int32Array): number;
+  /**
+   * Reads packets one after the other into the arena, until none is there, `descriptors` are used up or a further one might not fit. Datagrams of one UDP flow that
+   * follow each other with the same header and size (the last may be shorter) come as one super-packet of GSO_UDP_L4: IPv6, or IPv4 with DF; a checksum that
+   * is not left to us is verified first. arena >= 65,592 bytes. Returns descriptors filled (0: would block), or -errno when the device failed.
+   */
+  tunReadBatch(tun: TunHandle, arena: Uint8Array, descriptors: Int32Array): number;
   /** Writes one packet (vnet fields as in a TUN descriptor; csumStart 0: checksums are complete). 0 or -errno. */
   tunWritePacket(
     tun: TunHandle,
@@ -179,6 +187,11 @@ export interface NativeAddon {
     payloadBytes: number,
     segmentBytes: number,
   ): number;
+  /**
+   * Writes a joined packet of `receive` (TYPE_DATAGRAM), TCP or UDP, as one super-packet; its lengths and checksums are written in place. Where the kernel takes no UDP
+   * super-packets (before Linux 6.2), datagram by datagram. 0 or -errno.
+   */
+  tunWriteJoined(tun: TunHandle, packet: Uint8Array, offset: number, length: number, segmentBytes: number): number;
 
   // ---- UDP ----
   /**
@@ -266,11 +279,11 @@ export interface NativeAddon {
   /**
    * Receives a batch (recvmmsg + GRO, `rounds` times at most or until it would block), opens what the table knows, drops what fails (counted), joins runs of
    * TYPE_STREAM TCP segments of one flow and path whose sequence numbers follow and whose other header bytes and options are identical (up to 64 KB;
-   * joined: first segment's header, then all payloads; PSH/FIN end a run and are OR-ed into that header), and fills descriptors in
-   * order of arrival. `arena` >= 256 KB; `descriptors` and `addresses` have room for one at least. Returns the number of descriptors, or -errno.
+   * joined: first segment's header, then all payloads; PSH/FIN end a run and are OR-ed into that header), likewise of TYPE_DATAGRAM both TCP segments and
+   * datagrams of UDP (of the same size but the last; IPv6, or IPv4 with DF) whose IPv4 identification stands still or counts up, and fills descriptors in order of arrival. `arena` >= 256 KB; `descriptors` and `addresses` have room for one at least. Returns the number of descriptors, or -errno.
    *
-   * A joined packet's IP length and IPv4 header checksum are those of the whole; its TCP checksum is the first segment's and means nothing any more. No inner
-   * checksum is verified: the AEAD has done better.
+   * A joined packet's lengths and IPv4 header checksum are those of the whole; its transport checksum is the first segment's and means nothing any more. Of
+   * TYPE_DATAGRAM only what has a right checksum is joined, since it gets a new one; of TYPE_STREAM none is verified: the peer's stack made it, and the AEAD has done better.
    *
    * What was received but found no room in `arena`, `descriptors` or `addresses` stays with the socket, and the next call begins with it. Call again while the
    * result is > 0, a bounded number of times; when data is left then, the socket's watcher fires on the next turn of the event loop, as it does for data in the
@@ -291,6 +304,12 @@ export interface NativeAddon {
   /** One watcher for a handle at a time. Closing the handle closes its watcher. After an error of a TUN (its device was removed) it fires once and is paused. */
   watchReadable(handle: TunHandle | UdpHandle, onReadable: () => void): Watcher;
   createFineTimer(onExpire: () => void): FineTimer;
+
+  /**
+   * Asks for another time slice of the calling thread than the scheduler's 3 ms (100 to 100,000 µs; Linux 6.12). A task with a longer one can be preempted by those with
+   * shorter ones as they wake. False when the thread has a real-time policy or the kernel refuses; older kernels ignore it.
+   */
+  requestTimeSlice(microseconds: number): boolean;
 
   // ---- self-knowledge ----
   /**

@@ -13,11 +13,9 @@ import {
   type Watcher,
 } from './native.js';
 
-/** Holds a packet of 64 KB; a multiple of the cache line. */
-const SLOT_BYTES = 66_048;
-const SLOT_COUNT = 8;
-/** Reads of a full batch in one turn of the event loop: then others have their turn. */
-const MAX_ROUNDS = 2;
+/** Of one turn of the event loop: then others have theirs. Seven packets of 64 KB at least. */
+const ARENA_BYTES = 512 * 1024;
+const MAX_PACKETS = 256;
 
 /** One packet, borrowed until return. gsoSize > 0: a super-packet. csumStart > 0: its transport checksum is to be finished from there. */
 export type TunPacketHandler = (
@@ -43,8 +41,8 @@ export class TunPackets {
   readonly counters = { rxPackets: 0, txPackets: 0, readErrors: 0, writeErrors: 0 };
   private readonly native: NativeAddon;
   private readonly tun: TunHandle;
-  private readonly arena = new Uint8Array(SLOT_BYTES * SLOT_COUNT);
-  private readonly descriptors = new Int32Array(TUN_DESCRIPTOR_INTS * SLOT_COUNT);
+  private readonly arena = new Uint8Array(ARENA_BYTES);
+  private readonly descriptors = new Int32Array(TUN_DESCRIPTOR_INTS * MAX_PACKETS);
   private watcher: Watcher | undefined;
 
   constructor(native: NativeAddon, tun: TunHandle) {
@@ -59,6 +57,11 @@ export class TunPackets {
   /** Its checksums are complete. */
   writePacket(packet: Uint8Array, offset: number, length: number): void {
     this.noteWritten(this.native.tunWritePacket(this.tun, packet, offset, length, 0, 0, 0, 0));
+  }
+
+  /** A joined packet of the link layer; it is changed in place. */
+  writeJoined(packet: Uint8Array, offset: number, length: number, segmentBytes: number): void {
+    this.noteWritten(this.native.tunWriteJoined(this.tun, packet, offset, length, segmentBytes));
   }
 
   /** Arguments as in `SegmentSink.sendSegments`. */
@@ -81,12 +84,9 @@ export class TunPackets {
 
   private read(handlers: TunReadHandlers): void {
     const nowMs = performance.now();
-    let count = SLOT_COUNT;
-    for (let round = 0; round < MAX_ROUNDS && count === SLOT_COUNT; round++) {
-      count = this.native.tunRead(this.tun, this.arena, SLOT_BYTES, SLOT_COUNT, this.descriptors);
-      for (let i = 0; i < count; i++) this.dispatch(i * TUN_DESCRIPTOR_INTS, handlers.onPacket, nowMs);
-      if (count > 0) this.counters.rxPackets += count;
-    }
+    const count = this.native.tunReadBatch(this.tun, this.arena, this.descriptors);
+    for (let i = 0; i < count; i++) this.dispatch(i * TUN_DESCRIPTOR_INTS, handlers.onPacket, nowMs);
+    if (count > 0) this.counters.rxPackets += count;
     handlers.onBatchEnd(nowMs);
     if (count >= 0) return;
     this.counters.readErrors++;

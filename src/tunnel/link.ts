@@ -89,8 +89,16 @@ export interface LinkObserver {
     segmentBytes: number,
     nowMs: number,
   ): void;
-  /** An IP packet of the datagram plane. */
-  onDatagramPacket(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, length: number, nowMs: number): void;
+  /** An IP packet of the datagram plane, maybe joined of TCP segments or UDP datagrams of `segmentBytes` each: header of the first, then the payloads; 0 when single. */
+  onDatagramPacket(
+    peer: PeerLink,
+    path: PathLink,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    nowMs: number,
+    segmentBytes: number,
+  ): void;
   /** The path's state, name or addresses changed. */
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void;
   onPeerChange(peer: PeerLink, nowMs: number): void;

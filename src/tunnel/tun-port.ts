@@ -32,8 +32,10 @@ export class TunPort implements SegmentSink {
     this.packets.writeSegments(header, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
   }
 
-  readonly writePacket = (packet: Uint8Array, offset: number, length: number): void => {
-    this.packets.writePacket(packet, offset, length);
+  /** segmentBytes > 0: a joined packet of the link layer; it is changed in place. */
+  readonly writePacket = (packet: Uint8Array, offset: number, length: number, segmentBytes = 0): void => {
+    if (segmentBytes > 0) this.packets.writeJoined(packet, offset, length, segmentBytes);
+    else this.packets.writePacket(packet, offset, length);
   };
 
   close(): void {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import * as native from '../../src/tun/native.js';
-import { addressRecord, inOwnNamespace, openUdp, pattern, Receiver, run, tcpHeader } from './native-harness.js';
+import { addressRecord, inOwnNamespace, openUdp, pattern, pauseMs, Receiver, run, tcpHeader } from './native-harness.js';
 import { cutTcp, openDatagram } from './native-twins.js';
 
 const FOLDER = 'MPTUNNEL_TEST_PRELOAD_FOLDER';
@@ -121,6 +121,41 @@ if (inOwnNamespace(import.meta.url, preloaded)) {
     t.match(rig.n.udpCounters(rig.tx), { refusedDatagrams: 5, segmentationFallbacks: 0, maxSegments: 128 });
     rig.close();
   });
+
+  for (const family of [4, 6] as const) {
+    t.test(`IPv${family}: where the kernel takes no UDP super-packets, each datagram is written alone`, async (t) => {
+      const n = native.loadNative();
+      const tun = n.tunOpen({ name: 'old%d', offloads: true });
+      const name = n.tunName(tun);
+      const [own, far] = family === 4 ? ['10.15.0.1', '10.15.0.2'] : ['fd15::1', 'fd15::2'];
+      run('ip', 'addr', 'add', `${own}/${family === 4 ? 24 : 64}`, 'dev', name, ...(family === 6 ? ['nodad'] : []));
+      run('ip', 'link', 'set', name, 'up');
+      while (/tentative/.test(run('ip', '-6', 'addr', 'show', 'dev', name))) pauseMs(2);
+      const socket = openUdp(family, own);
+      const transport = family === 4 ? 20 : 40;
+      const header = Buffer.alloc(transport + 8);
+      header.set(tcpHeader(family, { source: far, destination: own }).subarray(0, transport));
+      header[family === 4 ? 9 : 6] = 17;
+      header.writeUInt16BE(9, transport);
+      header.writeUInt16BE(n.udpPort(socket), transport + 2);
+      const payload = pattern(2900);
+      for (let at = 0; at < payload.length; at += 1000) payload[at] = 0x77;
+      for (const mode of ['TUN', undefined]) {
+        refuse(mode);
+        // Refused once, not tried again.
+        const packet = Buffer.concat([header, payload]);
+        t.equal(n.tunWriteJoined(tun, packet, 0, packet.length, 1000), 0);
+        const got = new Receiver().datagrams(socket, n.createOpenTable(), 3).map((one) => one.bytes);
+        t.strictSame(
+          got.map((one) => one.length),
+          [1000, 1000, 900],
+        );
+        t.ok(Buffer.concat(got).equals(payload));
+      }
+      n.udpClose(socket);
+      n.tunClose(tun);
+    });
+  }
 
   t.test('a send that fails for want of buffers drops its run and counts it, a full stage included', async (t) => {
     const rig = new Rig();

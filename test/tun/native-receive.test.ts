@@ -1,7 +1,7 @@
 import t from 'tap';
 import * as native from '../../src/tun/native.js';
 import { addressRecord, generator, type HeaderFields, inOwnNamespace, openUdp, pattern, Receiver, tcpHeader } from './native-harness.js';
-import { cutTcp, finishPacket, joinSegments, openDatagram, sealDatagram } from './native-twins.js';
+import { cutTcp, cutUdp, finishPacket, internetChecksum, joinSegments, openDatagram, sealDatagram } from './native-twins.js';
 
 const AEADS: native.AeadName[] = ['aes-256-gcm', 'chacha20-poly1305'];
 const INDEX = 0x80000001;
@@ -49,6 +49,16 @@ class Rig {
 
 function packet(family: 4 | 6, fields: HeaderFields, payload: Buffer): Buffer {
   return finishPacket(Buffer.concat([tcpHeader(family, fields), payload]), 6, family === 4 ? 20 : 40);
+}
+
+/** `count` datagrams of `bytes` as one packet, the last with `lastBytes`; DF set. */
+function udpSuper(family: 4 | 6, count: number, bytes: number, lastBytes: number): Buffer {
+  const transport = family === 4 ? 20 : 40;
+  const ip = tcpHeader(family).subarray(0, transport);
+  ip[family === 4 ? 9 : 6] = 17;
+  if (family === 4) ip.writeUInt16BE(0xfffe, 4);
+  const ports = Buffer.from([0x13, 0x88, 0x13, 0x89, 0, 0, 0, 0]);
+  return Buffer.concat([ip, ports, pattern((count - 1) * bytes + lastBytes, count)]);
 }
 
 function testRoundTrip(n: native.NativeAddon): void {
@@ -166,21 +176,92 @@ function testJoining(): void {
     rig.close();
   });
 
-  t.test('only TYPE_STREAM is joined, and no fragment, nor a packet whose IP length is not its length', async (t) => {
+  t.test('control frames are never joined, nor a fragment, nor a packet whose IP length is not its length, nor two types', async (t) => {
     const rig = new Rig();
     const cut = cutTcp(tcpHeader(4), pattern(300), 100, 20);
     let number = 0;
-    const count = (packets: Buffer[], type: number) => {
-      for (const one of packets) rig.send(rig.seal(number++, one, { type }));
+    const count = (packets: Buffer[], ...types: number[]) => {
+      packets.forEach((one, i) => {
+        rig.send(rig.seal(number++, one, { type: types[i % types.length]! }));
+      });
       return rig.receiver.datagrams(rig.rx, rig.table, packets.length).length;
     };
     t.equal(count(cut, native.TYPE_STREAM), 1);
-    t.equal(count(cut, native.TYPE_DATAGRAM), 3);
+    t.equal(count(cut, native.TYPE_DATAGRAM), 1);
     t.equal(count(cut, native.TYPE_CONTROL), 3);
+    t.equal(count(cut, native.TYPE_STREAM, native.TYPE_DATAGRAM), 3);
     const fragments = cut.map((one) => finishPacket(Buffer.from(one).fill(0x20, 6, 7), 6, 20));
     t.equal(count(fragments, native.TYPE_STREAM), 3);
     const padded = cut.map((one) => Buffer.concat([one, Buffer.alloc(1)]));
     t.equal(count(padded, native.TYPE_STREAM), 3);
+    rig.close();
+  });
+
+  t.test('packets of other hosts are joined when their checksums are right and their identifications stand still or count', async (t) => {
+    const rig = new Rig();
+    let number = 0;
+    /** Numbers of datagrams in each descriptor; what is not joined must be there byte for byte, what is with all its payload. */
+    const joined = (packets: Buffer[], headerBytes: number): number[] => {
+      for (const one of packets) rig.send(rig.seal(number++, one, { type: native.TYPE_DATAGRAM }));
+      const got = rig.receiver.datagrams(rig.rx, rig.table, packets.length);
+      let at = 0;
+      for (const one of got) {
+        const own = packets.slice(at, at + one.datagrams);
+        at += one.datagrams;
+        const whole = Buffer.concat([one.bytes.subarray(0, headerBytes), ...own.map((packet) => packet.subarray(headerBytes))]);
+        const expected = own.length === 1 ? own[0]! : whole;
+        if (!one.bytes.equals(expected)) t.fail('bytes');
+        if (own.length === 1) continue;
+        t.match(one, { headerLength: headerBytes, segmentBytes: own[0]!.length - headerBytes, type: native.TYPE_DATAGRAM });
+        const v4 = one.bytes[0]! >> 4 === 4;
+        t.equal(v4 ? one.bytes.readUInt16BE(2) : one.bytes.readUInt16BE(4) + 40, one.bytes.length, 'IP length of the whole');
+        if (v4) t.equal(internetChecksum(one.bytes.subarray(0, 20)), 0, 'IPv4 header checksum of the whole');
+      }
+      return got.map((one) => one.datagrams);
+    };
+    const changed = (packets: Buffer[], index: number, change: (packet: Buffer) => void) =>
+      packets.map((one, i) => {
+        const copy = Buffer.from(one);
+        if (i === index || index < 0) change(copy);
+        return copy;
+      });
+    const flip = (packet: Buffer) => {
+      packet[packet.length - 1]! ^= 4;
+    };
+    for (const family of [4, 6] as const) {
+      const tcpHeaderBytes = (family === 4 ? 20 : 40) + 32;
+      const tcp = cutTcp(tcpHeader(family), pattern(950), 200, family === 4 ? 20 : 40);
+      t.strictSame(joined(tcp, tcpHeaderBytes), [5], `IPv${family}: TCP`);
+      t.strictSame(joined(changed(tcp, 2, flip), tcpHeaderBytes), [2, 1, 2], 'a wrong checksum stays what it is');
+      t.strictSame(joined(changed(tcp, 0, flip), tcpHeaderBytes), [1, 4], 'in the first, too');
+      const udpHeaderBytes = (family === 4 ? 20 : 40) + 8;
+      const udp = cutUdp(udpSuper(family, 5, 200, 150), udpHeaderBytes, 200);
+      t.strictSame(joined(udp, udpHeaderBytes), [5], `IPv${family}: UDP`);
+      t.strictSame(joined([...udp, ...udp], udpHeaderBytes), [5, 5], 'a shorter one is the last');
+      t.strictSame(joined(changed(udp, 1, flip), udpHeaderBytes), [1, 1, 3]);
+      const none = changed(udp, -1, (packet) => packet.fill(0, udpHeaderBytes - 2, udpHeaderBytes));
+      t.strictSame(joined(none, udpHeaderBytes), [1, 1, 1, 1, 1], 'without a checksum');
+      const withTrailer = udp.map((packet) => Buffer.concat([packet, Buffer.alloc(4)]));
+      t.strictSame(joined(withTrailer, udpHeaderBytes), [1, 1, 1, 1, 1], 'with a trailer');
+    }
+    const withIds =
+      (...ids: number[]) =>
+      (packets: Buffer[]) =>
+        packets.map((one, i) => {
+          const copy = Buffer.from(one);
+          copy.writeUInt16BE(ids[i]!, 4);
+          return finishPacket(copy, 17, 20);
+        });
+    const udp = cutUdp(udpSuper(4, 5, 200, 200), 28, 200);
+    t.strictSame(joined(withIds(65_534, 65_535, 0, 1, 2)(udp), 28), [5], 'across the wrap');
+    t.strictSame(joined(withIds(7, 7, 7, 7, 7)(udp), 28), [5]);
+    t.strictSame(joined(withIds(7, 7, 8, 9, 10)(udp), 28), [2, 3]);
+    t.strictSame(joined(withIds(7, 8, 9, 20, 21)(udp), 28), [3, 2]);
+    const fragmentable = changed(udp, -1, (packet) => {
+      packet[6] = 0;
+      finishPacket(packet, 17, 20);
+    });
+    t.strictSame(joined(fragmentable, 28), [1, 1, 1, 1, 1], 'without DF: a router may have to cut it');
     rig.close();
   });
 

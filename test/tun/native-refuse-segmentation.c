@@ -2,6 +2,7 @@
 //   EIO, EINVAL, EOPNOTSUPP   every message with UDP_SEGMENT fails so (a device without checksum offload before Linux 6.11)
 //   MAX64                     EINVAL for more than 64 segments (kernels before 6.8)
 //   ENOBUFS                   every message fails, also without UDP_SEGMENT
+//   TUN                       no UDP super-packet can be written into a TUN (kernels before 6.2)
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 static unsigned segment_bytes(struct msghdr *message) {
   for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
@@ -45,4 +47,16 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
     return -1;
   }
   return real(fd, messages, count, flags);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+  static ssize_t (*real)(int, const struct iovec *, int);
+  if (real == NULL) *(void **)&real = dlsym(RTLD_NEXT, "writev");
+  const char *mode = getenv("REFUSE_SEGMENTATION");
+  // The first part is a virtio_net_hdr, whose gso_type 5 is UDP_L4.
+  if (mode != NULL && strcmp(mode, "TUN") == 0 && parts[0].iov_len == 10 && ((const unsigned char *)parts[0].iov_base)[1] == 5) {
+    errno = EINVAL;
+    return -1;
+  }
+  return real(fd, parts, count);
 }

@@ -88,6 +88,151 @@ function echoRequest(payload: Buffer): Buffer {
   return packet;
 }
 
+interface Batch {
+  packets: TunPacket[];
+  arena: Uint8Array;
+}
+
+/** What the kernel has sent into a TUN that nobody else reads, until `wanted` packets of UDP have come. */
+function readBatches(n: native.NativeAddon, tun: native.TunHandle, wanted: number): Batch[] {
+  const batches: Batch[] = [];
+  const descriptors = new Int32Array(64 * native.TUN_DESCRIPTOR_INTS);
+  for (let seen = 0, tries = 0; seen < wanted && tries < 200; tries++) {
+    const arena = new Uint8Array(256 * 1024);
+    const count = n.tunReadBatch(tun, arena, descriptors);
+    if (count <= 0) pauseMs(2);
+    const packets: TunPacket[] = [];
+    for (let i = 0; i < count; i++) {
+      const [offset = 0, length = 0, flags = 0, gsoType = 0, gsoSize = 0, csumStart = 0, csumOffset = 0, headerLength = 0] =
+        descriptors.subarray(i * native.TUN_DESCRIPTOR_INTS);
+      const bytes = Buffer.from(arena.slice(offset, offset + length));
+      if (!isProtocol(17)({ bytes } as TunPacket)) continue;
+      packets.push({ bytes, flags, gsoType, gsoSize, csumStart, csumOffset, headerLength });
+      seen += gsoType === 0 ? 1 : Math.ceil((length - headerLength) / gsoSize);
+    }
+    batches.push({ packets, arena });
+  }
+  return batches;
+}
+
+function openRawTun(prefix: number): { tun: native.TunHandle; name: string } {
+  const n = native.loadNative();
+  const tun = n.tunOpen({ name: 'tst%d', offloads: true });
+  const name = n.tunName(tun);
+  run('ip', 'addr', 'add', `10.${prefix}.0.1/24`, 'dev', name);
+  run('ip', 'addr', 'add', `fd${prefix}::1/64`, 'dev', name, 'nodad');
+  run('ip', 'link', 'set', name, 'up');
+  while (/tentative/.test(run('ip', '-6', 'addr', 'show', 'dev', name))) pauseMs(2);
+  return { tun, name };
+}
+
+function testBatches(n: native.NativeAddon): void {
+  for (const family of [4, 6] as const) {
+    t.test(`IPv${family}: datagrams of one flow are read as one packet, and sealed as what they were`, async (t) => {
+      const { tun } = openRawTun(13);
+      const [own, far] = family === 4 ? ['10.13.0.1', '10.13.0.2'] : ['fd13::1', 'fd13::2'];
+      const socket = openUdp(family, own!);
+      const other = openUdp(family, own!);
+      const headerBytes = family === 4 ? 28 : 48;
+      // Sizes: a run with a shorter end, another flow between, an empty one, a run of odd sizes.
+      const sizes = [1200, 1200, 1200, 700, 1200, 1200, -300, 1200, 0, 33, 33, 33, 1];
+      const payloads = sizes.map((size, i) => pattern(Math.abs(size), i + 1));
+      const to = addressRecord(far!, 9);
+      sizes.forEach((size, i) => {
+        const payload = payloads[i]!;
+        n.udpSendRaw(size < 0 ? other : socket, to, payload, 0, payload.length);
+      });
+      const packets = readBatches(n, tun, sizes.length).flatMap((batch) => batch.packets);
+      const shape = packets.map((one) => [one.bytes.length - headerBytes, one.gsoSize]);
+      t.strictSame(shape, [
+        [4300, 1200],
+        [2400, 1200],
+        [300, 0],
+        [1200, 0],
+        [0, 0],
+        [100, 33],
+      ]);
+      for (const one of packets) {
+        const type = one.gsoSize === 0 ? native.GSO_NONE : family === 4 ? native.GSO_UDP_L4 | native.GSO_FIXED_ID : native.GSO_UDP_L4;
+        t.equal(one.gsoType, type, 'an unconnected socket with DF sends identification 0');
+      }
+      const [tx, rx] = [openUdp(4, '127.0.0.1'), openUdp(4, '127.0.0.1')];
+      const key = pattern(32);
+      const sealer = n.createSealer({ aead: 'aes-256-gcm', key, receiverIndex: 1 });
+      const sender = n.createSender(tx, sealer, 0, addressRecord('127.0.0.1', n.udpPort(rx)));
+      let made = 0;
+      for (const { bytes, gsoType, gsoSize, csumStart, csumOffset } of packets) {
+        made += n.sealPacket(sender, 0x77, bytes, 0, bytes.length, gsoType, gsoSize, csumStart, csumOffset);
+      }
+      n.udpFlush(tx);
+      t.equal(made, sizes.length);
+      const plain = new Receiver()
+        .datagrams(rx, n.createOpenTable(), made)
+        .map((one) => openDatagram('aes-256-gcm', key, one.bytes).plaintext);
+      t.ok(plain.every(isValidPacket), 'lengths and checksums are right');
+      t.ok(plain.every((packet, i) => packet.subarray(headerBytes).equals(payloads[i]!)));
+      if (family === 4)
+        t.ok(
+          plain.every((packet) => packet.readUInt16BE(4) === 0),
+          'identifications as the kernel gave them',
+        );
+      for (const udp of [socket, other, tx, rx]) n.udpClose(udp);
+      n.tunClose(tun);
+    });
+  }
+
+  t.test('a batch ends where the arena or the descriptors do, and nothing is lost', async (t) => {
+    const { tun } = openRawTun(13);
+    const socket = openUdp(4, '10.13.0.1');
+    const payloads = Array.from({ length: 40 }, (_, i) => pattern(1000 + i, i + 1));
+    for (const payload of payloads) n.udpSendRaw(socket, addressRecord('10.13.0.2', 9), payload, 0, payload.length);
+    const got: Buffer[] = [];
+    const descriptors = new Int32Array(5 * native.TUN_DESCRIPTOR_INTS);
+    const arena = new Uint8Array(70_000);
+    for (let tries = 0; got.length < payloads.length && tries < 100; tries++) {
+      const count = n.tunReadBatch(tun, arena, descriptors);
+      t.ok(count <= 5);
+      for (let i = 0; i < count; i++) {
+        const [offset = 0, length = 0] = descriptors.subarray(i * native.TUN_DESCRIPTOR_INTS);
+        if (arena[offset]! >> 4 === 4) got.push(Buffer.from(arena.slice(offset + 28, offset + length)));
+      }
+    }
+    t.ok(got.length === payloads.length && got.every((one, i) => one.equals(payloads[i]!)), 'longer and longer: none is joined');
+    t.throws(() => n.tunReadBatch(tun, new Uint8Array(65_000), descriptors), RangeError);
+    t.throws(() => n.tunReadBatch(tun, arena, new Int32Array(7)), RangeError);
+    n.udpClose(socket);
+    n.tunClose(tun);
+  });
+
+  for (const family of [4, 6] as const) {
+    t.test(`IPv${family}: a joined packet of datagrams reaches the socket as each of them`, async (t) => {
+      const { tun } = openRawTun(14);
+      const [own, far] = family === 4 ? ['10.14.0.1', '10.14.0.2'] : ['fd14::1', 'fd14::2'];
+      const socket = openUdp(family, own!);
+      const transport = family === 4 ? 20 : 40;
+      const header = Buffer.alloc(transport + 8);
+      header.set(tcpHeader(family, { source: far!, destination: own! }).subarray(0, transport));
+      header[family === 4 ? 9 : 6] = 17;
+      header.writeUInt16BE(9, transport);
+      header.writeUInt16BE(n.udpPort(socket), transport + 2);
+      const payload = pattern(45 * 1200 + 100);
+      // No type that `receive` would open.
+      for (let at = 0; at < payload.length; at += 1200) payload[at] = 0x77;
+      const packet = Buffer.concat([Buffer.alloc(5), header, payload]);
+      t.equal(n.tunWriteJoined(tun, packet, 5, packet.length - 5, 1200), 0);
+      const got = new Receiver().datagrams(socket, n.createOpenTable(), 46);
+      t.equal(got.length, 46);
+      t.ok(Buffer.concat(got.map((one) => one.bytes)).equals(payload));
+      t.ok(got.every((one, i) => one.bytes.length === (i === 45 ? 100 : 1200)));
+      t.throws(() => n.tunWriteJoined(tun, packet, 5, packet.length, 1200), RangeError);
+      t.throws(() => n.tunWriteJoined(tun, packet, 5, packet.length - 5, 0), RangeError);
+      t.throws(() => n.tunWriteJoined(tun, packet, 0, 40, 1200), RangeError, 'no IP packet');
+      n.udpClose(socket);
+      n.tunClose(tun);
+    });
+  }
+}
+
 function testPackets(n: native.NativeAddon): void {
   t.test('the kernel answers a ping that was written to the TUN', async (t) => {
     const tun = new TestTun(11, true);
@@ -382,5 +527,6 @@ function sealingRig(n: native.NativeAddon) {
 if (inOwnNamespace(import.meta.url)) {
   const n = native.loadNative();
   testPackets(n);
+  testBatches(n);
   testTcp(n);
 }

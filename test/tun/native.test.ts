@@ -386,6 +386,11 @@ if (inOwnNamespace(import.meta.url)) {
   testBounds(n);
   testUdpOptions(n);
   testLoop(n);
+  t.test('a time slice can be asked for, within bounds', async (t) => {
+    t.type(n.requestTimeSlice(3000), 'boolean');
+    t.throws(() => n.requestTimeSlice(99), RangeError);
+    t.throws(() => n.requestTimeSlice(100_001), RangeError);
+  });
   t.test('measureAead says nanoseconds', async (t) => {
     const { aes256gcmNs, chacha20Poly1305Ns } = n.measureAead();
     t.ok(aes256gcmNs > 10 && aes256gcmNs < 1e6 && chacha20Poly1305Ns > 10 && chacha20Poly1305Ns < 1e6);

@@ -2,6 +2,7 @@
 #include "aead.h"
 #include "loop.h"
 #include "open.h"
+#include "scheduling.h"
 #include "seal.h"
 #include "tun.h"
 #include "udp.h"
@@ -14,8 +15,10 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("tunFd", tun_fd),
     EXPORT("tunClose", tun_close),
     EXPORT("tunRead", tun_read),
+    EXPORT("tunReadBatch", tun_read_batch),
     EXPORT("tunWritePacket", tun_write_packet),
     EXPORT("tunWriteSegments", tun_write_segments),
+    EXPORT("tunWriteJoined", tun_write_joined),
     EXPORT("udpOpen", udp_open),
     EXPORT("udpPort", udp_port),
     EXPORT("udpFd", udp_fd),
@@ -39,6 +42,7 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("receiveCounters", open_counters),
     EXPORT("watchReadable", loop_watch_readable),
     EXPORT("createFineTimer", loop_create_fine_timer),
+    EXPORT("requestTimeSlice", scheduling_request_slice),
     EXPORT("measureAead", aead_measure),
     EXPORT("aeadOnce", aead_once),
     EXPORT("useAeadEngine", aead_use_engine),

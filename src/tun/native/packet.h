@@ -33,6 +33,11 @@
 #define UDP_CHECKSUM 6
 #define UDP_HEADER_BYTES 8
 
+// gso_type of struct virtio_net_hdr.
+enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
+// Our own, between tun.c and seal.c: every segment of a UDP super-packet has the first one's IPv4 identification.
+#define GSO_FIXED_ID 0x40
+
 typedef struct {
   uint8_t version;
   uint8_t protocol;

@@ -106,13 +106,15 @@ static void add_packet(Batch *batch, const Datagram *datagram, size_t offset) {
   set_packet_number(descriptor, packet_number(datagram->bytes));
 }
 
+static RunKind run_kind(const Datagram *datagram) { return datagram->bytes[0] == TYPE_STREAM ? RUN_OWN : RUN_FOREIGN; }
+
 static void open_alone(Batch *batch, Opener *opener, const Datagram *datagram) {
   size_t offset = next_offset(batch);
   if (!authentic(batch, opener, datagram, batch->arena + offset)) return;
   mark_seen(opener, datagram->bytes);
   add_packet(batch, datagram, offset);
-  if (datagram->bytes[0] != TYPE_STREAM) return;
-  run_begin(&batch->run, batch->arena + offset, datagram->length - DATA_OVERHEAD_BYTES);
+  if (datagram->bytes[0] == TYPE_CONTROL) return;
+  run_begin(&batch->run, batch->arena + offset, datagram->length - DATA_OVERHEAD_BYTES, run_kind(datagram));
   batch->runOpener = opener;
 }
 
@@ -145,7 +147,7 @@ static void open_into_run(Batch *batch, Opener *opener, const Datagram *datagram
   // The run's own header may be among the saved bytes when its payload is shorter than that: compare with all in place.
   size_t offset = next_offset(batch);
   memcpy(at, saved, headerBytes);
-  if (run_continues(&batch->run, header, length)) {
+  if (run_continues(&batch->run, header, length) && run_checksums_right(&batch->run, header, at + headerBytes, length - headerBytes)) {
     run_append(&batch->run, header, length - headerBytes);
     join_descriptor(batch, datagram, length - headerBytes);
     return;
@@ -153,13 +155,13 @@ static void open_into_run(Batch *batch, Opener *opener, const Datagram *datagram
   memmove(batch->arena + offset + headerBytes, at + headerBytes, length - headerBytes);
   memcpy(batch->arena + offset, header, headerBytes);
   add_packet(batch, datagram, offset);
-  run_begin(&batch->run, batch->arena + offset, length);
+  run_begin(&batch->run, batch->arena + offset, length, run_kind(datagram));
 }
 
 static bool may_join(const Batch *batch, const Opener *opener, const Datagram *datagram) {
-  if (!batch->run.open || batch->runOpener != opener || datagram->bytes[0] != TYPE_STREAM) return false;
+  if (!batch->run.open || batch->runOpener != opener) return false;
   const int32_t *last = batch->descriptors + RX_DESCRIPTOR_INTS * (batch->descriptorCount - 1);
-  if (last[RX_PATH_ID] != datagram->bytes[1] || last[RX_ADDRESS] != datagram->address) return false;
+  if (last[RX_TYPE] != datagram->bytes[0] || last[RX_PATH_ID] != datagram->bytes[1] || last[RX_ADDRESS] != datagram->address) return false;
   size_t length = datagram->length - DATA_OVERHEAD_BYTES, headerBytes = batch->run.shape.headerBytes;
   return length > headerBytes && run_has_room(&batch->run, length - headerBytes);
 }

@@ -24,7 +24,6 @@ typedef struct {
   uint8_t pathId;
 } Sender;
 
-enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
 #define MAX_PLAINTEXT (MAX_UDP_PAYLOAD - DATA_OVERHEAD_BYTES)
 
 static void dispose_sealer(Handle *handle) {
@@ -270,7 +269,7 @@ static size_t seal_single(Sender *sender, const Bytes *packet, const PacketWork 
 
 // A GSO packet as the TUN gave it. False when its headers are not what its GSO type says, or the segments do not fit into datagrams.
 static bool shape_super_packet(Cut *cut, const Bytes *packet, const PacketWork *work) {
-  uint8_t gso = work->gsoType & (uint8_t)~GSO_ECN;
+  uint8_t gso = work->gsoType & (uint8_t) ~(GSO_ECN | GSO_FIXED_ID);
   if ((gso != GSO_TCPV4 && gso != GSO_TCPV6 && gso != GSO_UDP_L4) || work->gsoSize == 0) return false;
   uint8_t protocol = gso == GSO_UDP_L4 ? PROTOCOL_UDP : PROTOCOL_TCP;
   if (packet_shape(packet->data, packet->length, work->csumStart, protocol, &cut->shape) != NULL) return false;
@@ -282,7 +281,7 @@ static bool shape_super_packet(Cut *cut, const Bytes *packet, const PacketWork *
   cut->segmentBytes = work->gsoSize;
   if (cut->shape.version == 4) {
     cut->id = load16(packet->data + 4);
-    cut->idStep = 1;
+    cut->idStep = work->gsoType & GSO_FIXED_ID ? 0 : 1;
   }
   size_t largest = cut->payloadBytes < cut->segmentBytes ? cut->payloadBytes : cut->segmentBytes;
   return cut->shape.headerBytes + largest <= MAX_PLAINTEXT;

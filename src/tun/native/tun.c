@@ -11,14 +11,23 @@
 #include <linux/if_tun.h>
 
 #include "checksum.h"
+#include "coalesce.h"
 #include "packet.h"
+
+// Linux 6.2.
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 #define TUN_DESCRIPTOR_INTS 8
 #define MIN_SLOT_BYTES 1600
 #define MIN_SLOT_BYTES_OFFLOADS 65600
 #define MAX_IP_BYTES 65535
+// What a further packet may need in the arena of a batch: the largest one, and the gap before it.
+#define BATCH_ROOM_BYTES (MAX_IP_BYTES + IPV6_HEADER_BYTES + 16)
 
-enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80, NEEDS_CSUM = 1 };
+enum { NEEDS_CSUM = 1 };
 
 // struct virtio_net_hdr of the kernel, in the machine's byte order.
 typedef struct {
@@ -42,8 +51,9 @@ static const char *configure(Tun *tun) {
   int headerBytes = sizeof(VnetHeader);
   if (ioctl(tun->channel.fd, TUNSETVNETHDRSZ, &headerBytes) < 0) return "TUNSETVNETHDRSZ";
   unsigned long offloads = tun->offloads ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
-  if (ioctl(tun->channel.fd, TUNSETOFFLOAD, offloads) < 0) return "TUNSETOFFLOAD";
-  return NULL;
+  if (tun->offloads && ioctl(tun->channel.fd, TUNSETOFFLOAD, offloads | TUN_F_USO4 | TUN_F_USO6) == 0) return NULL;
+  tun->noUdpSegments = tun->offloads;
+  return ioctl(tun->channel.fd, TUNSETOFFLOAD, offloads) < 0 ? "TUNSETOFFLOAD" : NULL;
 }
 
 napi_value tun_open(napi_env env, napi_callback_info info) {
@@ -133,6 +143,105 @@ napi_value tun_read(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// A batch as it is being read: the packets lie one after the other in the arena, and the last one may be a run of datagrams.
+typedef struct {
+  Bytes arena;
+  size_t used;
+  int32_t *descriptors;
+  size_t max, count;
+  Run run;
+} ReadBatch;
+
+static size_t batch_next(const ReadBatch *batch) { return (batch->used + 15) & ~(size_t)15; }
+
+static void batch_add(ReadBatch *batch, size_t offset, size_t length, const VnetHeader *vnet) {
+  run_end(&batch->run);
+  describe(batch->descriptors + batch->count++ * TUN_DESCRIPTOR_INTS, offset, length, vnet, batch->arena.data + offset);
+  batch->used = offset + length;
+  if (vnet->gsoType != GSO_NONE) return;
+  run_begin(&batch->run, batch->arena.data + offset, length, RUN_FOREIGN);
+  // Single segments of TCP are acknowledgements, and what is sent while there is nothing to batch.
+  if (batch->run.shape.protocol != PROTOCOL_UDP) batch->run.open = false;
+}
+
+static bool batch_may_join(ReadBatch *batch, const VnetHeader *vnet, const uint8_t *header, size_t length) {
+  Run *run = &batch->run;
+  const int32_t *last = batch->descriptors + (batch->count - 1) * TUN_DESCRIPTOR_INTS;
+  size_t headerBytes = run->shape.headerBytes;
+  if (vnet->gsoType != GSO_NONE || vnet->flags != last[2] || length <= headerBytes || !run_has_room(run, length - headerBytes)) return false;
+  if (!run_continues(run, header, length)) return false;
+  // A checksum that is left to us cannot be wrong.
+  return vnet->flags & NEEDS_CSUM || run_checksums_right(run, header, batch->arena.data + batch->used, length - headerBytes);
+}
+
+static void batch_join(ReadBatch *batch, const uint8_t *header, size_t payloadBytes) {
+  Run *run = &batch->run;
+  int32_t *last = batch->descriptors + (batch->count - 1) * TUN_DESCRIPTOR_INTS;
+  run_append(run, header, payloadBytes);
+  last[1] += (int32_t)payloadBytes;
+  last[3] = GSO_UDP_L4 | (run->shape.version == 4 && run->idStep == 0 ? GSO_FIXED_ID : 0);
+  last[4] = (int32_t)run->segmentBytes;
+  last[5] = run->shape.transport;
+  last[6] = UDP_CHECKSUM;
+  last[7] = run->shape.headerBytes;
+  batch->used += payloadBytes;
+}
+
+// As read_one, but the packet is expected to continue the run: its header is kept apart, and its payload falls into its place behind the last one.
+static ssize_t read_into_run(const Tun *tun, ReadBatch *batch) {
+  VnetHeader vnet;
+  uint8_t header[MAX_HEADER_BYTES];
+  size_t headerBytes = batch->run.shape.headerBytes;
+  struct iovec parts[3] = {
+      {&vnet, sizeof vnet}, {header, headerBytes}, {batch->arena.data + batch->used, batch->arena.length - batch->used}};
+  ssize_t n;
+  do n = readv(tun->channel.fd, parts, 3);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return -errno;
+  n -= (ssize_t)sizeof vnet;
+  if (n <= 0) return 0;
+  size_t length = (size_t)n;
+  if (batch_may_join(batch, &vnet, header, length)) {
+    batch_join(batch, header, length - headerBytes);
+    return n;
+  }
+  size_t offset = batch_next(batch), first = length < headerBytes ? length : headerBytes;
+  memmove(batch->arena.data + offset + first, batch->arena.data + batch->used, length - first);
+  memcpy(batch->arena.data + offset, header, first);
+  batch_add(batch, offset, length, &vnet);
+  return n;
+}
+
+static ssize_t read_next(const Tun *tun, ReadBatch *batch) {
+  if (batch->run.open) return read_into_run(tun, batch);
+  VnetHeader vnet;
+  size_t offset = batch_next(batch);
+  ssize_t n = read_one(tun, &vnet, batch->arena.data + offset, batch->arena.length - offset);
+  if (n > 0) batch_add(batch, offset, (size_t)n, &vnet);
+  return n;
+}
+
+napi_value tun_read_batch(napi_env env, napi_callback_info info) {
+  napi_value argv[3];
+  size_t argc = 3;
+  Ints descriptors;
+  ReadBatch batch = {0};
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+  Tun *tun = handle_get(env, argv[0], KIND_TUN);
+  if (tun == NULL || !arg_bytes(env, argv[1], "arena", &batch.arena) || !arg_ints(env, argv[2], "descriptors", &descriptors)) return NULL;
+  if (batch.arena.length < BATCH_ROOM_BYTES || batch.arena.length > INT32_MAX || descriptors.length < TUN_DESCRIPTOR_INTS) {
+    throw_range(env, "arena must have at least %d bytes and less than 2 GB, descriptors room for one", BATCH_ROOM_BYTES);
+    return NULL;
+  }
+  batch.descriptors = descriptors.data;
+  batch.max = descriptors.length / TUN_DESCRIPTOR_INTS;
+  ssize_t n = 0;
+  // The last descriptor may still grow, but nothing may need another one.
+  while (n >= 0 && batch.count < batch.max && batch.arena.length - batch.used >= BATCH_ROOM_BYTES) n = read_next(tun, &batch);
+  run_end(&batch.run);
+  return js_number(env, batch.count == 0 && n < 0 && n != -EAGAIN ? (double)n : (double)batch.count);
+}
+
 static napi_value write_parts(napi_env env, const Tun *tun, const struct iovec *parts, int count) {
   ssize_t n;
   do n = writev(tun->channel.fd, parts, count);
@@ -163,19 +272,71 @@ napi_value tun_write_packet(napi_env env, napi_callback_info info) {
   return write_parts(env, tun, parts, 2);
 }
 
-// The kernel finishes the TCP checksum: it wants the folded, uncomplemented pseudo-header sum in its place.
+// The kernel finishes the checksum: it wants the folded, uncomplemented pseudo-header sum in its place.
 static VnetHeader segments_header(uint8_t *header, const PacketShape *shape, size_t payloadBytes, size_t segmentBytes) {
-  uint8_t *tcp = header + shape->transport;
-  bool cut = payloadBytes > segmentBytes;
-  VnetHeader vnet = {NEEDS_CSUM, GSO_NONE, shape->headerBytes, 0, shape->transport, TCP_CHECKSUM};
-  if (cut) {
-    vnet.gsoType = (shape->version == 4 ? GSO_TCPV4 : GSO_TCPV6) | (tcp[TCP_FLAGS] & TCP_CWR ? GSO_ECN : 0);
+  uint8_t *transport = header + shape->transport;
+  bool tcp = shape->protocol == PROTOCOL_TCP;
+  size_t transportBytes = shape->headerBytes - shape->transport + payloadBytes;
+  VnetHeader vnet = {NEEDS_CSUM, GSO_NONE, shape->headerBytes, 0, shape->transport, tcp ? TCP_CHECKSUM : UDP_CHECKSUM};
+  if (payloadBytes > segmentBytes) {
+    vnet.gsoType = GSO_UDP_L4;
+    if (tcp) vnet.gsoType = (shape->version == 4 ? GSO_TCPV4 : GSO_TCPV6) | (transport[TCP_FLAGS] & TCP_CWR ? GSO_ECN : 0);
     vnet.gsoSize = (uint16_t)segmentBytes;
   }
   packet_finish_ip(header, shape, shape->headerBytes + payloadBytes);
-  uint16_t sum = checksum_fold(packet_pseudo_sum(header, shape, shape->headerBytes - shape->transport + payloadBytes));
-  memcpy(tcp + TCP_CHECKSUM, &sum, 2);
+  if (!tcp) store16(transport + UDP_LENGTH, transportBytes);
+  uint16_t sum = checksum_fold(packet_pseudo_sum(header, shape, transportBytes));
+  memcpy(transport + vnet.csumOffset, &sum, 2);
   return vnet;
+}
+
+static int write_segments(const Tun *tun, uint8_t *header, const PacketShape *shape, const uint8_t *payload, size_t payloadBytes, size_t segmentBytes) {
+  VnetHeader vnet = segments_header(header, shape, payloadBytes, segmentBytes);
+  struct iovec parts[3] = {{&vnet, sizeof vnet}, {header, shape->headerBytes}, {(void *)payload, payloadBytes}};
+  ssize_t n;
+  do n = writev(tun->channel.fd, parts, payloadBytes > 0 ? 3 : 2);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : 0;
+}
+
+// Where the kernel takes no UDP super-packets. 0, or the first error.
+static int write_datagrams(const Tun *tun, uint8_t *header, const PacketShape *shape, const uint8_t *payload, size_t payloadBytes, size_t segmentBytes) {
+  int result = 0;
+  uint16_t id = load16(header + 4);
+  for (size_t at = 0; at < payloadBytes; at += segmentBytes, id++) {
+    size_t bytes = payloadBytes - at < segmentBytes ? payloadBytes - at : segmentBytes;
+    if (shape->version == 4) store16(header + 4, id);
+    int error = write_segments(tun, header, shape, payload + at, bytes, segmentBytes);
+    if (error != 0 && result == 0) result = error;
+  }
+  return result;
+}
+
+napi_value tun_write_joined(napi_env env, napi_callback_info info) {
+  napi_value argv[5];
+  size_t argc = 5;
+  Bytes buffer, packet;
+  int64_t segmentBytes;
+  PacketShape shape;
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+  Tun *tun = handle_get(env, argv[0], KIND_TUN);
+  if (tun == NULL || !arg_bytes(env, argv[1], "packet", &buffer)) return NULL;
+  if (!arg_piece(env, &buffer, argv[2], argv[3], "packet", MAX_IP_BYTES + IPV6_HEADER_BYTES, &packet)) return NULL;
+  if (!arg_int(env, argv[4], "segmentBytes", 1, UINT16_MAX, &segmentBytes)) return NULL;
+  bool udp = packet.length >= IPV4_HEADER_BYTES && (packet.data[0] >> 4 == 4 ? packet.data[9] : packet.data[6]) == PROTOCOL_UDP;
+  const char *fault = packet_shape(packet.data, packet.length, 0, udp ? PROTOCOL_UDP : PROTOCOL_TCP, &shape);
+  if (fault != NULL) {
+    throw_range(env, "packet: %s", fault);
+    return NULL;
+  }
+  uint8_t *payload = packet.data + shape.headerBytes;
+  size_t payloadBytes = packet.length - shape.headerBytes;
+  int result = udp && tun->noUdpSegments ? -EINVAL : write_segments(tun, packet.data, &shape, payload, payloadBytes, (size_t)segmentBytes);
+  if (udp && result == -EINVAL) {
+    tun->noUdpSegments = true;
+    result = write_datagrams(tun, packet.data, &shape, payload, payloadBytes, (size_t)segmentBytes);
+  }
+  return js_number(env, result);
 }
 
 napi_value tun_write_segments(napi_env env, napi_callback_info info) {
@@ -201,7 +362,5 @@ napi_value tun_write_segments(napi_env env, napi_callback_info info) {
   }
   uint8_t header[MAX_HEADER_BYTES];
   memcpy(header, template.data, shape.headerBytes);
-  VnetHeader vnet = segments_header(header, &shape, payload.length, (size_t)segmentBytes);
-  struct iovec parts[3] = {{&vnet, sizeof vnet}, {header, shape.headerBytes}, {payload.data, payload.length}};
-  return write_parts(env, tun, parts, payload.length > 0 ? 3 : 2);
+  return js_number(env, write_segments(tun, header, &shape, payload.data, payload.length, (size_t)segmentBytes));
 }

@@ -234,11 +234,16 @@ export class ReceiveLoop {
         context.observer.onStreamPacket(path.peer, path, this.#arena, offset, length, segmentBytes, nowMs);
         return;
       }
-      case TYPE_DATAGRAM:
+      case TYPE_DATAGRAM: {
+        const segmentBytes = descriptors[base + RX_SEGMENT_BYTES]!;
         this.#noteData(path.peer, nowMs);
-        if (context.tap !== undefined) this.#tapIn(path, 'datagram', offset, ipPacketBytes(this.#arena, offset, length), 0, 0);
-        context.observer.onDatagramPacket(path.peer, path, this.#arena, offset, length, nowMs);
+        if (context.tap !== undefined) {
+          const headerLength = descriptors[base + RX_HEADER_LENGTH]!;
+          this.#tapIn(path, 'datagram', offset, ipPacketBytes(this.#arena, offset, length), segmentBytes, headerLength);
+        }
+        context.observer.onDatagramPacket(path.peer, path, this.#arena, offset, length, nowMs, segmentBytes);
         return;
+      }
       case TYPE_CONTROL:
         this.#control.handleFrames(path, epoch, candidate, this.#arena, offset, length, nowMs);
         return;

@@ -21,8 +21,8 @@ import { waitMsOf } from '../steering/resequencing-wait.js';
 import { FlowSender } from './flow-sender.js';
 import { RouterIcmp } from './router-icmp.js';
 
-/** Writes one whole IP packet, checksums complete, to the TUN. Borrowed until return. */
-export type WriteTun = (packet: Uint8Array, offset: number, length: number) => void;
+/** Writes one whole IP packet, checksums complete, to the TUN; or with segmentBytes > 0 one that was joined, which is changed in place. Borrowed until return. */
+export type WriteTun = (packet: Uint8Array, offset: number, length: number, segmentBytes?: number) => void;
 
 export interface DatagramPlaneOptions {
   routes: AllowedIps<PeerLink>;
@@ -76,7 +76,7 @@ export class DatagramPlane {
     this.#rules = new FlowRules(options.rules ?? []);
     this.#chooser = new PathChooser(this.flows, this.#rules);
     this.#sender = new FlowSender(this.flows, this.#rules, this.#chooser, options.hashSeed);
-    this.#resequencer = new Resequencer({ deliver: (bytes, offset, length) => this.#deliver(bytes, offset, length), waitMs: waitMsOf });
+    this.#resequencer = new Resequencer({ deliver: (bytes, offset, length) => this.#deliver(bytes, offset, length, 0), waitMs: waitMsOf });
   }
 
   /** Totals since the start. */
@@ -138,7 +138,7 @@ export class DatagramPlane {
       this.#sendIcmp('host-unreachable', 0, bytes, offset, nowMs);
       return;
     }
-    const mtuBytes = this.#sender.mtuBytes(slot, usable, gsoType !== 0, nowMs);
+    const mtuBytes = this.#sender.mtuBytes(slot, usable, gsoType, nowMs);
     const isTooBig = this.#largestBytes(bytes, gsoType, gsoSize) > mtuBytes;
     if (isTooBig && (facts.dontFragment || gsoType !== 0)) {
       this.#counters.droppedTooBig++;
@@ -153,8 +153,16 @@ export class DatagramPlane {
     }
   }
 
-  /** One packet that came from the peer over the path. */
-  handlePathPacket(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, length: number, nowMs: number): void {
+  /** One packet that came from the peer over the path, or one that was joined of several with `segmentBytes` of payload each. */
+  handlePathPacket(
+    peer: PeerLink,
+    path: PathLink,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    nowMs: number,
+    segmentBytes = 0,
+  ): void {
     const facts = this.#facts;
     if (parseIpPacket(bytes, offset, length, facts) !== '') {
       this.#counters.droppedMalformed++;
@@ -174,7 +182,8 @@ export class DatagramPlane {
     if (slot < 0) this.#learnFlow(peer, path, bytes, hasTrailer, nowMs);
     else if (this.flows.rule(slot) < 0) this.#mirror(slot, path, hasTrailer);
     const { mode, spread, flowId, sequence } = this.#trailer;
-    if (!hasTrailer || !isNumbered(mode)) this.#deliver(bytes, offset, facts.totalBytes);
+    // What was joined has no trailer.
+    if (!hasTrailer || !isNumbered(mode)) this.#deliver(bytes, offset, facts.totalBytes, segmentBytes);
     else this.#resequencer.accept(peer, flowId, sequence, mode === 'redundant', spread, path.id, bytes, offset, facts.totalBytes, nowMs);
   }
 
@@ -199,9 +208,9 @@ export class DatagramPlane {
     this.#resequencer.expire(nowMs);
   }
 
-  #deliver(bytes: Uint8Array, offset: number, length: number): void {
+  #deliver(bytes: Uint8Array, offset: number, length: number, segmentBytes: number): void {
     this.#counters.rxPackets++;
-    this.#writeTun(bytes, offset, length);
+    this.#writeTun(bytes, offset, length, segmentBytes);
   }
 
   /** The flow's mode is decided by its first packet. */

@@ -1,8 +1,10 @@
 /** Puts a packet of a flow on its path or paths, with the trailer (session/flow-trailer.ts) that its mode needs. */
 
 import { finishSum, sumBytes } from '../../mptcp-over-udp/wire/checksum.js';
+import { cutDatagram } from '../../mptcp-over-udp/wire/cut-datagram.js';
 import { fragmentIpv4 } from '../../mptcp-over-udp/wire/fragment.js';
 import type { IpPacketFacts } from '../../mptcp-over-udp/wire/ip-header.js';
+import { GSO_FIXED_ID, GSO_NONE, GSO_UDP_L4 } from '../../tun/native.js';
 import type { FlowMode } from '../config.js';
 import type { PathLink, PeerLink } from '../link.js';
 import { emitFlowTrailer, FLOW_TRAILER_BYTES } from '../session/flow-trailer.js';
@@ -22,6 +24,8 @@ export class FlowSender {
   readonly #ids = new Map<PeerLink, FlowIds>();
   /** The packet with its trailer, while it is being sent. */
   readonly #scratch = new Uint8Array(MAX_PACKET_BYTES + FLOW_TRAILER_BYTES);
+  /** One datagram of a super-packet. */
+  readonly #piece = new Uint8Array(MAX_PACKET_BYTES);
 
   constructor(flows: FlowTable, rules: FlowRules, chooser: PathChooser, seed: number) {
     this.#flows = flows;
@@ -30,9 +34,10 @@ export class FlowSender {
     this.#seed = seed >>> 0;
   }
 
-  /** The largest packet of the flow that goes in one piece. `usable`: not empty. A super-packet goes on one path without a trailer. */
-  mtuBytes(slot: number, usable: readonly PathLink[], isSuper: boolean, nowMs: number): number {
+  /** The largest packet of the flow that goes in one piece. `usable`: not empty. A super-packet of TCP goes on one path without a trailer. */
+  mtuBytes(slot: number, usable: readonly PathLink[], gsoType: number, nowMs: number): number {
     const mode = this.#flows.mode(slot);
+    const isSuper = gsoType !== GSO_NONE && !isUdp(gsoType);
     const isNumbered = !isSuper && isPerPacket(mode);
     if (!isNumbered) {
       const trailerBytes = !isSuper && this.#isAnnounced(mode, slot) ? FLOW_TRAILER_BYTES : 0;
@@ -58,6 +63,10 @@ export class FlowSender {
     nowMs: number,
   ): void {
     const mode = this.#flows.mode(slot);
+    if (isUdp(gsoType) && (isPerPacket(mode) || this.#isAnnounced(mode, slot))) {
+      this.#sendDatagrams(peer, slot, usable, bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset, nowMs);
+      return;
+    }
     const isNumbered = gsoType === 0 && isPerPacket(mode);
     if (!isNumbered && (gsoType !== 0 || !this.#isAnnounced(mode, slot))) {
       const path = this.#chooser.single(slot, usable, nowMs);
@@ -69,6 +78,29 @@ export class FlowSender {
     if (csumStart > 0) completeChecksum(scratch, 0, length, csumStart, csumOffset);
     if (isNumbered) this.#sendNumbered(peer, slot, mode, usable, length, nowMs);
     else this.#sendAnnounced(slot, mode as 'active-standby' | 'pin', usable, length, nowMs);
+  }
+
+  /** A super-packet of UDP, datagram by datagram: each has its number. */
+  #sendDatagrams(
+    peer: PeerLink,
+    slot: number,
+    usable: readonly PathLink[],
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+    nowMs: number,
+  ): void {
+    const piece = this.#piece;
+    const idStep = (gsoType & GSO_FIXED_ID) === 0 ? 1 : 0;
+    for (let i = 0; ; i++) {
+      const pieceBytes = cutDatagram(piece, bytes, offset, length, csumStart, gsoSize, i, idStep);
+      if (pieceBytes === 0) return;
+      this.send(peer, slot, usable, piece, 0, pieceBytes, GSO_NONE, 0, csumStart, csumOffset, nowMs);
+    }
   }
 
   /** An IPv4 packet larger than `mtuBytes`; 0 when it cannot be cut. */
@@ -150,6 +182,11 @@ export class FlowSender {
 /** Decided packet by packet, so numbered. */
 function isPerPacket(mode: FlowMode): boolean {
   return mode === 'aggregate' || mode === 'redundant' || mode === 'priority';
+}
+
+/** Datagrams of UDP that the TUN gave as one. */
+function isUdp(gsoType: number): boolean {
+  return (gsoType & ~GSO_FIXED_ID) === GSO_UDP_L4;
 }
 
 /** The field holds the folded, uncomplemented pseudo-header sum (VNET_NEEDS_CSUM). 0 means "none" to UDP and is sent as ones. */

@@ -2,6 +2,7 @@
 
 import t from 'tap';
 import { foldSum, internetChecksum, pseudoHeaderSum } from '../../../src/mptcp-over-udp/wire/checksum.js';
+import { patchIpLength } from '../../../src/mptcp-over-udp/wire/ip-header.js';
 import type { RuleConfig } from '../../../src/tunnel/config.js';
 import {
   type Arrival,
@@ -280,6 +281,32 @@ t.test('a mode that only one side had is not kept alive by the other', async (t)
   const plain = numberedUdp(CLIENT_HOST, SERVER_HOST, 40_000, 5004, 2, 100);
   server.plane.handlePathPacket(server.peer, server.paths[0]!, plain, 0, plain.length, world.clock.nowMs);
   t.match(server.plane.flowsByMode(), { redundant: 0, 'min-delay': 1 });
+});
+
+t.test('datagrams that the TUN gave as one are numbered one by one', async (t) => {
+  const datagrams = upTo(5).map((number) => numberedUdp(CLIENT_HOST, SERVER_HOST, 40_000, 5004, number, 128));
+  const joined = new Uint8Array(28 + 5 * 100);
+  joined.set(datagrams[0]!.subarray(0, 28));
+  for (const [i, packet] of datagrams.entries()) joined.set(packet.subarray(28), 28 + i * 100);
+  patchIpLength(joined, 0, joined.length);
+  for (const [mode, perPath] of [
+    ['redundant', [5, 5]],
+    ['pin', [0, 5]],
+  ] as const) {
+    const world = settled({ paths: PATHS, clientRules: [ruleOf(mode, mode === 'pin' ? ['lte'] : undefined)] });
+    const { client, server, clock } = world;
+    const sent = sentDuring(client, () => {
+      client.plane.handleTunPacket(joined.slice(), 0, joined.length, 5, 100, 20, 6, clock.nowMs);
+    });
+    world.run(4000);
+    t.strictSame(sent, perPath);
+    t.strictSame(
+      server.arrivals.map(({ number }) => number),
+      upTo(5),
+      mode,
+    );
+    t.match(server.plane.flowsByMode(), { [mode]: 1 });
+  }
 });
 
 t.test('a restricted flow is answered on the paths on which it comes', async (t) => {
