@@ -19,6 +19,11 @@ export interface TcpOptions {
   congestionControl?: string;
 }
 
+/** Brings a fresh daemon to the speed that it has after a minute: code is compiled, pools are filled. */
+export async function warmUp(carrier: Carrier, direction: Direction): Promise<void> {
+  await tcpBitsPerSec(carrier, direction, { seconds: 1 });
+}
+
 interface IperfSum {
   bits_per_second: number;
   bytes: number;

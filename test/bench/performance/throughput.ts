@@ -2,7 +2,7 @@
 
 import { WEB_ADDRESS } from '../../../src/lab/topology.js';
 import type { Carrier } from './carrier.js';
-import { DIRECTIONS, tcpBitsPerSec, udpPacketsPerSec } from './iperf.js';
+import { DIRECTIONS, tcpBitsPerSec, udpPacketsPerSec, warmUp } from './iperf.js';
 import { busySecondsOf, busySecondsOfMachine } from './processes.js';
 import { CARRIERS, type Figures, type Group, type MeasureOptions, type Row } from './row.js';
 
@@ -81,10 +81,11 @@ const udp: Group = {
   measure: async (carrier, { seconds }) => ({ 'udp-1200': (await udpPacketsPerSec(carrier, UDP_PAYLOAD_BYTES, seconds)) / 1000 }),
 };
 
-/** Everything is counted from the first byte on, the handshake and the slow start too. */
+/** Of a daemon that has been at work; everything is counted from the first byte on, the handshake and the slow start too. */
 async function cpuPerGigabyte(carrier: Carrier, { seconds }: MeasureOptions): Promise<Figures> {
   const figures: Record<string, number> = {};
   for (const direction of DIRECTIONS) {
+    await warmUp(carrier, direction);
     const daemonsSeconds = sinceNow(() => carrier.daemons.reduce((sum, pid) => sum + busySecondsOf(pid), 0));
     const machineSeconds = sinceNow(busySecondsOfMachine);
     const gigabytes = ((await tcpBitsPerSec(carrier, direction, { seconds, warmUpSeconds: 0 })) * seconds) / 8 / GIGA;
