@@ -42,6 +42,8 @@ export interface Lab {
   readonly client: NamespaceHost;
   readonly server: NamespaceHost;
   readonly web: NamespaceHost;
+  /** Where the emulator of the links runs. */
+  readonly middle: NamespaceHost;
   /** "up" is from client to server. */
   readonly links: readonly EmulatedLink[];
   /** For files of the lab's user; removed by `close`. */
@@ -96,6 +98,7 @@ async function buildLab(group: HostGroup, options: LabOptions): Promise<Lab> {
     client,
     server,
     web,
+    middle,
     links,
     folder: group.folder,
     routeWebByLink: (link) => routeWebByLink(client, link),

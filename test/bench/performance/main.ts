@@ -2,7 +2,7 @@
  * How fast the tunnel is and what it costs, row by row beside the bare link, wireguard-go and OpenVPN in the same run; each in network
  * namespaces of its own; needs root.
  *
- *   npm run bench -- [--only stream-one,udp] [--runs 5] [--seconds 4] [--no-peers] [--json FILE [--add]] [--markdown FILE]
+ *   npm run bench -- [--only stream-one,udp] [--runs 5] [--seconds 4] [--patience 60] [--no-peers] [--json FILE [--add]] [--markdown FILE]
  *   npm run bench -- --render FILE          the table of figures that were taken before
  *
  * JSON goes to standard output and the table to standard error; with --json FILE the table to standard output. Ends with 1 when a bar is missed.
@@ -20,6 +20,7 @@ interface Options {
   only?: string;
   runs: number;
   seconds: number;
+  patience: number;
   peers: boolean;
   json?: string;
   add?: boolean;
@@ -46,15 +47,16 @@ async function measure(options: Options): Promise<Report> {
     rows: [],
   };
   for (const group of groups) {
-    const { rows, load } = await runGroup(group, {
+    const { rows, otherWork } = await runGroup(group, {
       runs: options.runs,
       seconds: options.seconds,
+      patienceSeconds: options.patience,
       carriers: options.peers ? CARRIERS : ['ours', 'raw'],
       nodeOptions: options.nodeOptions?.split(' ') ?? [],
       progress,
     });
     report.rows.push(...rows);
-    report.load[group.name] = load;
+    report.otherWork[group.name] = otherWork;
   }
   return report;
 }
@@ -79,6 +81,7 @@ const options = new Command('bench')
   .option('--only <rows>', 'only these rows or groups of rows, with commas between them')
   .option('--runs <n>', 'the figures are medians of so many', Number, 5)
   .option('--seconds <s>', 'of each transfer, without its warm-up', Number, 4)
+  .option('--patience <s>', 'wait so long for a quiet machine, and measure again what other work disturbed', Number, 60)
   .option('--no-peers', 'leave wireguard-go and OpenVPN out')
   .option('--json <file>', 'write the JSON there')
   .option('--add', 'keep the runs that are in that file: a long table can be measured in pieces')

@@ -26,8 +26,8 @@ function measured(row: Row, runs: Partial<Record<CarrierName, number[]>>) {
   return rows[0]!;
 }
 
-function reportOf(rows: Report['rows'], load: Report['load'] = {}): Report {
-  return { benchmark: 'performance', machine: {}, options: { seconds: 4 }, load, rows };
+function reportOf(rows: Report['rows'], otherWork: Report['otherWork'] = {}): Report {
+  return { benchmark: 'performance', machine: {}, options: { seconds: 4 }, otherWork, rows };
 }
 
 t.test('the figure is the median of the runs, and the ratio is that of the medians', async (t) => {
@@ -86,7 +86,7 @@ t.test('runs of a later report come behind those of the earlier, and rows of eit
   t.strictSame(merged.rows[0]!.figures.ours!.runs, [1, 2, 3]);
   t.strictSame(merged.rows[0]!.figures.raw!.runs, [10]);
   t.equal(merged.rows[0]!.bar, 1);
-  t.strictSame(merged.load, { fast: [0.1, 0.2], share: [0.3] });
+  t.strictSame(merged.otherWork, { fast: [0.1, 0.2], share: [0.3] });
   t.strictSame(earlier.rows[0]!.figures.ours!.runs, [1], 'the earlier one is left as it was');
 });
 

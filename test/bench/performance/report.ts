@@ -19,8 +19,8 @@ export interface Report {
   benchmark: 'performance';
   machine: Record<string, string | number>;
   options: { seconds: number };
-  /** Load of the machine before each measurement: a figure taken beside other work means little. */
-  load: Record<string, number[]>;
+  /** Cores that other work had, by group and run: a figure taken beside it means little. */
+  otherWork: Record<string, number[]>;
   rows: RowReport[];
 }
 
@@ -55,9 +55,9 @@ export function addError(rows: readonly RowReport[], carrier: CarrierName, reaso
 export function mergeReports(earlier: Report, later: Report): Report {
   const rows = new Map<string, RowReport>(earlier.rows.map((row) => [row.name, row]));
   for (const row of later.rows) rows.set(row.name, { ...row, figures: mergeFigures(rows.get(row.name)?.figures ?? {}, row.figures) });
-  const load: Report['load'] = { ...earlier.load };
-  for (const [group, values] of Object.entries(later.load)) load[group] = [...(load[group] ?? []), ...values];
-  return { ...later, load, rows: [...rows.values()] };
+  const otherWork: Report['otherWork'] = { ...earlier.otherWork };
+  for (const [group, values] of Object.entries(later.otherWork)) otherWork[group] = [...(otherWork[group] ?? []), ...values];
+  return { ...later, otherWork, rows: [...rows.values()] };
 }
 
 function mergeFigures(earlier: RowReport['figures'], later: RowReport['figures']): RowReport['figures'] {

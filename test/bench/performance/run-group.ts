@@ -1,7 +1,7 @@
 /** All runs of one group: the carriers one after the other in each run, so that what changes on the machine changes for all. */
 
-import { loadavg } from 'node:os';
 import { type Carrier, openCarrier } from './carrier.js';
+import { untilIdle, watchOtherWork } from './other-work.js';
 import { addError, addRun, emptyRows, type RowReport } from './report.js';
 import type { CarrierName, Figures, Group } from './row.js';
 
@@ -9,6 +9,8 @@ export interface RunOptions {
   runs: number;
   seconds: number;
   carriers: readonly CarrierName[];
+  /** For each run and carrier: how long to wait for a quiet machine, and to measure again. */
+  patienceSeconds: number;
   /** Node.js options of our daemons. */
   nodeOptions: readonly string[];
   progress: (line: string) => void;
@@ -16,24 +18,21 @@ export interface RunOptions {
 
 export interface GroupResult {
   rows: RowReport[];
-  /** Before each run. */
-  load: number[];
+  /** Cores that other work had, by run and carrier, in the order in which they were taken. */
+  otherWork: number[];
 }
 
-/** A machine with other work to do gives figures that mean little. */
-const BUSY_LOAD = 2;
+/** Cores. Above it the run is made again while there is patience. */
+const MUCH_OTHER_WORK = 0.15;
 
 export async function runGroup(group: Group, options: RunOptions): Promise<GroupResult> {
-  const result: GroupResult = { rows: emptyRows(group.rows), load: [] };
+  const result: GroupResult = { rows: emptyRows(group.rows), otherWork: [] };
   const open = new Map<CarrierName, Carrier>();
   const names = group.carriers.filter((name) => options.carriers.includes(name));
   try {
     for (let run = 1; run <= options.runs; run++) {
-      const load = loadavg()[0] ?? 0;
-      result.load.push(Number(load.toFixed(2)));
-      if (load > BUSY_LOAD) options.progress(`${group.name}: LOAD ${load.toFixed(1)}: other work takes part of the machine`);
       for (const name of names) {
-        await runCarrier(group, name, open, options, result.rows, `${group.name} ${run}/${options.runs}`);
+        await runCarrier(group, name, open, options, result, `${group.name} ${run}/${options.runs} ${name.padEnd(12)}`);
         if (group.fresh === true) await closeAll(open);
       }
     }
@@ -48,19 +47,42 @@ async function runCarrier(
   name: CarrierName,
   open: Map<CarrierName, Carrier>,
   options: RunOptions,
-  rows: readonly RowReport[],
+  result: GroupResult,
   what: string,
 ): Promise<void> {
   try {
-    const carrier = open.get(name) ?? (await openCarrier(name, { ...group.setup, nodeOptions: options.nodeOptions }));
-    open.set(name, carrier);
-    const figures = await group.measure(carrier, { seconds: options.seconds });
-    addRun(rows, name, figures);
-    options.progress(`${what} ${name.padEnd(12)} ${describe(group, figures)}`);
+    const { figures, otherCores } = await measureInPeace(group, name, open, options, what);
+    addRun(result.rows, name, figures);
+    result.otherWork.push(Number(otherCores.toFixed(2)));
+    options.progress(`${what} ${describe(group, figures)}`);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    addError(rows, name, reason);
-    options.progress(`${what} ${name.padEnd(12)} ${reason}`);
+    addError(result.rows, name, reason);
+    options.progress(`${what} ${reason}`);
+  }
+}
+
+/** Made again beside too much other work, until patience ends: then it counts as it is. */
+async function measureInPeace(
+  group: Group,
+  name: CarrierName,
+  open: Map<CarrierName, Carrier>,
+  options: RunOptions,
+  what: string,
+): Promise<{ figures: Figures; otherCores: number }> {
+  const deadlineMs = performance.now() + options.patienceSeconds * 1000;
+  for (;;) {
+    await untilIdle(deadlineMs - performance.now());
+    const carrier = open.get(name) ?? (await openCarrier(name, { ...group.setup, nodeOptions: options.nodeOptions }));
+    open.set(name, carrier);
+    const otherWork = watchOtherWork(carrier.lab);
+    const figures = await group.measure(carrier, { seconds: options.seconds });
+    const otherCores = otherWork();
+    if (otherCores <= MUCH_OTHER_WORK) return { figures, otherCores };
+    const again = performance.now() < deadlineMs;
+    options.progress(`${what} beside other work (${otherCores.toFixed(2)} cores)${again ? ', again' : ''}: ${describe(group, figures)}`);
+    if (!again) return { figures, otherCores };
+    if (group.fresh === true) await closeAll(open);
   }
 }
 
