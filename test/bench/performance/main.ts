@@ -43,7 +43,7 @@ async function measure(options: Options): Promise<Report> {
     benchmark: 'performance',
     machine: await describeMachine(),
     options: { seconds: options.seconds },
-    load: {},
+    otherWork: {},
     rows: [],
   };
   for (const group of groups) {
