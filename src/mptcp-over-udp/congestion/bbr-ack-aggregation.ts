@@ -3,8 +3,8 @@ import type { AckSample } from './congestion-control.js';
 
 /** Rounds that each half of the extra_acked filter lasts. */
 const EXTRA_ACKED_HALF_ROUNDS = 5;
-/** Of what ran ahead, so many leaps of the RTT and a few milliseconds are taken for aggregation. */
-const EXTRA_ACKED_LEAPS = 2;
+/** Of what ran ahead, a leap of the RTT and a few milliseconds are taken for aggregation. */
+const EXTRA_ACKED_LEAPS = 1;
 const EXTRA_ACKED_MIN_MS = 3;
 /** At most so much time's worth of bandwidth is granted for aggregation. */
 const EXTRA_ACKED_MAX_MS = 100;

@@ -49,7 +49,9 @@ const SLACK_MS = 4;
 const FAST_SLACK_MS = 8;
 const FAST_BYTES_PER_SEC = 50e6;
 /** Part of the delay that jitter may explain for which the window makes room. */
-const JITTER_GRANT = 0.75;
+const JITTER_GRANT = 0.6;
+/** The same of what the way back holds: half of a queue that comes and goes would be ours to fill when it goes. */
+const RETURN_GRANT = 0.6;
 /** Part of the path's window that all flows together may keep queued. */
 const QUEUE_PART = 0.15;
 /** Packets in a common queue, per square root of the packets in flight. */
@@ -188,7 +190,7 @@ class Bbr implements CongestionControl {
   #windowRttMs(): number {
     const model = this.model;
     const rttMs = this.#fullPipe ? model.baseRttMs + JITTER_GRANT * (model.modelRttMs - model.baseRttMs) : model.modelRttMs;
-    return rttMs + model.roundReturnMs;
+    return rttMs + RETURN_GRANT * model.roundReturnMs;
   }
 
   #queueThresholdMs(): number {
