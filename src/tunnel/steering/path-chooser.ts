@@ -25,8 +25,9 @@ export class PathChooser {
   readonly #flows: FlowTable;
   readonly #rules: FlowRules;
   readonly #loads = new Map<PeerLink, PathLoad[]>();
-  /** The answer of `usable`, used again and again. */
+  /** The answer of `usable`, used again and again: overwritten, since an array that is emptied loses its storage. */
   readonly #usable: PathLink[] = [];
+  #usableCount = 0;
 
   constructor(flows: FlowTable, rules: FlowRules) {
     this.#flows = flows;
@@ -42,14 +43,15 @@ export class PathChooser {
     const rule = this.#ruleOf(slot);
     const mask = this.#flows.pathMask(slot);
     const usable = this.#usable;
-    usable.length = 0;
     const isRedundant = this.#flows.mode(slot) === 'redundant';
+    this.#usableCount = 0;
     this.#add(peer, rule, mask, 'up', false, isRedundant);
-    if (usable.length === 0) this.#add(peer, rule, mask, 'up', false, true);
-    if (usable.length === 0) this.#add(peer, rule, mask, 'up', true, true);
-    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', false, true);
-    if (usable.length === 0) this.#add(peer, rule, mask, 'suspect', true, true);
-    else if (isRedundant && usable.length === 1 && usable[0]!.state === 'up') this.#add(peer, rule, mask, 'suspect', false, true);
+    if (this.#usableCount === 0) this.#add(peer, rule, mask, 'up', false, true);
+    if (this.#usableCount === 0) this.#add(peer, rule, mask, 'up', true, true);
+    if (this.#usableCount === 0) this.#add(peer, rule, mask, 'suspect', false, true);
+    if (this.#usableCount === 0) this.#add(peer, rule, mask, 'suspect', true, true);
+    else if (isRedundant && this.#usableCount === 1 && usable[0]!.state === 'up') this.#add(peer, rule, mask, 'suspect', false, true);
+    if (usable.length !== this.#usableCount) usable.length = this.#usableCount;
     return usable;
   }
 
@@ -125,7 +127,7 @@ export class PathChooser {
       const path = paths[i]!;
       if (path.state !== state || (path.backup && !backups && !isNamed) || (path.doubtful && !doubtful)) continue;
       if (mask !== 0 && (mask & (1 << path.id)) === 0) continue;
-      if (rankOf(rule, path) >= 0) this.#usable.push(path);
+      if (rankOf(rule, path) >= 0) this.#usable[this.#usableCount++] = path;
     }
   }
 
