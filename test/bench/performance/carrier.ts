@@ -2,13 +2,15 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LinkShape } from '../../../src/lab/lab-api.js';
-import { createLab, type Lab, SERVER_PUBLIC_ADDRESS } from '../../../src/lab/topology.js';
+import { createLab, type Lab } from '../../../src/lab/topology.js';
 import { createTunnelRig, SERVER_ADDRESS, type TunnelRig } from '../../netns/tunnel-rig.js';
 import { startOpenvpn } from './openvpn.js';
 import type { CarrierName } from './row.js';
 import { startWireguardGo } from './wireguard-go.js';
 
 const SERVER_START_MS = 300;
+/** iperf3 answers datagrams from the address of the device, not from the one that was called: it is the device's that must be called. */
+const FIRST_LINK_GATEWAY = '10.90.0.2';
 
 export interface CarrierSetup {
   /** The paths of ours. */
@@ -69,5 +71,5 @@ async function openOther(name: Exclude<CarrierName, 'ours'>, setup: CarrierSetup
 function joinHosts(name: Exclude<CarrierName, 'ours'>, lab: Lab): Promise<PeerTunnel> {
   if (name === 'wireguard-go') return startWireguardGo(lab);
   if (name === 'openvpn') return startOpenvpn(lab);
-  return Promise.resolve({ gateway: SERVER_PUBLIC_ADDRESS, daemons: [] });
+  return Promise.resolve({ gateway: FIRST_LINK_GATEWAY, daemons: [] });
 }
