@@ -296,6 +296,15 @@ static Inbox *inbox_create(void) {
   return inbox;
 }
 
+// How many messages to ask for, by how large the last ones were.
+static int wanted_messages(const Inbox *inbox) { return inbox->fullMessages ? INBOX_FULL_MESSAGES : INBOX_MESSAGES; }
+
+static bool full_messages(const Inbox *inbox, int count) {
+  size_t bytes = 0;
+  for (int i = 0; i < count; i++) bytes += inbox->messages[i].msg_len;
+  return bytes > (size_t)count * INBOX_FULL_BYTES;
+}
+
 // Fills the empty inbox. Messages received, or -errno.
 static int fill_inbox(const Udp *udp, Inbox *inbox) {
   for (size_t i = 0; i < INBOX_MESSAGES; i++) {
@@ -303,7 +312,7 @@ static int fill_inbox(const Udp *udp, Inbox *inbox) {
     *header = (struct msghdr){&inbox->names[i], sizeof inbox->names[i], &inbox->pieces[i], 1, &inbox->controls[i], sizeof inbox->controls[i], 0};
   }
   int count;
-  do count = recvmmsg(udp->channel.fd, inbox->messages, INBOX_MESSAGES, MSG_DONTWAIT, NULL);
+  do count = recvmmsg(udp->channel.fd, inbox->messages, (unsigned)wanted_messages(inbox), MSG_DONTWAIT, NULL);
   while (count < 0 && errno == EINTR);
   inbox->next = inbox->offset = 0;
   inbox->count = count < 0 ? 0 : (size_t)count;
@@ -315,9 +324,10 @@ static int receive_rounds(Batch *batch, const Udp *udp, Inbox *inbox, int64_t ro
   if (!drain_inbox(batch, inbox)) return 0;
   for (int64_t i = 0; i < rounds; i++) {
     if (batch->arenaBytes - batch->used < MIN_ROOM_BYTES || batch->descriptorCount == batch->descriptorMax) return 0;
-    int count = fill_inbox(udp, inbox);
+    int wanted = wanted_messages(inbox), count = fill_inbox(udp, inbox);
     if (count < 0) return count == -EAGAIN ? 0 : count;
-    if (!drain_inbox(batch, inbox) || count < INBOX_MESSAGES) return 0;
+    inbox->fullMessages = full_messages(inbox, count);
+    if (!drain_inbox(batch, inbox) || count < wanted) return 0;
   }
   return 0;
 }

@@ -44,6 +44,9 @@ typedef struct {
 } Stage;
 
 #define INBOX_MESSAGES 16
+// Of messages that are nearly full: what lies in the inbox is opened while it is still in the CPU's cache.
+#define INBOX_FULL_MESSAGES 2
+#define INBOX_FULL_BYTES (16 * 1024)
 #define INBOX_SLOT_BYTES 65536
 
 // What recvmmsg brought and nobody has taken yet: message `next` from byte `offset` on.
@@ -61,6 +64,7 @@ typedef struct {
   size_t offset;
   // Met after datagrams were received in the same call: told in the next one.
   int error;
+  bool fullMessages;
 } Inbox;
 
 typedef struct {

@@ -41,8 +41,8 @@ const ARENA_BYTES = 2 * 1024 * 1024;
 const MAX_DESCRIPTORS = 2048;
 const MAX_ADDRESSES = 256;
 const ROUNDS = 2;
-/** Receive calls in one turn of the event loop; what is left waits for the next. */
-const MAX_CALLS = 4;
+/** Receive calls in one turn of the event loop; what is left waits for the next. Of large messages a call takes four. */
+const MAX_CALLS = 16;
 const TWO_32 = 2 ** 32;
 const NO_PATHS: readonly Path[] = [];
 
