@@ -11,10 +11,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { describeMachine } from './machine.js';
-import { errorLines, markdownTable, mergeReports, type Report, verdictOf } from './report.js';
-import { CARRIERS } from './row.js';
+import { emptyRows, errorLines, markdownTable, mergeReports, type Report, verdictOf } from './report.js';
+import { CARRIERS, type Group } from './row.js';
 import { GROUPS, groupsNamed } from './rows.js';
-import { runGroup } from './run-group.js';
+import { type GroupResult, runGroup } from './run-group.js';
 
 interface Options {
   only?: string;
@@ -37,28 +37,25 @@ function readReport(file: string): Report {
   return JSON.parse(readFileSync(file, 'utf8')) as Report;
 }
 
-async function measure(options: Options): Promise<Report> {
-  const groups = groupsNamed(options.only?.split(','));
-  const report: Report = {
-    benchmark: 'performance',
-    machine: await describeMachine(),
-    options: { seconds: options.seconds },
-    otherWork: {},
-    rows: [],
-  };
+async function measure(options: Options, groups: readonly Group[], report: Report): Promise<void> {
   for (const group of groups) {
-    const { rows, otherWork } = await runGroup(group, {
-      runs: options.runs,
-      seconds: options.seconds,
-      patienceSeconds: options.patience,
-      carriers: options.peers ? CARRIERS : ['ours', 'raw'],
-      nodeOptions: options.nodeOptions?.split(' ') ?? [],
-      progress,
-    });
-    report.rows.push(...rows);
-    report.otherWork[group.name] = otherWork;
+    const result: GroupResult = { rows: emptyRows(group.rows), otherWork: [] };
+    report.rows.push(...result.rows);
+    report.otherWork[group.name] = result.otherWork;
+    const { runs, seconds, patience, peers, nodeOptions } = options;
+    await runGroup(
+      group,
+      {
+        runs,
+        seconds,
+        patienceSeconds: patience,
+        carriers: peers ? CARRIERS : ['ours', 'raw'],
+        nodeOptions: nodeOptions?.split(' ') ?? [],
+        progress,
+      },
+      result,
+    );
   }
-  return report;
 }
 
 function deliver(options: Options, report: Report): void {
@@ -95,9 +92,21 @@ const options = new Command('bench')
 if (options.render !== undefined) {
   deliver(options, readReport(options.render));
 } else {
-  const measured = await measure(options);
+  const groups = groupsNamed(options.only?.split(','));
+  const measured: Report = {
+    benchmark: 'performance',
+    machine: await describeMachine(),
+    options: { seconds: options.seconds },
+    otherWork: {},
+    rows: [],
+  };
   const earlier = options.add === true && options.json !== undefined && existsSync(options.json) ? readReport(options.json) : undefined;
-  const report = earlier === undefined ? measured : mergeReports(earlier, measured);
-  deliver(options, report);
-  process.exit(report.rows.some((row) => verdictOf(row) === 'missed') ? 1 : 0);
+  const finish = (status: number): never => {
+    deliver(options, earlier === undefined ? measured : mergeReports(earlier, measured));
+    process.exit(status);
+  };
+  // What was measured until then is not lost.
+  process.once('SIGINT', () => finish(130));
+  await measure(options, groups, measured);
+  finish(measured.rows.some((row) => verdictOf(row) === 'missed') ? 1 : 0);
 }

@@ -2,7 +2,7 @@
 
 import { type Carrier, openCarrier } from './carrier.js';
 import { untilIdle, watchOtherWork } from './other-work.js';
-import { addError, addRun, emptyRows, type RowReport } from './report.js';
+import { addError, addRun, type RowReport } from './report.js';
 import type { CarrierName, Figures, Group } from './row.js';
 
 export interface RunOptions {
@@ -25,8 +25,8 @@ export interface GroupResult {
 /** Cores. Above it the run is made again while there is patience. */
 const MUCH_OTHER_WORK = 0.15;
 
-export async function runGroup(group: Group, options: RunOptions): Promise<GroupResult> {
-  const result: GroupResult = { rows: emptyRows(group.rows), otherWork: [] };
+/** Fills `result` as it goes, so that what was measured is there when the run is interrupted. */
+export async function runGroup(group: Group, options: RunOptions, result: GroupResult): Promise<void> {
   const open = new Map<CarrierName, Carrier>();
   const names = group.carriers.filter((name) => options.carriers.includes(name));
   try {
@@ -39,7 +39,6 @@ export async function runGroup(group: Group, options: RunOptions): Promise<Group
   } finally {
     await closeAll(open);
   }
-  return result;
 }
 
 async function runCarrier(
