@@ -21,7 +21,11 @@ function formatPeer(peer: PeerStatus): string[] {
   const trouble = peer.lastError === '' ? '' : ` (${peer.lastError})`;
   const head = `  peer ${peer.name}: ${peer.state}${trouble}, ${plural(peer.connections, 'connection')}, key ${peer.publicKey}`;
   if (peer.paths.length === 0) return [head];
-  return [head, ...formatTable([HEADINGS, ...peer.paths.map(pathCells)]).map((line) => `    ${line}`)];
+  return [head, ...formatTable([HEADINGS, ...peer.paths.map(pathCells)]).map((line) => `    ${line}`), ...peer.paths.flatMap(benchLine)];
+}
+
+function benchLine({ name, benched }: PathStatus): string[] {
+  return benched === undefined ? [] : [`    ${name} is benched for ${formatDuration(benched.remainingMs)} more: ${benched.reason}`];
 }
 
 function pathCells(path: PathStatus): string[] {

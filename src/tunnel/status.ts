@@ -16,6 +16,8 @@ export interface PathStatus {
   deliveryRateBytesPerSec: number;
   rxBytes: number;
   txBytes: number;
+  /** It did our streams more harm than good: for so long yet it carries new data of theirs only while no other path can. */
+  benched?: { reason: string; remainingMs: number };
 }
 
 export interface PeerStatus {

@@ -217,6 +217,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
       permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
       permitsDestination: (destination) => this.egress.permits(destination),
+      onPathBenched: (peer, path, reason) => this.log.info(`path ${peer.name}/${path.name}: benched, ${reason}`),
       wake: () => this.wake(),
     });
   }
@@ -326,15 +327,16 @@ class RunningTunnel implements Tunnel, LinkObserver {
       publicKey: peer.publicKey,
       state: peer.state,
       lastError: peer.lastError,
-      paths: peer.paths.map(pathStatus),
+      paths: peer.paths.map((path) => pathStatus(path, this.streams?.bench(peer, path.id, performance.now()))),
       connections: this.streams?.connectionCount(peer) ?? 0,
     };
   }
 }
 
-function pathStatus(path: PathLink): PathStatus {
+function pathStatus(path: PathLink, benched: PathStatus['benched']): PathStatus {
   const { id, name, local, remote, state, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes } = path;
-  return { id, name, local, remote, state, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes };
+  const known = { id, name, local, remote, state, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes };
+  return benched === undefined ? known : { ...known, benched };
 }
 
 function isTcp(bytes: Uint8Array, offset: number): boolean {

@@ -22,3 +22,17 @@ t.test('a server without peers connected shows why', async (t) => {
   const status = { name: 'mpt0', state: 'up' as const, pid: 7, uptimeMs: 1000, peers: [peer], connections: 1, counters: {} };
   t.equal(formatStatus(status), 'mpt0: up for 1 s, 1 connection, process 7\n  peer vps: down (no answer), 1 connection, key k\n');
 });
+
+t.test('a benched path says for how long and why', async (t) => {
+  const path = {
+    ...{ id: 1, name: 'sat', local: '', remote: '', state: 'up' as const, rttMs: 1200, minRttMs: 1200, lossRatio: 0.05 },
+    ...{ deliveryRateBytesPerSec: 0, rxBytes: 0, txBytes: 0 },
+    benched: { reason: 'streams waited for it 40 % of the time, for 2.0 % of their data', remainingMs: 12_400 },
+  };
+  const peer = { name: 'vps', publicKey: 'k', state: 'up' as const, lastError: '', paths: [path], connections: 1 };
+  const status = { name: 'mpt0', state: 'up' as const, pid: 7, uptimeMs: 1000, peers: [peer], connections: 1, counters: {} };
+  t.equal(
+    formatStatus(status).split('\n').at(-2),
+    '    sat is benched for 12 s more: streams waited for it 40 % of the time, for 2.0 % of their data',
+  );
+});

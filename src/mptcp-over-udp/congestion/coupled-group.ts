@@ -21,7 +21,7 @@ export interface CoupledMember {
 export interface CoupledSubflow {
   /** Established, confirmed, and on a path that is not known to be gone. */
   readonly usable: boolean;
-  readonly remoteBackup: boolean;
+  readonly heldBack: boolean;
   readonly recovery: { readonly congestion: CongestionControl };
 }
 
@@ -44,12 +44,12 @@ export class CoupledGroup {
     let regular = false;
     for (let i = 0; i < subflows.length; i++) {
       const subflow = subflows[i] as CoupledSubflow;
-      if (subflow.usable && !subflow.remoteBackup) regular = true;
+      if (subflow.usable && !subflow.heldBack) regular = true;
     }
     for (let i = 0; i < subflows.length; i++) {
       const subflow = subflows[i] as CoupledSubflow;
       const member = subflow.recovery.congestion.coupled;
-      if (member === undefined || member === own || !subflow.usable || (regular && subflow.remoteBackup)) continue;
+      if (member === undefined || member === own || !subflow.usable || (regular && subflow.heldBack)) continue;
       if (!member.silent && member.srttMs > 0) members.push(member);
     }
     return members;

@@ -22,6 +22,7 @@ import { Fallback } from './fallback.js';
 import { FastClose } from './fast-close.js';
 import type { MptcpHost } from './host.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
+import { HarmWatch } from './path-bench.js';
 import { ReceiveWindow } from './receive-window.js';
 import { RST_UNSPECIFIED, type Subflow } from './subflow.js';
 import { SynData } from './syn-data.js';
@@ -57,6 +58,7 @@ export class MptcpConnection implements ByteStream {
   remoteIdsnHigh = 0;
   remoteIdsnLow = 0;
   readonly subflows: Subflow[] = [];
+  readonly harmWatch = new HarmWatch();
   readonly coupledGroup = new CoupledGroup(this.subflows);
   readonly scheduler: Scheduler;
   readonly schedulerView = createSchedulerView();
@@ -462,6 +464,16 @@ export class MptcpConnection implements ByteStream {
     }
     this.joinDeadlineMs = 0;
     this.markDirty();
+  }
+
+  /** What the path carries now, the others carry again: somebody waits for it. */
+  setBenched(pathId: number, benched: boolean): void {
+    for (const subflow of this.subflows) {
+      if (subflow.pathId !== pathId || subflow.benched === benched) continue;
+      subflow.benched = benched;
+      if (benched && this.subflows.some((other) => other.usable && !other.heldBack)) this.sendQueue.reinjectFrom(subflow, this.dataUna);
+      this.markDirty();
+    }
   }
 
   handlePathMtu(pathId: number, mtuBytes: number): void {

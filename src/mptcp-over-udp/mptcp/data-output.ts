@@ -46,6 +46,7 @@ export function outputConnection(c: MptcpConnection, nowMs: number): void {
   for (let i = 0; i < c.subflows.length; i++) outputSubflow(c, c.subflows[i] as Subflow, nowMs);
   if (nowMs >= c.joinDeadlineMs && c.peerProved) c.host.startJoins(c, nowMs);
   checkDataTimeout(c, nowMs);
+  watchHarm(c, nowMs);
   outputData(c, nowMs);
   c.notifyWritable(nowMs);
   if (c.closed) return;
@@ -53,6 +54,12 @@ export function outputConnection(c: MptcpConnection, nowMs: number): void {
   if (c.sendBuffer.queuedBytes > 0) outputData(c, nowMs);
   if (c.finishing) outputFinish(c, nowMs);
   outputAcks(c);
+}
+
+function watchHarm(c: MptcpConnection, nowMs: number): void {
+  if (c.subflows.length < 2 || c.fallback || c.scheduler.duplicates) return;
+  const harm = c.harmWatch.look(c.subflows, c.dataUna, c.sendQueue.first?.subflow, nowMs);
+  if (harm !== undefined) c.host.benchPath(harm, nowMs);
 }
 
 /**
@@ -127,7 +134,7 @@ function quickestRttMs(c: MptcpConnection): number {
   let quickest = Number.POSITIVE_INFINITY;
   for (let i = 0; i < c.subflows.length; i++) {
     const subflow = c.subflows[i] as Subflow;
-    if (subflow.usable && !subflow.remoteBackup) quickest = Math.min(quickest, subflow.rttMs);
+    if (subflow.usable && !subflow.heldBack) quickest = Math.min(quickest, subflow.rttMs);
   }
   return quickest;
 }
@@ -203,7 +210,7 @@ function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowM
 /** RFC 8985 (7.3): new data as the loss probe of a subflow. A backup, or one whose path is away, repeats its tail: other subflows carry the new data. */
 export function sendNewAsProbe(c: MptcpConnection, subflow: Subflow, segmentBytes: number, nowMs: number): boolean {
   const windowBytes = c.peerWindowEdge - c.dataNxt;
-  if (windowBytes <= 0 || !subflow.usable || subflow.remoteBackup || c.scheduler.duplicates) return false;
+  if (windowBytes <= 0 || !subflow.usable || subflow.heldBack || c.scheduler.duplicates) return false;
   subflow.roomBytes = segmentBytes;
   return sendNew(c, subflow, windowBytes, nowMs);
 }
@@ -354,7 +361,7 @@ function reinjectHeadOfLine(c: MptcpConnection, nowMs: number, maxRecords: numbe
   let fast: Subflow | undefined;
   for (let i = 0; i < c.subflows.length; i++) {
     const subflow = c.subflows[i] as Subflow;
-    if (!subflow.usable || subflow.remoteBackup) continue;
+    if (!subflow.usable || subflow.heldBack) continue;
     if (fast === undefined || subflow.rttMs < fast.rttMs) fast = subflow;
   }
   if (fast === undefined || fast.recovery.queue.lostBytes > 0) return;

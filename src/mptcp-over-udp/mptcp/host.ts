@@ -15,7 +15,7 @@ import { DEFAULT_FAST_OPEN_PENDING, FastOpenServer } from '../tcp/fast-open-serv
 import type { FourTuple } from '../tcp/header-template.js';
 import { BlockPool } from '../tcp/payload-block.js';
 import { sendStatelessReset } from '../tcp/stateless-reset.js';
-import type { CloseReason, TcpHostServices } from '../tcp/tcp-connection.js';
+import { type CloseReason, NEVER_MS, type TcpHostServices } from '../tcp/tcp-connection.js';
 import { handleSegment } from '../tcp/tcp-input.js';
 import { readU32 } from '../wire/big-endian.js';
 import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
@@ -23,6 +23,7 @@ import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
 import { MptcpConnection } from './connection.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
+import { type Harm, PathBench } from './path-bench.js';
 import type { AnnouncedAddress } from './path-signals.js';
 import { DEFAULT_INITIAL_WINDOW_BYTES, ReceiveMemory } from './receive-window.js';
 import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
@@ -52,6 +53,8 @@ export interface HostPath {
   memory: PathMemory;
   /** Of the priority scheduler: lower first, 0 when absent. */
   priority?: number;
+  /** The host's own. */
+  bench?: PathBench;
 }
 
 export interface MptcpHostEvents {
@@ -62,6 +65,8 @@ export interface MptcpHostEvents {
   /** The peer announced an address (its HMAC was right), or withdrew some, or changed a subflow's priority. */
   onAnnounced?(connection: MptcpConnection, address: AnnouncedAddress, nowMs: number): void;
   onRemoved?(connection: MptcpConnection, addressIds: Uint8Array, nowMs: number): void;
+  /** A path was found to do streams more harm than good: for a while it carries new data only where no other can. */
+  onPathBenched?(path: HostPath, reason: string, nowMs: number): void;
   onPriority?(connection: MptcpConnection, subflow: Subflow, backup: boolean, nowMs: number): void;
   /** Our address id for the address that a join came to (RFC 8684, 3.2); default: the peer's id, for hosts that number paths alike. */
   localAddressId?(connection: MptcpConnection, address: Uint8Array): number | undefined;
@@ -123,6 +128,8 @@ export class MptcpHost implements TcpHostServices {
   readonly pool: BlockPool;
   readonly scheduler: Scheduler;
   readonly events: MptcpHostEvents | undefined;
+  /** When the next bench is over. */
+  private benchTimeoutMs = NEVER_MS;
   readonly memory: ReceiveMemory;
   readonly checksum: boolean;
   private readonly version: MptcpVersion;
@@ -220,6 +227,27 @@ export class MptcpHost implements TcpHostServices {
     }
   }
 
+  /** A connection has found that a path does harm: for a while all of them use it as a backup. */
+  benchPath(harm: Harm, nowMs: number): void {
+    const path = this.path(harm.subflow.pathId);
+    if (path === undefined) return;
+    path.bench ??= new PathBench();
+    path.bench.put(harm, nowMs);
+    this.count('mptcp-benched');
+    for (const connection of this.connections) connection.setBenched(path.id, true);
+    this.benchTimeoutMs = Math.min(this.benchTimeoutMs, path.bench.untilMs);
+    this.events?.onPathBenched?.(path, path.bench.reason, nowMs);
+  }
+
+  private releaseBenched(nowMs: number): void {
+    this.benchTimeoutMs = NEVER_MS;
+    for (const { id, bench } of this.paths) {
+      if (bench === undefined) continue;
+      if (bench.isBenched(nowMs)) this.benchTimeoutMs = Math.min(this.benchTimeoutMs, bench.untilMs);
+      else for (const connection of this.connections) connection.setBenched(id, false);
+    }
+  }
+
   /** The usable path with the lowest round trip, or any. */
   bestPath(): HostPath | undefined {
     let best: HostPath | undefined;
@@ -282,11 +310,12 @@ export class MptcpHost implements TcpHostServices {
 
   poll(nowMs: number): void {
     this.nowMs = nowMs;
+    if (nowMs >= this.benchTimeoutMs) this.releaseBenched(nowMs);
     this.pollScheduler.poll(nowMs);
   }
 
   nextTimeoutMs(): number {
-    return this.pollScheduler.nextTimeoutMs();
+    return Math.min(this.benchTimeoutMs, this.pollScheduler.nextTimeoutMs());
   }
 
   // ---- services for connections ----
@@ -343,6 +372,7 @@ export class MptcpHost implements TcpHostServices {
     if (path !== undefined && path.rttMs > 0)
       subflow.recovery.rtt.initialRtoMs = Math.min(1_000, Math.max(MIN_INITIAL_RTO_MS, 3 * path.rttMs));
     subflow.stale = path !== undefined && !path.usable;
+    subflow.benched = path?.bench?.isBenched(nowMs) === true;
     connection.subflows.push(subflow);
     this.table.add(subflow);
     this.tokens.set(connection.local.token, connection);

@@ -40,6 +40,8 @@ export class Subflow extends TcpConnection {
   remoteAddressId = 0;
   /** The peer asked us to use it as a backup only. */
   remoteBackup = false;
+  /** Its path did streams more harm than good lately. */
+  benched = false;
   /** We asked the peer. */
   localBackup = false;
   localNonce = 0;
@@ -80,6 +82,11 @@ export class Subflow extends TcpConnection {
     // A FIN closes a subflow, but of plain TCP only one direction.
     if (this.state === 'close-wait') return this.connection.fallback;
     return this.state === 'established' || (this.answersEarly && this.state === 'syn-received');
+  }
+
+  /** Carries new data only while no other subflow can. */
+  get heldBack(): boolean {
+    return this.remoteBackup || this.benched;
   }
 
   /** Smoothed RTT; before a sample, what the path layer knows. */

@@ -6,13 +6,13 @@ import type { SchedulerSubflow } from './scheduler.js';
 export function onlyBackupsUsable(subflows: readonly SchedulerSubflow[]): boolean {
   for (let i = 0; i < subflows.length; i++) {
     const subflow = subflows[i] as SchedulerSubflow;
-    if (subflow.usable && !subflow.remoteBackup) return false;
+    if (subflow.usable && !subflow.heldBack) return false;
   }
   return true;
 }
 
 export function mayCarry(subflow: SchedulerSubflow, onlyBackups: boolean): boolean {
-  return subflow.usable && subflow.remoteBackup === onlyBackups;
+  return subflow.usable && subflow.heldBack === onlyBackups;
 }
 
 /** The lowest round trip with room. */

@@ -7,7 +7,8 @@
 export interface SchedulerSubflow {
   /** Established, confirmed, and its path is not known to be gone. */
   readonly usable: boolean;
-  readonly remoteBackup: boolean;
+  /** Only to be used while no other can be: a backup by the peer's wish (RFC 8684, 3.3.8), or benched. */
+  readonly heldBack: boolean;
   /** What it would send now, as refreshed for this visit: 0 when its window is full or pacing holds it. */
   readonly roomBytes: number;
   readonly rttMs: number;

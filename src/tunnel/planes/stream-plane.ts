@@ -34,6 +34,8 @@ export interface StreamPlaneOptions {
   permitsSource: (peer: PeerLink, source: Uint8Array) => boolean;
   /** May connections from peers reach that destination? */
   permitsDestination: (destination: Uint8Array) => boolean;
+  /** A path was put on the bench, as status will say: our side sends nothing new there for a while. */
+  onPathBenched?: (peer: PeerLink, path: PathLink, reason: string) => void;
   /** Something outside of a batch made work: poll and flush soon. */
   wake: () => void;
 }
@@ -148,6 +150,13 @@ export class StreamPlane {
     return at;
   }
 
+  /** Why the path carries nothing new from our side now, and for how long yet; undefined when it may. */
+  bench(peer: PeerLink, pathId: number, nowMs: number): { reason: string; remainingMs: number } | undefined {
+    const bench = this.streams.get(peer)?.host.path(pathId)?.bench;
+    if (bench === undefined || !bench.isBenched(nowMs)) return undefined;
+    return { reason: bench.reason, remainingMs: bench.untilMs - nowMs };
+  }
+
   connectionCount(peer: PeerLink): number {
     return this.streams.get(peer)?.host.connectionCount ?? 0;
   }
@@ -189,7 +198,13 @@ export class StreamPlane {
       scheduler: SCHEDULERS[this.options.config.scheduler](),
       congestionControl: CONGESTION_CONTROLS[this.options.config.congestionControl],
       pool: this.pool,
-      events: { onIncoming: (connection, nowMs) => this.handleIncoming(made, connection, nowMs) },
+      events: {
+        onIncoming: (connection, nowMs) => this.handleIncoming(made, connection, nowMs),
+        onPathBenched: ({ id }, reason) => {
+          const path = links[id];
+          if (path !== undefined) this.options.onPathBenched?.(peer, path, reason);
+        },
+      },
     });
     const made: PeerStreams = { peer, host, links };
     this.streams.set(peer, made);

@@ -110,9 +110,9 @@ t.test('a subflow that is unusable, silent, without a round trip, closed, or an 
   second.usable = false;
   near(t, increase(first), 50, 'unusable');
   second.usable = true;
-  second.remoteBackup = true;
+  second.heldBack = true;
   near(t, increase(first), 50, 'backup');
-  first.remoteBackup = true;
+  first.heldBack = true;
   near(t, increase(first), 12.5, 'backups among themselves');
   const [alive, silent] = make();
   silent.cc.onRetransmissionTimeout(0, silent.cwnd);

@@ -8,7 +8,7 @@ export const MSS = 1_000;
 
 export class WindowDriver implements CoupledSubflow {
   usable = true;
-  remoteBackup = false;
+  heldBack = false;
   readonly recovery: { congestion: CongestionControl };
   readonly sample: AckSample = createAckSample();
   nowMs = 0;

@@ -41,6 +41,9 @@ function windowOf(profile: Profile): Window {
   return { fromMs: WARM_UP_MS, toMs: WARM_UP_MS + lengthMs };
 }
 
+/** Profiles in which a path was put on the bench. */
+const benchedIn = new Set<string>();
+
 /** Bits a second that one download carries in the window. */
 function simulate(profile: Profile, window: Window, seed: number): number {
   const hosts: TwoHosts = new TwoHosts({
@@ -61,6 +64,7 @@ function simulate(profile: Profile, window: Window, seed: number): number {
   hosts.run(window.fromMs);
   const before = client.readBytes;
   hosts.run(window.toMs - window.fromMs);
+  if ((hosts.server.counters['mptcp-benched'] ?? 0) > 0) benchedIn.add(profile.name);
   return ((client.readBytes - before) * 8000) / (window.toMs - window.fromMs);
 }
 
@@ -115,6 +119,7 @@ t.test('one stream over each profile carries no less than the snapshot says, and
     const message = `${profile.name}: ${bonded / 1e6} Mbit/s, the better link alone ${alone / 1e6}`;
     t.ok(bonded >= BEST_LINK_RATIO * alone, message);
   }
+  t.same([...benchedIn], [], 'no path of a profile is benched');
   const text = `${lines.join('\n')}\n`;
   if (process.env.TAP_SNAPSHOT === '1' || !existsSync(SNAPSHOT_FILE)) writeFileSync(SNAPSHOT_FILE, text);
   const known = sharesIn(readFileSync(SNAPSHOT_FILE, 'utf8'));

@@ -12,7 +12,7 @@ import { SCHEDULERS } from '../../../src/mptcp-over-udp/scheduler/schedulers.js'
 
 interface Shape {
   usable?: boolean;
-  remoteBackup?: boolean;
+  heldBack?: boolean;
   roomBytes?: number;
   rttMs?: number;
   rttvarMs?: number;
@@ -27,7 +27,7 @@ const MSS = 1_400;
 function subflow(shape: Shape): SchedulerSubflow {
   return {
     usable: shape.usable ?? true,
-    remoteBackup: shape.remoteBackup ?? false,
+    heldBack: shape.heldBack ?? false,
     roomBytes: shape.roomBytes ?? MSS,
     rttMs: shape.rttMs ?? 20,
     mssBytes: MSS,
@@ -56,7 +56,7 @@ t.test(
     const shapes = fc.array(
       fc.record({
         usable: fc.boolean(),
-        remoteBackup: fc.boolean(),
+        heldBack: fc.boolean(),
         roomBytes: fc.constantFrom(0, MSS, 20 * MSS),
         rttMs: fc.integer({ min: 1, max: 500 }),
         rttvarMs: fc.integer({ min: 0, max: 100 }),
@@ -74,8 +74,8 @@ t.test(
         fc.property(shapes, fc.integer({ min: 1, max: 1_000_000 }), fc.boolean(), (list, queuedBytes, urgent) => {
           const subflows = list.map(subflow);
           const chosen = scheduler.select(subflows, view({ queuedBytes, urgent }));
-          const regularUsable = subflows.some((s) => s.usable && !s.remoteBackup);
-          const candidates = subflows.filter((s) => s.usable && s.remoteBackup === !regularUsable && s.roomBytes > 0);
+          const regularUsable = subflows.some((s) => s.usable && !s.heldBack);
+          const candidates = subflows.filter((s) => s.usable && s.heldBack === !regularUsable && s.roomBytes > 0);
           if (chosen !== undefined) return candidates.includes(chosen);
           // A reinjection never waits for a better subflow.
           return !urgent || candidates.length === 0;

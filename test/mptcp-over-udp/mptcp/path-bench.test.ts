@@ -1,0 +1,130 @@
+import t from 'tap';
+import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
+import { HarmWatch, PathBench, type WatchedSubflow } from '../../../src/mptcp-over-udp/mptcp/path-bench.js';
+import { BulkPeer } from '../../sim/bulk-peer.js';
+import type { SimLinkOptions } from '../../sim/sim-link.js';
+import { TwoHosts } from '../../sim/two-hosts.js';
+
+const CABLE: SimLinkOptions = { rateBitsPerSec: 50e6, delayMs: 10, queuePackets: 1000, queueCountsInFlight: true };
+/** Far, slow, and every twentieth packet is lost. */
+const BAD_SATELLITE: SimLinkOptions = {
+  rateBitsPerSec: 2e6,
+  delayMs: 600,
+  queuePackets: 1000,
+  lossRatio: 0.05,
+  queueCountsInFlight: true,
+};
+
+interface Download {
+  hosts: TwoHosts;
+  /** The server's ends. */
+  served: MptcpConnection[];
+  client: BulkPeer;
+}
+
+function download(paths: SimLinkOptions[]): Download {
+  const served: MptcpConnection[] = [];
+  const hosts = new TwoHosts({
+    paths,
+    serverEvents: {
+      onIncoming(connection) {
+        const peer = new BulkPeer(true);
+        peer.connection = connection;
+        served.push(connection);
+        connection.setHandler(peer);
+        connection.accept();
+      },
+    },
+  });
+  const client = new BulkPeer(false);
+  client.connection = hosts.connect(client, 0);
+  return { hosts, client, served };
+}
+
+function megabits({ hosts, client }: Download, ms: number): number {
+  const before = client.readBytes;
+  hosts.run(ms);
+  return ((client.readBytes - before) * 8) / 1000 / ms;
+}
+
+t.test('a path that harms is benched with the reason, and the stream is no worse than on the good one alone', async (t) => {
+  const alone = download([CABLE]);
+  megabits(alone, 8_000);
+  const expected = megabits(alone, 10_000);
+  const both = download([CABLE, BAD_SATELLITE]);
+  megabits(both, 8_000);
+  const path = both.hosts.server.path(1);
+  t.equal(path?.bench?.isBenched(both.hosts.clock.nowMs), true);
+  t.match(path?.bench?.reason, /^streams waited for it \d+ % of the time, for \d\.\d % of their data$/);
+  t.equal(both.hosts.server.path(0)?.bench, undefined, 'the good one is not');
+  const found = megabits(both, 10_000);
+  t.ok(found >= 0.98 * expected, `${found} Mbit/s, alone ${expected}`);
+});
+
+t.test('where it is the only one left, a benched path carries', async (t) => {
+  const both = download([CABLE, BAD_SATELLITE]);
+  megabits(both, 8_000);
+  both.hosts.setPathUsable(0, false);
+  megabits(both, 3_000);
+  const rate = megabits(both, 10_000);
+  t.ok(rate > 0.2, `${rate} Mbit/s`);
+});
+
+t.test('connections that come later find the path benched', async (t) => {
+  const both = download([CABLE, BAD_SATELLITE]);
+  megabits(both, 8_000);
+  const second = new BulkPeer(false);
+  second.connection = both.hosts.connect(second, 0);
+  both.hosts.run(3_000);
+  const far = both.served[1]?.subflows.find(({ pathId }) => pathId === 1);
+  t.equal(far?.benched, true);
+  t.equal(far?.recovery.rate.totalDeliveredBytes, 0);
+});
+
+function subflow(pathId: number, rttMs: number): WatchedSubflow & { recovery: { rate: { totalDeliveredBytes: number } } } {
+  return { pathId, rttMs, usable: true, heldBack: false, recovery: { rate: { totalDeliveredBytes: 0 } } };
+}
+
+/** Ten seconds, in steps of 10 ms: each period, the head of line stands for `heldMs` with the second subflow. Returns harm found. */
+function watch(share: number, heldMs: number, periodMs = 1_000): ReturnType<HarmWatch['look']> {
+  const watch = new HarmWatch();
+  const [fast, slow] = [subflow(0, 20), subflow(1, 400)];
+  let una = 0;
+  for (let nowMs = 0; nowMs < 10_000; nowMs += 10) {
+    fast.recovery.rate.totalDeliveredBytes += 10_000 * (1 - share);
+    slow.recovery.rate.totalDeliveredBytes += 10_000 * share;
+    const held = nowMs % periodMs < heldMs;
+    if (!held) una += 10_000;
+    const harm = watch.look([fast, slow], una, held ? slow : fast, nowMs);
+    if (harm !== undefined) return harm;
+  }
+  return undefined;
+}
+
+t.test('harm is much waiting for little data', async (t) => {
+  const harm = watch(0.02, 500);
+  t.equal(harm?.subflow.pathId, 1);
+  t.ok(Math.abs((harm?.share ?? 0) - 0.02) < 0.001, 'its share');
+  // The first 100 ms of each wait are nobody's fault.
+  t.ok(Math.abs((harm?.held ?? 0) - 0.4) < 0.05, `held ${harm?.held}`);
+  t.equal(watch(0.02, 200), undefined, 'short waits are none');
+  t.equal(watch(0.3, 700), undefined, 'a path that brings a third is worth them');
+});
+
+t.test('each time the bench is twice as long, up to five minutes, and after ten minutes of peace it is short again', async (t) => {
+  const bench = new PathBench();
+  const harm = { subflow: subflow(1, 400), share: 0.01, held: 0.5 };
+  const lengths: number[] = [];
+  let nowMs = 1_000;
+  for (let i = 0; i < 6; i++) {
+    bench.put(harm, nowMs);
+    t.ok(bench.isBenched(nowMs));
+    lengths.push(bench.untilMs - nowMs);
+    nowMs = bench.untilMs;
+    t.notOk(bench.isBenched(nowMs));
+  }
+  t.same(lengths, [15_000, 30_000, 60_000, 120_000, 240_000, 300_000]);
+  nowMs += 600_000;
+  bench.put(harm, nowMs);
+  t.equal(bench.untilMs - nowMs, 15_000);
+});
