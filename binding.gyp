@@ -10,6 +10,8 @@
         'src/tun/native/channel.c',
         'src/tun/native/checksum.c',
         'src/tun/native/coalesce.c',
+        'src/tun/native/compress.c',
+        'src/tun/native/contexts.c',
         'src/tun/native/handle.c',
         'src/tun/native/loop.c',
         'src/tun/native/module.c',

@@ -70,7 +70,10 @@ export const TUN_HEADER_LENGTH = 7;
 
 /** int32 fields of one receive descriptor. */
 export const RX_DESCRIPTOR_INTS = 16;
-/** RX_KIND_RAW: a datagram that no opener claimed, bytes as received. RX_KIND_PACKET: an opened plaintext, maybe coalesced. */
+/**
+ * RX_KIND_RAW: a datagram that no opener claimed, bytes as received. RX_KIND_PACKET: an opened plaintext, maybe coalesced. RX_KIND_UNKNOWN_BASE: an authentic
+ * compressed segment that could not be read; RX_UNKNOWN_BASE_ID is the base that it named (-1: none), and there are no bytes.
+ */
 export const RX_KIND = 0;
 export const RX_OFFSET = 1;
 export const RX_LENGTH = 2;
@@ -92,8 +95,12 @@ export const RX_ADDRESS = 10;
 export const RX_WIRE_BYTES = 11;
 /** IP + TCP header bytes of a coalesced super-packet, else 0. */
 export const RX_HEADER_LENGTH = 12;
+/** 1: it came with compressed headers, and its TCP checksum is zero. */
+export const RX_COMPRESSED = 13;
+export const RX_UNKNOWN_BASE_ID = RX_SEGMENT_BYTES;
 export const RX_KIND_RAW = 0;
 export const RX_KIND_PACKET = 1;
+export const RX_KIND_UNKNOWN_BASE = 2;
 
 /**
  * Address record, 48 bytes (for sending, the interface index counts for link-local IPv6 only): [0] family 4 or 6, [1] 0, [2..3] port big-endian, [4..19] remote address (IPv4 in the first four),
@@ -110,7 +117,15 @@ export const ADDRESS_BYTES = 48;
  *   +--------+--------+------------------+------------------+
  *
  * The header is the AEAD's associated data; the nonce is 3 zero bytes, pathId, 2 zero bytes, packetNumber (48 bits): 12 bytes in all.
+ *
+ * Stream segments with compressed headers (docs/header-compression.md) have a shorter one; the nonce is the same:
+ *
+ *      0               1 2                  3 4 (long: 3 4 5)
+ *   +---------------+--------------------+---------------------+
+ *   | 1 long 0 path | receiverIndex, low | packetNumber, low   |
+ *   +---------------+--------------------+---------------------+
  */
+export const COMPRESSED_HEADER_BYTES = 5;
 export const DATA_HEADER_BYTES = 12;
 export const AEAD_TAG_BYTES = 16;
 /** Types that `receive` opens. Any other first byte is handed up raw. */
@@ -131,6 +146,8 @@ export interface ReceiveCounters {
   unknown: number;
   /** Datagrams that recvmmsg reported as truncated. */
   truncated: number;
+  /** Compressed segments whose base we don't have, or that make no sense. */
+  unknownBase: number;
 }
 
 export interface SendCounters {
@@ -143,6 +160,23 @@ export interface SendCounters {
   /** How many datagrams a UDP_SEGMENT run may hold: 128, 64 on older kernels, 1 after the fallback. */
   maxSegments: number;
 }
+
+/** int32 fields of what `lastCut` tells. */
+export const CUT_INTS = 4;
+export const CUT_SEGMENT_BYTES = 0;
+/** Bytes of each datagram beside the payload. */
+export const CUT_OVERHEAD_BYTES = 1;
+/** 1: the headers went compressed. */
+export const CUT_COMPRESSED = 2;
+/** Bases that the peer has not confirmed, of all flows of the sender. */
+export const CUT_PENDING_BASES = 3;
+
+/** Room that a base takes on the wire, at most. */
+export const BASE_MAX_BYTES = 126;
+export const BASE_STORED = 0;
+/** An older one than what we have, or there is no such opener. */
+export const BASE_STALE = 1;
+export const BASE_MALFORMED = 2;
 
 export interface NativeAddon {
   // ---- TUN ----
@@ -270,10 +304,46 @@ export interface NativeAddon {
     csumOffset: number,
   ): number;
 
+  // ---- compression of stream headers ----
+  /**
+   * From now on `sealSegments` of TYPE_STREAM compresses what it can, and cuts smaller than told what would not fit into `maxDatagramBytes` (UDP payload).
+   * 0: no more.
+   */
+  senderCompress(sender: SenderHandle, maxDatagramBytes: number): void;
+  /** The peer has seen this packet number: it bounds how much of the number must be sent. */
+  senderAcked(sender: SenderHandle, packetNumber: number): void;
+  /** How the last `sealSegments` of this sender was cut; `out` has CUT_INTS elements. */
+  lastCut(sender: SenderHandle, out: Int32Array): void;
+  /**
+   * Writes the next base that waits for the peer and was not sent for `repeatMs` (doubled with each repetition): serial u32, id u16, header. Bytes written,
+   * 0 when none is due. `out` has room for BASE_MAX_BYTES.
+   */
+  nextBase(sender: SenderHandle, nowMs: number, repeatMs: number, out: Uint8Array, offset: number): number;
+  /** The peer has stored that base: it is used from now on. */
+  confirmBase(sender: SenderHandle, id: number, serial: number): void;
+  /** The peer does not have that base: whole headers until it has another. */
+  loseBase(sender: SenderHandle, id: number): void;
+  /** (Receiver) stores a base as `nextBase` wrote it, which came in datagram `packetNumber` of that opener and path. BASE_STORED: confirm it. */
+  installBase(
+    table: OpenTableHandle,
+    receiverIndex: number,
+    pathId: number,
+    packetNumber: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+  ): number;
+
   // ---- opening ----
   createOpenTable(): OpenTableHandle;
-  /** Adds a receive key under our receiver index, with fresh RFC 6479 windows for its paths. */
-  addOpener(table: OpenTableHandle, options: { receiverIndex: number; aead: AeadName; key: Uint8Array; engine?: AeadEngine }): void;
+  /**
+   * Adds a receive key under our receiver index, with fresh RFC 6479 windows for its paths. `compressed`: it takes compressed segments too, and is the only one of
+   * these with that lower half of the index (RangeError).
+   */
+  addOpener(
+    table: OpenTableHandle,
+    options: { receiverIndex: number; aead: AeadName; key: Uint8Array; engine?: AeadEngine; compressed?: boolean },
+  ): void;
   removeOpener(table: OpenTableHandle, receiverIndex: number): void;
   closeOpenTable(table: OpenTableHandle): void;
   /**

@@ -335,6 +335,7 @@ function testOpening(): void {
       return copy;
     };
     rig.send(Buffer.from([1, 2, 3]));
+    rig.send(changed(0, 0x40));
     rig.send(changed(0, 0x80));
     rig.send(good.subarray(0, 27));
     rig.send(Buffer.from([native.TYPE_STREAM]));
@@ -349,16 +350,16 @@ function testOpening(): void {
     rig.send(good.subarray(0, good.length - 1));
     rig.send(good);
     rig.send(good);
-    const got = rig.receiver.until(rig.rx, rig.table, () => rig.counters().datagrams >= 15);
+    const got = rig.receiver.until(rig.rx, rig.table, () => rig.counters().datagrams >= 16);
     t.same(
       got.map((one) => [one.kind, one.type, one.bytes]),
       [
         [0, 1, Buffer.from([1, 2, 3])],
-        [0, 0x90, changed(0, 0x80)],
+        [0, 0x50, changed(0, 0x40)],
         [1, native.TYPE_STREAM, pattern(50)],
       ],
     );
-    t.match(rig.counters(), { datagrams: 15, unknown: 5, badTag: 6, replayed: 1, truncated: 0 });
+    t.match(rig.counters(), { datagrams: 16, unknown: 6, badTag: 6, replayed: 1, truncated: 0 });
     rig.close();
   });
 

@@ -112,9 +112,14 @@ function nonceOf(pathId: number, packetNumber: number): Buffer {
   return nonce;
 }
 
-/** A data datagram sealed by node:crypto. */
-export function sealDatagram(aead: AeadName, key: Uint8Array, fields: DatagramFields, plaintext: Uint8Array): Buffer {
-  const header = dataHeader(fields);
+/** A data datagram sealed by node:crypto, with another header where one is given. */
+export function sealDatagram(
+  aead: AeadName,
+  key: Uint8Array,
+  fields: DatagramFields,
+  plaintext: Uint8Array,
+  header = dataHeader(fields),
+): Buffer {
   const cipher = createCipheriv(aead as 'aes-256-gcm', key, nonceOf(fields.pathId, fields.packetNumber), { authTagLength: 16 });
   cipher.setAAD(header, { plaintextLength: plaintext.length } as never);
   return Buffer.concat([header, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);

@@ -103,17 +103,23 @@ bool run_checksums_right(Run *run, const uint8_t *header, const uint8_t *payload
   return run->verified && checksum_right(&run->shape, header, payload, payloadBytes);
 }
 
-void run_append(Run *run, const uint8_t *header, size_t payloadBytes) {
-  uint8_t ending = 0;
-  if (run->shape.version == 4 && run->segments == 1) run->idStep = (uint8_t)id_step(run, header);
-  if (run->shape.protocol == PROTOCOL_TCP) {
-    ending = header[run->shape.transport + TCP_FLAGS] & (TCP_FIN | TCP_PSH);
-    run->packet[run->shape.transport + TCP_FLAGS] |= ending;
-  }
+static void append(Run *run, uint8_t ending, size_t payloadBytes) {
   run->payloadBytes += payloadBytes;
   run->segments++;
   if (ending != 0 || payloadBytes < run->segmentBytes) run->open = false;
 }
+
+static uint8_t end_flags(Run *run, uint8_t flags) {
+  run->packet[run->shape.transport + TCP_FLAGS] |= flags & (TCP_FIN | TCP_PSH);
+  return flags & (TCP_FIN | TCP_PSH);
+}
+
+void run_append(Run *run, const uint8_t *header, size_t payloadBytes) {
+  if (run->shape.version == 4 && run->segments == 1) run->idStep = (uint8_t)id_step(run, header);
+  append(run, run->shape.protocol == PROTOCOL_TCP ? end_flags(run, header[run->shape.transport + TCP_FLAGS]) : 0, payloadBytes);
+}
+
+void run_append_own(Run *run, uint8_t flags, size_t payloadBytes) { append(run, end_flags(run, flags), payloadBytes); }
 
 void run_end(Run *run) {
   if (run->segments > 1) {

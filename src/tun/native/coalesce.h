@@ -34,6 +34,8 @@ bool run_continues(const Run *run, const uint8_t *header, size_t packetBytes);
 bool run_checksums_right(Run *run, const uint8_t *header, const uint8_t *payload, size_t payloadBytes);
 // The payload is in its place already; `header` as in run_continues.
 void run_append(Run *run, const uint8_t *header, size_t payloadBytes);
+// The same for a segment of our own stack of which only the flags are known yet, the rest being as run_continues wants it.
+void run_append_own(Run *run, uint8_t flags, size_t payloadBytes);
 // Ends the run: a joined packet's lengths and its IP header checksum are made right for the whole.
 void run_end(Run *run);
 

@@ -6,8 +6,8 @@
 #define FIRST_BUCKETS 16
 
 static size_t bucket_of(const OpenTable *table, uint32_t receiverIndex) {
-  // Our side chose the index, so a multiplication spreads well enough.
-  return (receiverIndex * 2654435769u) >> 7 & (table->bucketCount - 1);
+  // Our side chose the index, so a multiplication spreads well enough. Of the lower half alone: compressed segments say no more.
+  return ((receiverIndex & 0xffff) * 2654435769u) >> 7 & (table->bucketCount - 1);
 }
 
 Opener *open_table_find(const OpenTable *table, uint32_t receiverIndex) {
@@ -16,9 +16,18 @@ Opener *open_table_find(const OpenTable *table, uint32_t receiverIndex) {
   return opener;
 }
 
+Opener *open_table_find_short(const OpenTable *table, uint16_t shortIndex) {
+  Opener *opener = table->buckets[bucket_of(table, shortIndex)];
+  while (opener != NULL && !(opener->compressed && (opener->receiverIndex & 0xffff) == shortIndex)) opener = opener->next;
+  return opener;
+}
+
 static void free_opener(Opener *opener) {
   aead_free(opener->aead);
-  for (int i = 0; i < MAX_PATHS; i++) free(opener->windows[i]);
+  for (int i = 0; i < MAX_PATHS; i++) {
+    free(opener->windows[i]);
+    decompressor_free(opener->decompressors[i]);
+  }
   free(opener);
 }
 
@@ -70,10 +79,16 @@ napi_value open_add_opener(napi_env env, napi_callback_info info) {
   napi_value argv[2], value;
   size_t argc = 2;
   int64_t receiverIndex;
+  bool compressed = false;
   napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
   OpenTable *table = handle_get(env, argv[0], KIND_OPEN_TABLE);
   if (table == NULL || !arg_property(env, argv[1], "receiverIndex", &value)) return NULL;
   if (!arg_int(env, value, "receiverIndex", 0, UINT32_MAX, &receiverIndex)) return NULL;
+  if (!arg_property(env, argv[1], "compressed", &value) || (value != NULL && !arg_bool(env, value, "compressed", &compressed))) return NULL;
+  if (compressed && open_table_find_short(table, (uint16_t)receiverIndex) != NULL) {
+    throw_range(env, "the lower half of receiverIndex %u is in the table already", (uint32_t)receiverIndex);
+    return NULL;
+  }
   if (open_table_find(table, (uint32_t)receiverIndex) != NULL) {
     throw_range(env, "receiverIndex %u is in the table already", (uint32_t)receiverIndex);
     return NULL;
@@ -84,6 +99,7 @@ napi_value open_add_opener(napi_env env, napi_callback_info info) {
   if (opener == NULL) abort();
   opener->aead = aead;
   opener->receiverIndex = (uint32_t)receiverIndex;
+  opener->compressed = compressed;
   if (++table->openerCount > table->bucketCount) grow(table);
   insert(table, opener);
   return NULL;
@@ -119,5 +135,23 @@ napi_value open_counters(napi_env env, napi_callback_info info) {
   napi_set_named_property(env, result, "replayed", js_number(env, (double)counters->replayed));
   napi_set_named_property(env, result, "unknown", js_number(env, (double)counters->unknown));
   napi_set_named_property(env, result, "truncated", js_number(env, (double)counters->truncated));
+  napi_set_named_property(env, result, "unknownBase", js_number(env, (double)counters->unknownBase));
   return result;
+}
+
+napi_value open_install_base(napi_env env, napi_callback_info info) {
+  napi_value argv[7];
+  size_t argc = 7;
+  int64_t receiverIndex, pathId, packetNumber;
+  Bytes buffer, base;
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+  OpenTable *table = handle_get(env, argv[0], KIND_OPEN_TABLE);
+  if (table == NULL || !arg_int(env, argv[1], "receiverIndex", 0, UINT32_MAX, &receiverIndex)) return NULL;
+  if (!arg_int(env, argv[2], "pathId", 0, MAX_PATHS - 1, &pathId)) return NULL;
+  if (!arg_int(env, argv[3], "packetNumber", 0, (int64_t)PACKET_NUMBERS - 1, &packetNumber)) return NULL;
+  if (!arg_bytes(env, argv[4], "base", &buffer) || !arg_piece(env, &buffer, argv[5], argv[6], "base", UINT32_MAX, &base)) return NULL;
+  Opener *opener = open_table_find(table, (uint32_t)receiverIndex);
+  if (opener == NULL || !opener->compressed) return js_number(env, BASE_STALE);
+  if (opener->decompressors[pathId] == NULL) opener->decompressors[pathId] = decompressor_create();
+  return js_number(env, decompressor_install(opener->decompressors[pathId], (uint64_t)packetNumber, base.data, base.length));
 }

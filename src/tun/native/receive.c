@@ -18,9 +18,9 @@
 
 enum {
   RX_KIND, RX_OFFSET, RX_LENGTH, RX_SEGMENT_BYTES, RX_DATAGRAMS, RX_TYPE, RX_PATH_ID, RX_RECEIVER_INDEX,
-  RX_PACKET_NUMBER_HIGH, RX_PACKET_NUMBER_LOW, RX_ADDRESS, RX_WIRE_BYTES, RX_HEADER_LENGTH
+  RX_PACKET_NUMBER_HIGH, RX_PACKET_NUMBER_LOW, RX_ADDRESS, RX_WIRE_BYTES, RX_HEADER_LENGTH, RX_COMPRESSED
 };
-enum { KIND_RAW = 0, KIND_PACKET = 1 };
+enum { KIND_RAW = 0, KIND_PACKET = 1, KIND_UNKNOWN_BASE = 2 };
 enum { TYPE_STREAM = 0x10, TYPE_DATAGRAM = 0x11, TYPE_CONTROL = 0x12 };
 
 typedef struct {
@@ -37,13 +37,23 @@ typedef struct {
   // The open run is the last descriptor, and ends where `used` is.
   Run run;
   const Opener *runOpener;
+  // The run's segments came with compressed headers: with this base, its first one with these fields, in so many bytes. NULL: with whole headers.
+  const ReceiverBase *runBase;
+  HeaderFields runFields;
+  size_t runCompressedBytes;
 } Batch;
 
 typedef struct {
   const uint8_t *bytes;
   size_t length;
   int32_t address;
+  // Of data.
+  size_t headerBytes;
+  uint64_t packetNumber;
+  uint8_t pathId;
 } Datagram;
+
+static size_t plain_bytes(const Datagram *datagram) { return datagram->length - datagram->headerBytes - AEAD_TAG_BYTES; }
 
 static int32_t *add_descriptor(Batch *batch, const Datagram *datagram, int32_t kind, size_t offset, size_t length) {
   int32_t *descriptor = batch->descriptors + RX_DESCRIPTOR_INTS * batch->descriptorCount++;
@@ -77,33 +87,30 @@ static void hand_up_raw(Batch *batch, const Datagram *datagram) {
   add_descriptor(batch, datagram, KIND_RAW, offset, datagram->length);
 }
 
-static uint64_t packet_number(const uint8_t *header) { return (uint64_t)load16(header + 6) << 32 | load32(header + 8); }
-
 static bool authentic(Batch *batch, const Opener *opener, const Datagram *datagram, uint8_t *to) {
   uint8_t nonce[AEAD_NONCE_BYTES];
-  data_nonce(datagram->bytes, nonce);
-  if (aead_open(opener->aead, nonce, datagram->bytes, DATA_HEADER_BYTES, datagram->bytes + DATA_HEADER_BYTES,
-                datagram->length - DATA_OVERHEAD_BYTES, to)) {
+  packet_nonce(datagram->pathId, datagram->packetNumber, nonce);
+  if (aead_open(opener->aead, nonce, datagram->bytes, datagram->headerBytes, datagram->bytes + datagram->headerBytes, plain_bytes(datagram), to)) {
     return true;
   }
   batch->table->counters.badTag++;
   return false;
 }
 
-static void mark_seen(Opener *opener, const uint8_t *header) {
-  ReplayWindow **window = &opener->windows[header[1]];
+static void mark_seen(Opener *opener, const Datagram *datagram) {
+  ReplayWindow **window = &opener->windows[datagram->pathId];
   if (*window == NULL) *window = calloc(1, sizeof **window);
   if (*window == NULL) abort();
-  replay_mark(*window, packet_number(header));
+  replay_mark(*window, datagram->packetNumber);
 }
 
-static void add_packet(Batch *batch, const Datagram *datagram, size_t offset) {
-  size_t length = datagram->length - DATA_OVERHEAD_BYTES;
+static int32_t *add_opened(Batch *batch, const Opener *opener, const Datagram *datagram, int32_t kind, size_t offset, size_t length) {
   run_end(&batch->run);
-  int32_t *descriptor = add_descriptor(batch, datagram, KIND_PACKET, offset, length);
-  descriptor[RX_PATH_ID] = datagram->bytes[1];
-  descriptor[RX_RECEIVER_INDEX] = (int32_t)load32(datagram->bytes + 2);
-  set_packet_number(descriptor, packet_number(datagram->bytes));
+  int32_t *descriptor = add_descriptor(batch, datagram, kind, offset, length);
+  descriptor[RX_PATH_ID] = datagram->pathId;
+  descriptor[RX_RECEIVER_INDEX] = (int32_t)opener->receiverIndex;
+  set_packet_number(descriptor, datagram->packetNumber);
+  return descriptor;
 }
 
 static RunKind run_kind(const Datagram *datagram) { return datagram->bytes[0] == TYPE_STREAM ? RUN_OWN : RUN_FOREIGN; }
@@ -111,16 +118,17 @@ static RunKind run_kind(const Datagram *datagram) { return datagram->bytes[0] ==
 static void open_alone(Batch *batch, Opener *opener, const Datagram *datagram) {
   size_t offset = next_offset(batch);
   if (!authentic(batch, opener, datagram, batch->arena + offset)) return;
-  mark_seen(opener, datagram->bytes);
-  add_packet(batch, datagram, offset);
+  mark_seen(opener, datagram);
+  add_opened(batch, opener, datagram, KIND_PACKET, offset, plain_bytes(datagram));
   if (datagram->bytes[0] == TYPE_CONTROL) return;
-  run_begin(&batch->run, batch->arena + offset, datagram->length - DATA_OVERHEAD_BYTES, run_kind(datagram));
+  run_begin(&batch->run, batch->arena + offset, plain_bytes(datagram), run_kind(datagram));
   batch->runOpener = opener;
+  batch->runBase = NULL;
 }
 
 static void join_descriptor(Batch *batch, const Datagram *datagram, size_t payloadBytes) {
   int32_t *descriptor = batch->descriptors + RX_DESCRIPTOR_INTS * (batch->descriptorCount - 1);
-  uint64_t number = packet_number(datagram->bytes);
+  uint64_t number = datagram->packetNumber;
   descriptor[RX_LENGTH] += (int32_t)payloadBytes;
   descriptor[RX_SEGMENT_BYTES] = (int32_t)batch->run.segmentBytes;
   descriptor[RX_HEADER_LENGTH] = batch->run.shape.headerBytes;
@@ -134,7 +142,7 @@ static void join_descriptor(Batch *batch, const Datagram *datagram, size_t paylo
 // behind it, and nothing moves in the common case.
 static void open_into_run(Batch *batch, Opener *opener, const Datagram *datagram) {
   uint8_t saved[MAX_HEADER_BYTES], header[MAX_HEADER_BYTES];
-  size_t headerBytes = batch->run.shape.headerBytes, length = datagram->length - DATA_OVERHEAD_BYTES;
+  size_t headerBytes = batch->run.shape.headerBytes, length = plain_bytes(datagram);
   uint8_t *at = batch->arena + batch->used - headerBytes;
   memcpy(saved, at, headerBytes);
   bool valid = authentic(batch, opener, datagram, at);
@@ -143,7 +151,7 @@ static void open_into_run(Batch *batch, Opener *opener, const Datagram *datagram
     memcpy(at, saved, headerBytes);
     return;
   }
-  mark_seen(opener, datagram->bytes);
+  mark_seen(opener, datagram);
   // The run's own header may be among the saved bytes when its payload is shorter than that: compare with all in place.
   size_t offset = next_offset(batch);
   memcpy(at, saved, headerBytes);
@@ -154,19 +162,132 @@ static void open_into_run(Batch *batch, Opener *opener, const Datagram *datagram
   }
   memmove(batch->arena + offset + headerBytes, at + headerBytes, length - headerBytes);
   memcpy(batch->arena + offset, header, headerBytes);
-  add_packet(batch, datagram, offset);
+  add_opened(batch, opener, datagram, KIND_PACKET, offset, length);
   run_begin(&batch->run, batch->arena + offset, length, run_kind(datagram));
 }
 
+static bool is_compressed(const Datagram *datagram) { return (datagram->bytes[0] & TYPE_COMPRESSED_MASK) == TYPE_COMPRESSED; }
+
 static bool may_join(const Batch *batch, const Opener *opener, const Datagram *datagram) {
-  if (!batch->run.open || batch->runOpener != opener) return false;
+  bool compressed = is_compressed(datagram);
+  if (!batch->run.open || batch->runOpener != opener || compressed != (batch->runBase != NULL)) return false;
   const int32_t *last = batch->descriptors + RX_DESCRIPTOR_INTS * (batch->descriptorCount - 1);
-  if (last[RX_TYPE] != datagram->bytes[0] || last[RX_PATH_ID] != datagram->bytes[1] || last[RX_ADDRESS] != datagram->address) return false;
-  size_t length = datagram->length - DATA_OVERHEAD_BYTES, headerBytes = batch->run.shape.headerBytes;
+  if (!compressed && last[RX_TYPE] != datagram->bytes[0]) return false;
+  if (last[RX_PATH_ID] != datagram->pathId || last[RX_ADDRESS] != datagram->address) return false;
+  size_t length = plain_bytes(datagram), headerBytes = compressed ? batch->runCompressedBytes : batch->run.shape.headerBytes;
   return length > headerBytes && run_has_room(&batch->run, length - headerBytes);
 }
 
-static void handle_datagram(Batch *batch, const Datagram *datagram) {
+// ---- compressed headers ----
+
+// The segment names a base that we don't have, or tells what can't be: the peer shall hear of it.
+static void refuse(Batch *batch, const Opener *opener, const Datagram *datagram, int id) {
+  batch->table->counters.unknownBase++;
+  int32_t *descriptor = add_opened(batch, opener, datagram, KIND_UNKNOWN_BASE, next_offset(batch), 0);
+  descriptor[RX_TYPE] = TYPE_STREAM;
+  descriptor[RX_SEGMENT_BYTES] = id;
+}
+
+// A plaintext with a compressed header of `compressedBytes` at `at` begins a run of its own: its whole header is written in front of the payload, at
+// most MAX_HEADER_BYTES before `at`.
+static void begin_compressed(Batch *batch, const Opener *opener, const Datagram *datagram, const ReceiverBase *base, const HeaderFields *fields, uint8_t *at,
+                             size_t compressedBytes) {
+  size_t headerBytes = base->header.layout.headerBytes, length = headerBytes + plain_bytes(datagram) - compressedBytes;
+  uint8_t *packet = at + compressedBytes - headerBytes;
+  header_write(&base->header, fields, length, packet);
+  int32_t *descriptor = add_opened(batch, opener, datagram, KIND_PACKET, (size_t)(packet - batch->arena), length);
+  descriptor[RX_TYPE] = TYPE_STREAM;
+  descriptor[RX_COMPRESSED] = 1;
+  run_begin(&batch->run, packet, length, RUN_OWN);
+  batch->runOpener = opener;
+  batch->runBase = base;
+  batch->runFields = *fields;
+  batch->runCompressedBytes = compressedBytes;
+}
+
+static void handle_compressed(Batch *batch, Opener *opener, const Datagram *datagram, uint8_t *at) {
+  size_t length = plain_bytes(datagram);
+  int id = compress_id(at, length);
+  const ReceiverBase *base = decompressor_find(opener->decompressors[datagram->pathId], id, datagram->packetNumber);
+  HeaderFields fields;
+  size_t compressedBytes = base == NULL ? 0 : compress_decode(&base->header, at, length, &fields);
+  if (compressedBytes == 0) refuse(batch, opener, datagram, id);
+  else begin_compressed(batch, opener, datagram, base, &fields, at, compressedBytes);
+}
+
+static void open_compressed(Batch *batch, Opener *opener, const Datagram *datagram) {
+  uint8_t *at = batch->arena + next_offset(batch) + MAX_HEADER_BYTES;
+  if (!authentic(batch, opener, datagram, at)) return;
+  mark_seen(opener, datagram);
+  handle_compressed(batch, opener, datagram, at);
+}
+
+// All but sequence number and flags, and these as run_continues has it.
+static bool fields_continue(const Batch *batch, const HeaderFields *fields) {
+  const HeaderFields *first = &batch->runFields;
+  uint8_t ignored = TCP_FIN | TCP_PSH | TCP_CWR;
+  return fields->seq == first->seq + (uint32_t)batch->run.payloadBytes && ((fields->flags ^ first->flags) & ~ignored) == 0 &&
+         (fields->flags & TCP_CWR) == 0 && fields->ack == first->ack && fields->window == first->window && fields->tsVal == first->tsVal &&
+         fields->tsEcr == first->tsEcr && fields->dataAck == first->dataAck && fields->dsn == first->dsn && fields->ssn == first->ssn &&
+         fields->dataLength == first->dataLength;
+}
+
+// As open_into_run, but that the header takes as many bytes as the run's first one did, as it does within a super-segment.
+static void open_compressed_into_run(Batch *batch, Opener *opener, const Datagram *datagram) {
+  uint8_t saved[COMPRESSED_MAX_BYTES];
+  size_t expected = batch->runCompressedBytes, length = plain_bytes(datagram);
+  uint8_t *at = batch->arena + batch->used - expected;
+  memcpy(saved, at, expected);
+  bool valid = authentic(batch, opener, datagram, at);
+  if (!valid) {
+    memcpy(at, saved, expected);
+    return;
+  }
+  mark_seen(opener, datagram);
+  const ReceiverBase *base = decompressor_find(opener->decompressors[datagram->pathId], compress_id(at, length), datagram->packetNumber);
+  HeaderFields fields;
+  if (base == batch->runBase && compress_decode(&base->header, at, length, &fields) == expected && fields_continue(batch, &fields)) {
+    memcpy(at, saved, expected);
+    run_append_own(&batch->run, fields.flags, length - expected);
+    join_descriptor(batch, datagram, length - expected);
+    return;
+  }
+  uint8_t *place = batch->arena + next_offset(batch) + MAX_HEADER_BYTES;
+  memmove(place, at, length);
+  memcpy(at, saved, expected);
+  handle_compressed(batch, opener, datagram, place);
+}
+
+// Near the highest number seen (RFC 9000, A.3).
+static uint64_t expand_number(const ReplayWindow *window, uint64_t number, unsigned bytes) {
+  uint64_t expected = window == NULL ? 0 : window->next, range = UINT64_C(1) << (8 * bytes);
+  uint64_t candidate = (expected & ~(range - 1)) | number;
+  if (candidate + range / 2 <= expected) return candidate + range;
+  return candidate > expected + range / 2 && candidate >= range ? candidate - range : candidate;
+}
+
+// Reads the header of a datagram of a data type, and finds its key. NULL: it has none.
+static Opener *identify(const OpenTable *table, Datagram *datagram) {
+  const uint8_t *bytes = datagram->bytes;
+  if (!is_compressed(datagram)) {
+    datagram->headerBytes = DATA_HEADER_BYTES;
+    if (datagram->length < DATA_OVERHEAD_BYTES || bytes[1] >= MAX_PATHS) return NULL;
+    datagram->pathId = bytes[1];
+    datagram->packetNumber = (uint64_t)load16(bytes + 6) << 32 | load32(bytes + 8);
+    return open_table_find(table, load32(bytes + 2));
+  }
+  bool isLong = bytes[0] & COMPRESSED_LONG;
+  datagram->headerBytes = isLong ? COMPRESSED_LONG_HEADER_BYTES : COMPRESSED_HEADER_BYTES;
+  if (datagram->length < datagram->headerBytes + AEAD_TAG_BYTES) return NULL;
+  Opener *opener = open_table_find_short(table, load16(bytes + 1));
+  if (opener == NULL) return NULL;
+  datagram->pathId = bytes[0] & COMPRESSED_PATH;
+  uint64_t number = isLong ? (uint64_t)bytes[3] << 16 | load16(bytes + 4) : load16(bytes + 3);
+  datagram->packetNumber = expand_number(opener->windows[datagram->pathId], number, isLong ? 3 : 2);
+  return datagram->packetNumber < PACKET_NUMBERS ? opener : NULL;
+}
+
+static void handle_datagram(Batch *batch, Datagram *datagram) {
   ReceiveCounters *counters = &batch->table->counters;
   const uint8_t *bytes = datagram->bytes;
   counters->datagrams++;
@@ -175,28 +296,29 @@ static void handle_datagram(Batch *batch, const Datagram *datagram) {
     counters->unknown++;
     return;
   }
-  if (bytes[0] < TYPE_STREAM || bytes[0] > TYPE_CONTROL) {
+  bool compressed = is_compressed(datagram);
+  if (!compressed && (bytes[0] < TYPE_STREAM || bytes[0] > TYPE_CONTROL)) {
     hand_up_raw(batch, datagram);
     return;
   }
-  Opener *opener = NULL;
-  if (datagram->length >= DATA_OVERHEAD_BYTES && bytes[1] < MAX_PATHS) opener = open_table_find(batch->table, load32(bytes + 2));
+  Opener *opener = identify(batch->table, datagram);
   if (opener == NULL) {
     counters->unknown++;
     return;
   }
-  const ReplayWindow *window = opener->windows[bytes[1]];
-  if (window != NULL && !replay_acceptable(window, packet_number(bytes))) {
+  const ReplayWindow *window = opener->windows[datagram->pathId];
+  if (window != NULL && !replay_acceptable(window, datagram->packetNumber)) {
     counters->replayed++;
     return;
   }
-  if (may_join(batch, opener, datagram)) open_into_run(batch, opener, datagram);
-  else open_alone(batch, opener, datagram);
+  bool joins = may_join(batch, opener, datagram);
+  if (compressed) (joins ? open_compressed_into_run : open_compressed)(batch, opener, datagram);
+  else (joins ? open_into_run : open_alone)(batch, opener, datagram);
 }
 
 // Whether the datagram fits whatever it turns out to be.
 static bool has_room(const Batch *batch, size_t datagramBytes) {
-  return batch->descriptorCount < batch->descriptorMax && next_offset(batch) + datagramBytes <= batch->arenaBytes;
+  return batch->descriptorCount < batch->descriptorMax && next_offset(batch) + 2 * MAX_HEADER_BYTES + datagramBytes <= batch->arenaBytes;
 }
 
 static void record_v6(uint8_t *record, const struct in6_addr *address) {
@@ -266,7 +388,9 @@ static bool handle_message(Batch *batch, Inbox *inbox) {
   if (segmentBytes == 0) segmentBytes = length;
   do {
     size_t left = length - inbox->offset;
-    Datagram datagram = {(uint8_t *)inbox->pieces[inbox->next].iov_base + inbox->offset, left < segmentBytes ? left : segmentBytes, address};
+    Datagram datagram = {.bytes = (uint8_t *)inbox->pieces[inbox->next].iov_base + inbox->offset,
+                         .length = left < segmentBytes ? left : segmentBytes,
+                         .address = address};
     if (!has_room(batch, datagram.length)) return false;
     handle_datagram(batch, &datagram);
     inbox->offset += datagram.length;

@@ -1,0 +1,285 @@
+#include "contexts.h"
+
+#include <stdlib.h>
+
+// Flows are found by all of their header that is no field: 4 in a bucket, the one that was not used for the longest time makes room.
+#define BUCKETS 64
+#define WAYS 4
+#define FLOWS (BUCKETS * WAYS)
+// Flags that speak of one segment, not of the flow.
+#define TRANSIENT_FLAGS (TCP_PSH | TCP_FIN | TCP_CWR)
+
+// A flow gets a base when it has sent so much,
+#define FIRST_BASE_DATAGRAMS 8
+// a fresh one when that spares bytes and so many datagrams pay for it (twice as many after each that spared nothing),
+#define FRESH_BASE_DATAGRAMS 256
+#define FRESH_BASE_MAX_DATAGRAMS (1 << 16)
+// or when a number has moved so far, of 12 MB that 3 bytes reach.
+#define FRESH_BASE_BYTES (6 << 20)
+// A flow that was used so lately is not pushed out by another: one with a base, one without.
+#define HELD_DATAGRAMS 4096
+#define HELD_NEW_DATAGRAMS 1024
+// The peer never confirmed: ask no more for a while.
+#define MAX_TRIES 6
+#define TRY_AGAIN_DATAGRAMS 4096
+
+typedef struct {
+  HeaderFields fields;
+  uint32_t serial;
+  uint16_t id;
+  bool exists;
+} SenderBase;
+
+typedef struct {
+  uint64_t hash;
+  uint64_t usedAt;
+  Header header;
+  // What we compress with, and what will take its place once it is confirmed.
+  SenderBase current, next;
+  double sentMs;
+  uint32_t tries;
+  uint32_t datagrams;
+  // Of `datagrams`: when the newest base was made, and until when none is wanted.
+  uint32_t freshAt, quietUntil;
+  uint32_t freshEvery;
+  // The shortest header with the current base, and the latest with the one before while the current is new.
+  uint8_t bestBytes, lastBytes;
+  bool isNew;
+  bool exists;
+} Flow;
+
+struct Compressor {
+  Flow flows[FLOWS];
+  // Index of the flow plus one, by id.
+  uint16_t owners[CONTEXT_IDS];
+  uint32_t nextSerial;
+  size_t pending;
+  size_t nextPending;
+  // What compressor_encode was about.
+  Header header;
+  Flow *flow;
+};
+
+Compressor *compressor_create(void) {
+  Compressor *compressor = calloc(1, sizeof *compressor);
+  if (compressor == NULL) abort();
+  return compressor;
+}
+
+void compressor_free(Compressor *compressor) { free(compressor); }
+
+size_t compressor_pending(const Compressor *compressor) { return compressor->pending; }
+
+// ---- ids ----
+
+static int allocate_id(Compressor *compressor, const Flow *flow) {
+  // The lowest: the first few make the shortest headers.
+  for (int id = 0; id < CONTEXT_IDS; id++) {
+    if (compressor->owners[id] != 0) continue;
+    compressor->owners[id] = (uint16_t)(flow - compressor->flows + 1);
+    return id;
+  }
+  return -1;
+}
+
+static void drop_current(Compressor *compressor, Flow *flow) {
+  if (flow->current.exists) compressor->owners[flow->current.id] = 0;
+  flow->current.exists = false;
+}
+
+static void drop_next(Compressor *compressor, Flow *flow) {
+  if (!flow->next.exists) return;
+  compressor->owners[flow->next.id] = 0;
+  flow->next.exists = false;
+  compressor->pending--;
+}
+
+static void make_base(Compressor *compressor, Flow *flow, const HeaderFields *fields) {
+  int id = allocate_id(compressor, flow);
+  if (id < 0) return;
+  flow->next = (SenderBase){*fields, ++compressor->nextSerial, (uint16_t)id, true};
+  flow->next.fields.flags &= (uint8_t)~TRANSIENT_FLAGS;
+  flow->freshAt = flow->datagrams;
+  flow->tries = 0;
+  compressor->pending++;
+}
+
+// ---- flows ----
+
+static uint64_t hash_masked(const uint8_t *masked, size_t bytes) {
+  uint64_t hash = bytes;
+  for (size_t at = 0; at < bytes; at += 8) {
+    uint64_t word;
+    memcpy(&word, masked + at, 8);
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+static Flow *take_place(Compressor *compressor, Flow *bucket, uint64_t packetNumber) {
+  Flow *oldest = bucket;
+  for (Flow *flow = bucket; flow < bucket + WAYS; flow++) {
+    if (!flow->exists) return flow;
+    if (flow->usedAt < oldest->usedAt) oldest = flow;
+  }
+  uint64_t held = oldest->current.exists || oldest->next.exists ? HELD_DATAGRAMS : HELD_NEW_DATAGRAMS;
+  if (packetNumber - oldest->usedAt < held) return NULL;
+  drop_current(compressor, oldest);
+  drop_next(compressor, oldest);
+  return oldest;
+}
+
+static Flow *find_flow(Compressor *compressor, const Header *header, uint64_t packetNumber) {
+  uint64_t hash = hash_masked(header->masked, header->layout.headerBytes);
+  Flow *bucket = compressor->flows + (hash >> 40) % BUCKETS * WAYS;
+  for (Flow *flow = bucket; flow < bucket + WAYS; flow++) {
+    if (flow->exists && flow->hash == hash && flow->header.layout.headerBytes == header->layout.headerBytes &&
+        memcmp(flow->header.masked, header->masked, MASKED_BYTES) == 0) {
+      return flow;
+    }
+  }
+  Flow *flow = take_place(compressor, bucket, packetNumber);
+  if (flow == NULL) return NULL;
+  memset(flow, 0, sizeof *flow);
+  flow->exists = true;
+  flow->hash = hash;
+  flow->header = *header;
+  flow->freshEvery = FRESH_BASE_DATAGRAMS;
+  return flow;
+}
+
+static bool moved_far(const HeaderFields *fields, const HeaderFields *base) {
+  int32_t seq = (int32_t)(fields->seq - base->seq), ack = (int32_t)(fields->ack - base->ack);
+  return seq > FRESH_BASE_BYTES || seq < -(FRESH_BASE_BYTES / 2) || ack > FRESH_BASE_BYTES || ack < -(FRESH_BASE_BYTES / 2);
+}
+
+// Whether it is time for a fresh base, after a super-segment was encoded in `bytes` (0: it was not).
+static bool wants_base(const Flow *flow, const HeaderFields *fields, size_t bytes) {
+  if (flow->next.exists || (int32_t)(flow->datagrams - flow->quietUntil) < 0) return false;
+  if (!flow->current.exists) return flow->datagrams >= FIRST_BASE_DATAGRAMS;
+  uint32_t since = flow->datagrams - flow->freshAt;
+  if (bytes == 0) return since >= FIRST_BASE_DATAGRAMS;
+  if (moved_far(fields, &flow->current.fields)) return true;
+  return bytes > flow->bestBytes + 1u && since >= flow->freshEvery;
+}
+
+static void note_encoded(Flow *flow, uint8_t bytes) {
+  if (flow->isNew && flow->lastBytes > 0) {
+    bool spares = bytes < flow->lastBytes;
+    if (spares) flow->freshEvery = FRESH_BASE_DATAGRAMS;
+    else if (flow->freshEvery < FRESH_BASE_MAX_DATAGRAMS) flow->freshEvery *= 2;
+  }
+  flow->isNew = false;
+  flow->lastBytes = bytes;
+  if (flow->bestBytes == 0 || bytes < flow->bestBytes) flow->bestBytes = bytes;
+}
+
+static bool encode_with(Flow *flow, const HeaderFields *fields, size_t payloadBytes, size_t segmentBytes, Encoded *out) {
+  flow->header.fields = flow->current.fields;
+  return compress_encode(&flow->header, flow->current.id, fields, payloadBytes, segmentBytes, out);
+}
+
+bool compressor_encode(Compressor *compressor, uint64_t packetNumber, const uint8_t *header, size_t headerBytes, size_t payloadBytes,
+                       size_t segmentBytes, Encoded *out) {
+  compressor->flow = NULL;
+  if (!header_parse(header, headerBytes, &compressor->header)) return false;
+  Flow *flow = find_flow(compressor, &compressor->header, packetNumber);
+  if (flow == NULL) return false;
+  const HeaderFields *fields = &compressor->header.fields;
+  compressor->flow = flow;
+  flow->usedAt = packetNumber;
+  flow->datagrams += 1 + (uint32_t)(segmentBytes == 0 ? 0 : payloadBytes / segmentBytes);
+  bool encoded = flow->current.exists && encode_with(flow, fields, payloadBytes, segmentBytes, out);
+  if (encoded) note_encoded(flow, out->length);
+  if (wants_base(flow, fields, encoded ? out->length : 0)) make_base(compressor, flow, fields);
+  return encoded;
+}
+
+bool compressor_encode_again(Compressor *compressor, size_t payloadBytes, size_t segmentBytes, Encoded *out) {
+  return encode_with(compressor->flow, &compressor->header.fields, payloadBytes, segmentBytes, out);
+}
+
+// ---- agreement ----
+
+static size_t write_base(const Flow *flow, uint8_t *out) {
+  store32(out, flow->next.serial);
+  store16(out + 4, flow->next.id);
+  header_write(&flow->header, &flow->next.fields, flow->header.layout.headerBytes, out + BASE_PREFIX_BYTES);
+  return BASE_PREFIX_BYTES + flow->header.layout.headerBytes;
+}
+
+size_t compressor_next_base(Compressor *compressor, double nowMs, double repeatMs, uint8_t *out) {
+  size_t left = compressor->pending;
+  for (size_t i = 0; i < CONTEXT_IDS && left > 0; i++) {
+    size_t id = (compressor->nextPending + i) % CONTEXT_IDS;
+    if (compressor->owners[id] == 0) continue;
+    Flow *flow = compressor->flows + compressor->owners[id] - 1;
+    if (!flow->next.exists || flow->next.id != id) continue;
+    left--;
+    if (flow->tries > 0 && nowMs - flow->sentMs < repeatMs * (double)(1u << (flow->tries - 1))) continue;
+    compressor->nextPending = id + 1;
+    if (flow->tries == MAX_TRIES) {
+      drop_next(compressor, flow);
+      flow->quietUntil = flow->datagrams + TRY_AGAIN_DATAGRAMS;
+      continue;
+    }
+    flow->tries++;
+    flow->sentMs = nowMs;
+    return write_base(flow, out);
+  }
+  return 0;
+}
+
+bool compressor_confirm(Compressor *compressor, uint16_t id, uint32_t serial) {
+  if (id >= CONTEXT_IDS || compressor->owners[id] == 0) return false;
+  Flow *flow = compressor->flows + compressor->owners[id] - 1;
+  if (!flow->next.exists || flow->next.id != id || flow->next.serial != serial) return false;
+  drop_current(compressor, flow);
+  flow->current = flow->next;
+  flow->next.exists = false;
+  flow->bestBytes = 0;
+  flow->isNew = true;
+  compressor->pending--;
+  return true;
+}
+
+void compressor_lose(Compressor *compressor, uint16_t id) {
+  if (id >= CONTEXT_IDS || compressor->owners[id] == 0) return;
+  Flow *flow = compressor->flows + compressor->owners[id] - 1;
+  if (flow->current.exists && flow->current.id == id) drop_current(compressor, flow);
+}
+
+// ---- the receiver's ----
+
+Decompressor *decompressor_create(void) {
+  Decompressor *decompressor = calloc(1, sizeof *decompressor);
+  if (decompressor == NULL) abort();
+  return decompressor;
+}
+
+void decompressor_free(Decompressor *decompressor) {
+  if (decompressor == NULL) return;
+  for (int id = 0; id < CONTEXT_IDS; id++) free(decompressor->bases[id]);
+  free(decompressor);
+}
+
+BaseResult decompressor_install(Decompressor *decompressor, uint64_t packetNumber, const uint8_t *bytes, size_t length) {
+  if (length < BASE_PREFIX_BYTES) return BASE_MALFORMED;
+  uint32_t serial = load32(bytes);
+  uint16_t id = load16(bytes + 4);
+  Header header;
+  if (id >= CONTEXT_IDS || !header_parse(bytes + BASE_PREFIX_BYTES, length - BASE_PREFIX_BYTES, &header)) return BASE_MALFORMED;
+  ReceiverBase *base = decompressor->bases[id];
+  if (base == NULL) {
+    base = decompressor->bases[id] = malloc(sizeof *base);
+    if (base == NULL) abort();
+  } else if (serial == base->serial) {
+    // A repetition: the confirmation was lost, or is under way.
+    return BASE_STORED;
+  } else if (serial < base->serial) {
+    return BASE_STALE;
+  }
+  *base = (ReceiverBase){header, serial, packetNumber};
+  return BASE_STORED;
+}
