@@ -113,6 +113,7 @@ class ConfigReader {
         scheduler: document.stream?.scheduler ?? 'ecf',
         congestionControl: document.stream?.congestion_control ?? 'bbr',
         steer: document.stream?.steer ?? 'aggregate',
+        headerCompression: document.stream?.header_compression ?? true,
       },
       ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, paths) }),
     };

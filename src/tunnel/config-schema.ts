@@ -172,6 +172,7 @@ export const configSchema = z.strictObject({
       scheduler: z.enum(Object.keys(SCHEDULERS) as SchedulerName[]).optional(),
       congestion_control: z.enum(Object.keys(CONGESTION_CONTROLS) as CongestionControlName[]).optional(),
       steer: z.enum(['aggregate', 'datagram']).optional(),
+      header_compression: z.boolean().optional(),
     })
     .optional(),
   rule: z

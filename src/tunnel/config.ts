@@ -43,6 +43,8 @@ export interface StreamConfig {
   congestionControl: CongestionControlName;
   /** `datagram` sends TCP packet by packet instead of terminating it. */
   steer: 'aggregate' | 'datagram';
+  /** Headers of stream segments go compressed where the peer can read them; default true. */
+  headerCompression?: boolean;
 }
 
 /** Which way datagrams go; see docs/datagrams.md. */

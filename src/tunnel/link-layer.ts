@@ -17,6 +17,7 @@ import { ReceiveLoop } from './path/receive-loop.js';
 import { SessionDriver, sessionPeer } from './path/session-driver.js';
 import type { SessionConstants } from './session/constants.js';
 import { createSessionEndpoint } from './session/endpoint.js';
+import { FEATURE_HEADER_COMPRESSION, FEATURES } from './session/messages.js';
 import type { AeadStatus } from './status.js';
 import { TunnelError, type TunnelLog } from './tunnel-api.js';
 
@@ -75,7 +76,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.aeads = measuredAeads(native);
     this.#table = native.createOpenTable();
     this.#driver = new SessionDriver(this.#context, this.#table, this.#createSession(session), randomBytes);
-    this.#control = new PathControl(this.#context, this.#driver);
+    this.#control = new PathControl(this.#context, this.#driver, this.#table);
     this.#receiveLoop = new ReceiveLoop(this.#context, this.#driver, this.#control, this.#table);
     this.#unresolved = this.#context.peers.filter((peer) => peer.initiator);
     const pathConfigs = this.#unresolved.length === 0 ? [] : config.paths.length === 0 ? [ANY_PATH] : config.paths;
@@ -149,6 +150,7 @@ class UdpLinkLayer implements CountingLinkLayer {
       privateKey: this.#config.interface.privateKey,
       peers: this.#context.peers.map(sessionPeer),
       aeads: this.aeads,
+      features: this.#config.stream.headerCompression === false ? FEATURES & ~FEATURE_HEADER_COMPRESSION : FEATURES,
       randomBytes: (count: number) => randomBytes(count),
       wallClockMs: Date.now(),
       nowMs: performance.now(),

@@ -34,6 +34,8 @@ export interface PathLink {
   readonly backup: boolean;
   /** Largest inner IP packet that fits into one datagram of this path. */
   readonly innerMtuBytes: number;
+  /** Largest payload of a stream segment, whatever its headers take: they go compressed. 0: innerMtuBytes holds for stream segments too. */
+  readonly segmentPayloadBytes: number;
   /** "address:port" or "[v6]:port"; "" when unknown. */
   readonly local: string;
   readonly remote: string;

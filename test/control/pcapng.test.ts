@@ -32,6 +32,7 @@ function path(id: number, name: string): PathLink {
     priority: 0,
     backup: false,
     innerMtuBytes: 1400,
+    segmentPayloadBytes: 0,
     local: '10.90.0.1:5180',
     remote: '203.0.113.1:5180',
     rxBytes: 0,

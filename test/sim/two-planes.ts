@@ -48,6 +48,7 @@ export class SimPath implements PathLink {
   readonly delivery = new DeliveryEstimator();
   readonly out: SimLink<Datagram>;
   readonly innerMtuBytes = 1400;
+  readonly segmentPayloadBytes = 0;
   readonly local = '';
   readonly remote = '';
   priority = 0;

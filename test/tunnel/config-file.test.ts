@@ -39,6 +39,7 @@ allow = ["10.0.0.0/8"]
 scheduler = "min-rtt"
 congestion_control = "cubic"
 steer = "datagram"
+header_compression = false
 `;
 
 function refusal(document: string, file = FILE): ConfigError {
@@ -74,7 +75,7 @@ t.test('every key of the format reaches the configuration, prefixes in canonical
     },
   ]);
   t.same(config.egress, { mode: 'socket', allow: ['10.0.0.0/8'] });
-  t.same(config.stream, { scheduler: 'min-rtt', congestionControl: 'cubic', steer: 'datagram' });
+  t.same(config.stream, { scheduler: 'min-rtt', congestionControl: 'cubic', steer: 'datagram', headerCompression: false });
 });
 
 t.test('defaults: name of the file, MTU 1420, one automatic path for a client, no egress', async (t) => {
@@ -85,7 +86,7 @@ t.test('defaults: name of the file, MTU 1420, one automatic path for a client, n
   t.same(config.paths, [{ name: 'default', interface: undefined, address: undefined }]);
   t.equal(config.peers[0]?.name, 'peer1');
   t.equal(config.egress, undefined);
-  t.same(config.stream, { scheduler: 'ecf', congestionControl: 'bbr', steer: 'aggregate' });
+  t.same(config.stream, { scheduler: 'ecf', congestionControl: 'bbr', steer: 'aggregate', headerCompression: true });
 });
 
 t.test('every scheduler and congestion control goes by its name', async (t) => {

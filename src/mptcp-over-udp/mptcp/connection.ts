@@ -476,9 +476,9 @@ export class MptcpConnection implements ByteStream {
     }
   }
 
-  handlePathMtu(pathId: number, mtuBytes: number): void {
+  handlePathMtu(pathId: number, mtuBytes: number, segmentPayloadBytes: number): void {
     for (const subflow of this.subflows) {
-      if (subflow.pathId === pathId) subflow.setPathMss(mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60));
+      if (subflow.pathId === pathId) subflow.setPathMss(mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), segmentPayloadBytes);
     }
   }
 

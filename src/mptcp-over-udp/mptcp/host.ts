@@ -50,6 +50,8 @@ export interface HostPath {
   /** What the path layer measured, 0 unknown. */
   rttMs: number;
   mtuBytes: number;
+  /** See TcpConnectionOptions; 0 when absent. */
+  segmentPayloadBytes?: number;
   memory: PathMemory;
   /** Of the priority scheduler: lower first, 0 when absent. */
   priority?: number;
@@ -209,11 +211,12 @@ export class MptcpHost implements TcpHostServices {
   }
 
   /** The path carries packets of another size now. */
-  setPathMtu(pathId: number, mtuBytes: number): void {
+  setPathMtu(pathId: number, mtuBytes: number, segmentPayloadBytes = 0): void {
     const path = this.path(pathId);
-    if (path === undefined || path.mtuBytes === mtuBytes) return;
+    if (path === undefined || (path.mtuBytes === mtuBytes && (path.segmentPayloadBytes ?? 0) === segmentPayloadBytes)) return;
     path.mtuBytes = mtuBytes;
-    for (const connection of this.connections) connection.handlePathMtu(pathId, mtuBytes);
+    path.segmentPayloadBytes = segmentPayloadBytes;
+    for (const connection of this.connections) connection.handlePathMtu(pathId, mtuBytes, segmentPayloadBytes);
   }
 
   /** Usable: its subflows carry data, and connections join over it. Not usable: they carry nothing new, and what they carried is reinjected. */
@@ -361,6 +364,7 @@ export class MptcpHost implements TcpHostServices {
       tuple,
       pathId,
       mssBytes,
+      segmentPayloadBytes: path?.segmentPayloadBytes ?? 0,
       receiveWindowScale: WINDOW_SCALE,
       congestion,
       paced: true,

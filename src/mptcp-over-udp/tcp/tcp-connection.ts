@@ -34,6 +34,11 @@ export interface TcpConnectionOptions {
   pathId: number;
   /** Largest segment the path carries: MTU less IP and TCP header without options. */
   mssBytes: number;
+  /**
+   * Largest payload of a segment where the layer below carries headers and options in a few bytes, so that they are not to be reckoned with; default 0: they are
+   * part of `mssBytes`.
+   */
+  segmentPayloadBytes?: number;
   receiveWindowScale: number;
   congestion: CongestionControl;
   paced: boolean;
@@ -47,6 +52,8 @@ export interface TcpConnectionOptions {
 
 /** With the two NOPs that align it (RFC 7323, appendix A). */
 export const TIMESTAMP_OPTION_BYTES = 12;
+/** All options, and something to grow. */
+const SPARE_MSS_BYTES = 64;
 export const NEVER_MS = Number.POSITIVE_INFINITY;
 
 const NO_PAYLOAD = new Uint8Array(0);
@@ -81,6 +88,7 @@ export abstract class TcpConnection {
   /** What the path carries and what the peer announced: mssBytes is the smaller one. */
   pathMssBytes: number;
   peerMssBytes = Number.POSITIVE_INFINITY;
+  pathPayloadBytes: number;
   readonly mtuSearch: MtuSearch | undefined;
   readonly keepaliveMs: number;
   keepaliveCount = 0;
@@ -147,6 +155,7 @@ export abstract class TcpConnection {
     this.paced = options.paced;
     this.mssBytes = options.mssBytes;
     this.pathMssBytes = options.mssBytes;
+    this.pathPayloadBytes = options.segmentPayloadBytes ?? 0;
     this.timestampsOffered = options.timestamps ?? false;
     this.timestampOffset = this.timestampsOffered ? services.randomUint32() : 0;
     this.keepaliveMs = options.keepaliveMs ?? NEVER_MS;
@@ -196,8 +205,9 @@ export abstract class TcpConnection {
   }
 
   /** The path carries segments of another size now (RFC 8899): what is sent from here on, retransmissions included, is cut to it. */
-  setPathMss(mssBytes: number): void {
+  setPathMss(mssBytes: number, segmentPayloadBytes = 0): void {
     this.pathMssBytes = mssBytes;
+    this.pathPayloadBytes = segmentPayloadBytes;
     this.mtuSearch?.reset();
     this.setMss(this.mssLimitBytes);
   }
@@ -234,6 +244,17 @@ export abstract class TcpConnection {
   /** Bytes of options on a segment with data. */
   segmentOptionBytes(): number {
     return this.dataOptionBytes() + (this.timestamps ? TIMESTAMP_OPTION_BYTES : 0);
+  }
+
+  /** Payload of a full segment of data. */
+  dataSegmentBytes(): number {
+    const optionBytes = this.segmentOptionBytes();
+    return this.pathPayloadBytes > 0 ? Math.min(this.pathPayloadBytes, this.peerMssBytes - optionBytes) : this.mssBytes - optionBytes;
+  }
+
+  /** What our SYN tells (RFC 6691: without options). Where headers don't count, it leaves room for a payload that grows as they shrink. */
+  announcedMssBytes(): number {
+    return this.pathPayloadBytes > 0 ? this.pathPayloadBytes + SPARE_MSS_BYTES : this.mssBytes;
   }
 
   sequenceNumber(offset: number): number {

@@ -233,7 +233,7 @@ function checkAck(c: TcpConnection, segment: TcpSegment, nowMs: number): boolean
   // RFC 5681 (2): a duplicate ACK brings nothing and changes nothing.
   const isDuplicate = ackOffset === recovery.sndUna && segment.payloadBytes === 0 && edge === c.sendWindowEdge;
   if (!c.sackEnabled) {
-    recovery.sacklessSegmentBytes = c.mssBytes - c.segmentOptionBytes();
+    recovery.sacklessSegmentBytes = c.dataSegmentBytes();
     if (isDuplicate && (segment.flags & FIN) === 0) recovery.noteDuplicateAck(nowMs);
   }
   if (edge > c.sendWindowEdge) {

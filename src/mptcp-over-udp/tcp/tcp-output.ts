@@ -30,7 +30,7 @@ function writeAllOptions(c: TcpConnection, kind: SegmentKind, record: SegmentRec
   const start = c.template.optionsAt;
   let at = start;
   if (kind === 'syn' || kind === 'syn-ack') {
-    at += emitMss(out, at, c.mssBytes);
+    at += emitMss(out, at, c.announcedMssBytes());
     if (kind === 'syn' || c.sackEnabled) at += emitSackPermitted(out, at);
     if (kind === 'syn' || c.scaling) at += emitWindowScale(out, at, c.receiveWindowScale);
   }
@@ -86,7 +86,7 @@ function emit(
   const optionsEnd = writeAllOptions(c, kind, record);
   const ack = (flags & ACK) !== 0 ? c.acknowledgmentNumber() : 0;
   const headerBytes = c.template.finish(c.sequenceNumber(offset), ack, flags, windowField(c, kind), optionsEnd);
-  const segmentBytes = c.mssBytes - (headerBytes - c.template.optionsAt);
+  const segmentBytes = kind === 'data' && c.pathPayloadBytes > 0 ? c.dataSegmentBytes() : c.mssBytes - (headerBytes - c.template.optionsAt);
   c.services.sink.sendSegments(c.pathId, c.template.bytes, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
   if ((flags & ACK) !== 0) {
     c.ackNow = false;
@@ -135,7 +135,7 @@ export function sendReset(c: TcpConnection): void {
 /** Bytes that congestion control and pacing let go now, in whole segments (at least one when nothing is in flight). */
 export function sendRoomBytes(c: TcpConnection, nowMs: number): number {
   const recovery = c.recovery;
-  const segmentBytes = c.mssBytes - c.segmentOptionBytes();
+  const segmentBytes = c.dataSegmentBytes();
   if (c.paced && c.nextSendMs > nowMs + PACING_SLACK_MS) {
     c.pacingBlocked = true;
     return 0;
@@ -213,7 +213,7 @@ export function sendRetransmissions(c: TcpConnection, nowMs: number): boolean {
 
 /** RFC 8985 (7.3): a segment of new data, whatever congestion window and pacing say; without any, the last one again. */
 export function sendProbe(c: TcpConnection, nowMs: number): void {
-  const segmentBytes = c.mssBytes - c.segmentOptionBytes();
+  const segmentBytes = c.dataSegmentBytes();
   if (!c.canSend || !c.probeWithNewData(segmentBytes, nowMs)) {
     const record = c.recovery.probeRecord(segmentBytes);
     if (record !== undefined) transmit(c, record, true, nowMs);

@@ -13,20 +13,22 @@ export class Epoch {
   readonly #senders: (SenderHandle | undefined)[] = new Array(MAX_PATHS).fill(undefined);
   readonly #acks: (AckSchedule | undefined)[] = new Array(MAX_PATHS).fill(undefined);
   /** We may send under it. */
-  confirmed: boolean;
+  confirmed = false;
   retired = false;
+  /** Both sides compress the headers of stream segments. */
+  readonly compressed: boolean;
   /** Datagrams sent that the session has not been told of. */
   unreportedDatagrams = 0;
   reportDue = false;
   /** Something was opened under it in this batch. */
   touched = false;
 
-  constructor(native: NativeAddon, peer: Peer, sealer: SealerHandle, localIndex: number, confirmed: boolean) {
+  constructor(native: NativeAddon, peer: Peer, sealer: SealerHandle, localIndex: number, compressed: boolean) {
     this.#native = native;
     this.peer = peer;
     this.#sealer = sealer;
     this.localIndex = localIndex;
-    this.confirmed = confirmed;
+    this.compressed = compressed;
   }
 
   /** Made on first use; undefined while the path has no socket. */
@@ -46,6 +48,10 @@ export class Epoch {
     const handle = path.carrier?.handle;
     if (sender === undefined || handle === undefined) return;
     this.#native.senderSetTarget(sender, handle, path.target);
+  }
+
+  existingSender(path: Path): SenderHandle | undefined {
+    return this.retired ? undefined : this.#senders[path.id];
   }
 
   acksFor(pathId: number): AckSchedule {

@@ -32,6 +32,10 @@ export function createLinkCounters() {
     roamingChallenges: 0,
     roamingMoves: 0,
     amplificationDrops: 0,
+    /** Bases of compressed headers, sent (repetitions too) and received; how often the peer did not know one. */
+    txBases: 0,
+    rxBases: 0,
+    rxBaseUnknown: 0,
     mtuReductions: 0,
   };
 }

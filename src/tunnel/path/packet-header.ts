@@ -1,5 +1,7 @@
 /** What a tap must know of a packet: IP and transport header bytes of a super-packet, and where the packet ends. Pure. */
 
+import { patchTcpChecksum } from '../../mptcp-over-udp/wire/tcp-header.js';
+
 const TCP = 6;
 const UDP = 17;
 const UDP_HEADER_BYTES = 8;
@@ -14,6 +16,12 @@ export function tapPacketHeaderBytes(packet: Uint8Array, offset: number, length:
   if (protocol === UDP) return Math.min(length, ipBytes + UDP_HEADER_BYTES);
   if (protocol !== TCP || length < ipBytes + 20) return length;
   return Math.min(length, ipBytes + (packet[offset + ipBytes + 12]! >>> 4) * 4);
+}
+
+/** Writes the checksum of a TCP packet of ours: no IP options that move nothing, no extension headers. */
+export function finishTcpChecksum(packet: Uint8Array, offset: number, length: number): void {
+  const ipBytes = packet[offset]! >>> 4 === 4 ? (packet[offset]! & 0x0f) * 4 : IPV6_HEADER_BYTES;
+  patchTcpChecksum(packet, offset, offset + ipBytes, length - ipBytes);
 }
 
 /** The IP packet alone, without the trailer that a datagram may carry (session/flow-trailer.ts). At most `length`. */

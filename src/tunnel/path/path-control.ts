@@ -3,16 +3,20 @@
  * state of a path is decided here: only an answer to something of ours.
  */
 
+import { BASE_STORED, type OpenTableHandle } from '../../tun/native.js';
 import {
   CLOSE_SHUTDOWN,
   type ControlFrame,
   emitClose,
+  emitHeaderBaseStored,
+  emitHeaderBaseUnknown,
   emitPathAck,
   emitPathChallenge,
   emitPathProbe,
   emitPathProbeReply,
   emitPathResponse,
   emitSlow,
+  type HeaderBaseFrame,
   type PathAckFrame,
   type PathChallengeFrame,
   parseFrames,
@@ -26,6 +30,8 @@ import type { SessionDriver } from './session-driver.js';
 
 /** An address that does not answer its challenges for so long was none. */
 const CANDIDATE_MS = 5000;
+/** The peer is told so often that a base is unknown: what it sent before it heard comes for a round trip. */
+const UNKNOWN_BASE_EVERY_MS = 20;
 
 type PathStateMessage = Extract<SlowControl, { kind: 'path-state' }>;
 
@@ -33,6 +39,7 @@ type PathStateMessage = Extract<SlowControl, { kind: 'path-state' }>;
 interface Origin {
   path: Path;
   epoch: Epoch;
+  packetNumber: number;
   candidate: Candidate | undefined;
   nowMs: number;
 }
@@ -40,10 +47,12 @@ interface Origin {
 export class PathControl {
   readonly #context: LinkContext;
   readonly #driver: SessionDriver;
+  readonly #table: OpenTableHandle;
 
-  constructor(context: LinkContext, driver: SessionDriver) {
+  constructor(context: LinkContext, driver: SessionDriver, table: OpenTableHandle) {
     this.#context = context;
     this.#driver = driver;
+    this.#table = table;
   }
 
   /** What is due on `path` by now; staged, the caller flushes. */
@@ -59,6 +68,7 @@ export class PathControl {
   handleFrames(
     path: Path,
     epoch: Epoch,
+    packetNumber: number,
     candidate: Candidate | undefined,
     bytes: Uint8Array,
     offset: number,
@@ -70,7 +80,7 @@ export class PathControl {
       this.#context.counters.rxBadFrames++;
       return;
     }
-    const from: Origin = { path, epoch, candidate, nowMs };
+    const from: Origin = { path, epoch, packetNumber, candidate, nowMs };
     for (const frame of frames) this.#handleFrame(from, frame);
   }
 
@@ -106,6 +116,14 @@ export class PathControl {
     carrier.sendControl(peer.sendEpoch, out, length, false);
   }
 
+  /** A compressed segment named a base that we don't have. Staged. */
+  handleUnknownBase(path: Path, epoch: Epoch, id: number, nowMs: number): void {
+    if (id < 0 || nowMs - path.unknownBaseToldMs < UNKNOWN_BASE_EVERY_MS) return;
+    path.unknownBaseToldMs = nowMs;
+    const out = this.#context.control;
+    path.sendControl(epoch, out, emitHeaderBaseUnknown(out, 0, id), false);
+  }
+
   #handleFrame(from: Origin, frame: ControlFrame): void {
     switch (frame.type) {
       case 'path-challenge':
@@ -129,6 +147,20 @@ export class PathControl {
       case 'close':
         this.#handleClose(from);
         return;
+      case 'header-base':
+        this.#handleBase(from, frame);
+        return;
+      case 'header-base-stored': {
+        const sender = from.epoch.existingSender(from.path);
+        if (sender !== undefined) this.#context.native.confirmBase(sender, frame.id, frame.serial);
+        return;
+      }
+      case 'header-base-unknown': {
+        const sender = from.epoch.existingSender(from.path);
+        if (sender !== undefined) this.#context.native.loseBase(sender, frame.id);
+        this.#context.counters.rxBaseUnknown++;
+        return;
+      }
       case 'slow':
         if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message);
         else this.#context.counters.rxSlowIgnored++;
@@ -200,10 +232,18 @@ export class PathControl {
     if (highest > path.stamps.lastNumber || frame.datagrams > highest + 1) return;
     if (!path.delivery.handleAck(highest, frame.datagrams, frame.bytes, nowMs)) return;
     path.notePassed(highest);
+    path.compression.noteAcked(highest);
     path.returnDelay.handleSample(frame.sentMs, nowMs);
     if (!isNews || sentMs < 0) return;
     this.#sampleRtt(path, nowMs - sentMs, frame.ackDelayMs, nowMs);
     this.#prove(path, sentMs, nowMs);
+  }
+
+  #handleBase({ path, epoch, packetNumber, candidate }: Origin, { serial, id, body }: HeaderBaseFrame): void {
+    const { native, control: out, counters } = this.#context;
+    counters.rxBases++;
+    if (native.installBase(this.#table, epoch.localIndex, path.id, packetNumber, body, 0, body.length) !== BASE_STORED) return;
+    path.sendControl(epoch, out, emitHeaderBaseStored(out, 0, serial, id), false, candidate);
   }
 
   #handleClose({ path, epoch, nowMs }: Origin): void {

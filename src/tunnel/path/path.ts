@@ -11,6 +11,7 @@ import { formatEndpoint, formatLocalAddress, formatRemote } from './address-reco
 import type { AddressValidation } from './address-validation.js';
 import { DeliveryEstimator } from './delivery-estimator.js';
 import type { Epoch } from './epoch.js';
+import { HeaderCompression } from './header-compression.js';
 import type { LinkContext } from './link-context.js';
 import { ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
 import { PathStateMachine } from './path-state.js';
@@ -61,6 +62,7 @@ export class Path implements PathLink {
   readonly delivery = new DeliveryEstimator();
   readonly stamps = new SendStamps();
   readonly probes = new ProbeLedger();
+  readonly compression: HeaderCompression;
   name: string;
   carrier: UdpCarrier | undefined;
   target: Uint8Array;
@@ -84,6 +86,8 @@ export class Path implements PathLink {
   #passedBytes = 0;
   /** Staged since the last flush; kept by LinkContext. */
   dirty = false;
+  /** When the peer was told last that it named a base that we don't have. */
+  unknownBaseToldMs = -Infinity;
   /** Received from in this batch; kept by the receive loop. */
   touched = false;
   readonly #context: LinkContext;
@@ -95,6 +99,7 @@ export class Path implements PathLink {
 
   constructor(context: LinkContext, options: PathOptions) {
     this.#context = context;
+    this.compression = new HeaderCompression(context.native);
     this.id = options.id;
     this.name = options.name;
     this.peer = options.peer;
@@ -153,6 +158,10 @@ export class Path implements PathLink {
     return Math.min(this.ownInnerMtuBytes, this.#peerInnerMtuBytes);
   }
 
+  get segmentPayloadBytes(): number {
+    return this.compression.segmentPayloadBytes;
+  }
+
   /** What our side of the path allows. */
   get ownInnerMtuBytes(): number {
     const ipHeaderBytes = this.target[0] === 4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
@@ -182,10 +191,9 @@ export class Path implements PathLink {
       this.#context.counters.txDroppedPackets++;
       return;
     }
+    const { compression } = this;
     const context = this.#context;
-    if (context.tap !== undefined) {
-      context.tap.onPacket('out', this, 'stream', header, 0, headerBytes, payload, payloadOffset, payloadBytes, segmentBytes);
-    }
+    compression.setMaxDatagram(this.#maxDatagramBytes);
     const datagrams = context.native.sealSegments(
       sender,
       TYPE_STREAM,
@@ -196,7 +204,14 @@ export class Path implements PathLink {
       payloadBytes,
       segmentBytes,
     );
-    this.#noteData(datagrams, payloadBytes + datagrams * (headerBytes + SEAL_OVERHEAD_BYTES));
+    const basesWait = compression.noteSealed(datagrams);
+    const overheadBytes = compression.active ? compression.overheadBytes : headerBytes + SEAL_OVERHEAD_BYTES;
+    if (context.tap !== undefined) {
+      const cutBytes = compression.active ? compression.segmentBytes : segmentBytes;
+      context.tap.onPacket('out', this, 'stream', header, 0, headerBytes, payload, payloadOffset, payloadBytes, cutBytes);
+    }
+    this.#noteData(datagrams, payloadBytes + datagrams * overheadBytes);
+    if (basesWait) this.#sendBases();
   }
 
   sendPacket(
@@ -255,7 +270,7 @@ export class Path implements PathLink {
 
   /** The session sends under another epoch now, or under none. */
   useEpoch(epoch: Epoch | undefined): void {
-    this.#sender = epoch?.senderFor(this);
+    this.#setSender(epoch?.senderFor(this));
     this.stamps.startEpoch();
     this.delivery.startEpoch();
     this.#passedBytes = this.#dataBytes;
@@ -269,12 +284,13 @@ export class Path implements PathLink {
   /** The path's socket or target changed. `epochs`: all that are alive for the peer. */
   retarget(epochs: Iterable<Epoch>): void {
     for (const epoch of epochs) if (epoch.peer === this.peer) epoch.retarget(this);
-    this.#sender = this.carrier?.handle === undefined ? undefined : this.peer.sendEpoch?.senderFor(this);
+    this.#setSender(this.carrier?.handle === undefined ? undefined : this.peer.sendEpoch?.senderFor(this));
   }
 
   /** The batch leaves now. */
   noteFlushed(nowMs: number): void {
     this.dirty = false;
+    if (this.compression.updateSize(nowMs)) this.#context.pathChanged(this, nowMs);
     if (this.#sender !== undefined) this.stamps.push(this.#context.native.senderPacketNumber(this.#sender) - 1, nowMs, this.#dataBytes);
     if (this.#eliciting) {
       this.#eliciting = false;
@@ -311,6 +327,24 @@ export class Path implements PathLink {
     if (this.acks !== undefined) nextMs = Math.min(nextMs, this.acks.dueMs());
     if (this.candidate !== undefined) nextMs = Math.min(nextMs, this.candidate.validation.nextChallengeMs());
     return nextMs;
+  }
+
+  get #maxDatagramBytes(): number {
+    return this.innerMtuBytes + SEAL_OVERHEAD_BYTES;
+  }
+
+  #setSender(sender: SenderHandle | undefined): void {
+    this.#sender = sender;
+    this.compression.use(this.peer.sendEpoch?.compressed === true ? sender : undefined, this.#maxDatagramBytes);
+  }
+
+  #sendBases(): void {
+    const epoch = this.peer.sendEpoch;
+    const out = this.#context.control;
+    const length = this.compression.emitBases(out, this.rtt.srttMs, performance.now());
+    if (length === 0 || epoch === undefined) return;
+    this.#context.counters.txBases++;
+    this.sendControl(epoch, out, length, false);
   }
 
   #maySend(bytes: number): boolean {

@@ -8,11 +8,13 @@ import {
   MAX_PATHS,
   type OpenTableHandle,
   RX_ADDRESS,
+  RX_COMPRESSED,
   RX_DATAGRAMS,
   RX_DESCRIPTOR_INTS,
   RX_HEADER_LENGTH,
   RX_KIND,
   RX_KIND_RAW,
+  RX_KIND_UNKNOWN_BASE,
   RX_LENGTH,
   RX_OFFSET,
   RX_PACKET_NUMBER_HIGH,
@@ -21,6 +23,7 @@ import {
   RX_RECEIVER_INDEX,
   RX_SEGMENT_BYTES,
   RX_TYPE,
+  RX_UNKNOWN_BASE_ID,
   RX_WIRE_BYTES,
   TYPE_CONTROL,
   TYPE_DATAGRAM,
@@ -31,7 +34,7 @@ import type { UdpCarrier } from '../carrier/udp-carrier.js';
 import { formatLocalAddress, sameAddress } from './address-record.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
-import { ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
+import { finishTcpChecksum, ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
 import { type Candidate, DEFAULT_OUTER_MTU_BYTES, Path } from './path.js';
 import type { PathControl } from './path-control.js';
 import type { Peer } from './peer.js';
@@ -112,6 +115,10 @@ export class ReceiveLoop {
     if (path.localAddress === '' && path.peer.initiator) this.#learnLocalAddress(path, base, nowMs);
     const candidate = this.#placeOf(carrier, path, epoch, base, nowMs);
     this.#noteReceived(path, epoch, base, nowMs);
+    if (descriptors[base + RX_KIND] === RX_KIND_UNKNOWN_BASE) {
+      this.#control.handleUnknownBase(path, epoch, descriptors[base + RX_UNKNOWN_BASE_ID]!, nowMs);
+      return;
+    }
     this.#deliver(path, epoch, candidate, base, nowMs);
   }
 
@@ -230,7 +237,11 @@ export class ReceiveLoop {
       case TYPE_STREAM: {
         const segmentBytes = descriptors[base + RX_SEGMENT_BYTES]!;
         this.#noteData(path.peer, nowMs);
-        if (context.tap !== undefined) this.#tapIn(path, 'stream', offset, length, segmentBytes, descriptors[base + RX_HEADER_LENGTH]!);
+        if (context.tap !== undefined) {
+          // Nobody needs the checksum that compression leaves out, but a capture shall show it.
+          if (descriptors[base + RX_COMPRESSED] === 1 && segmentBytes === 0) finishTcpChecksum(this.#arena, offset, length);
+          this.#tapIn(path, 'stream', offset, length, segmentBytes, descriptors[base + RX_HEADER_LENGTH]!);
+        }
         context.observer.onStreamPacket(path.peer, path, this.#arena, offset, length, segmentBytes, nowMs);
         return;
       }
@@ -245,7 +256,7 @@ export class ReceiveLoop {
         return;
       }
       case TYPE_CONTROL:
-        this.#control.handleFrames(path, epoch, candidate, this.#arena, offset, length, nowMs);
+        this.#control.handleFrames(path, epoch, this.#packetNumber(base), candidate, this.#arena, offset, length, nowMs);
         return;
     }
   }

@@ -6,6 +6,7 @@
 import { ADDRESS_BYTES, MAX_PATHS, type OpenTableHandle } from '../../tun/native.js';
 import { errnoName } from '../carrier/errno-names.js';
 import type { UdpCarrier } from '../carrier/udp-carrier.js';
+import { FEATURE_HEADER_COMPRESSION } from '../session/messages.js';
 import type { EpochKeys, SessionEndpoint, SessionEvent, SessionPeerConfig } from '../session/session.js';
 import { AddressValidation, TOKEN_BYTES } from './address-validation.js';
 import { Epoch } from './epoch.js';
@@ -177,10 +178,11 @@ export class SessionDriver {
   #addEpoch(peer: Peer, keys: EpochKeys, confirmed: boolean, nowMs: number): void {
     const { native } = this.#context;
     const sealer = native.createSealer({ aead: keys.aead, key: keys.sendKey, receiverIndex: keys.remoteIndex });
-    native.addOpener(this.#table, { receiverIndex: keys.localIndex, aead: keys.aead, key: keys.receiveKey });
+    const compressed = (keys.features & FEATURE_HEADER_COMPRESSION) !== 0;
+    native.addOpener(this.#table, { receiverIndex: keys.localIndex, aead: keys.aead, key: keys.receiveKey, compressed });
     keys.sendKey.fill(0);
     keys.receiveKey.fill(0);
-    const epoch = new Epoch(native, peer, sealer, keys.localIndex, false);
+    const epoch = new Epoch(native, peer, sealer, keys.localIndex, compressed);
     this.#context.epochs.set(keys.localIndex, epoch);
     if (confirmed) this.#use(epoch, nowMs);
   }

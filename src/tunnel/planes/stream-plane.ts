@@ -125,13 +125,14 @@ export class StreamPlane {
         usable: false,
         rttMs: Math.max(0, path.rttMs),
         mtuBytes: path.innerMtuBytes,
+        segmentPayloadBytes: path.segmentPayloadBytes,
         memory: pathMemory(() => links[path.id] ?? path),
         priority: path.priority,
       });
     } else {
       known.rttMs = Math.max(0, path.rttMs);
       known.priority = path.priority;
-      host.setPathMtu(path.id, path.innerMtuBytes);
+      host.setPathMtu(path.id, path.innerMtuBytes, path.segmentPayloadBytes);
     }
     host.setPathUsable(path.id, usable, nowMs);
   }

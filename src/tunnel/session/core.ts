@@ -5,7 +5,7 @@ import type { AeadName } from '../../tun/native.js';
 import type { SessionConstants } from './constants.js';
 import type { CookieJar } from './cookie.js';
 import type { HandshakeBudget } from './handshake-budget.js';
-import type { AeadCosts } from './messages.js';
+import { type AeadCosts, FEATURE_HEADER_COMPRESSION } from './messages.js';
 import type { Peer } from './peer.js';
 import type { SessionEvent } from './session.js';
 import type { TimestampClock } from './timestamp.js';
@@ -57,6 +57,8 @@ export interface SessionCore {
   readonly ownMac1Key: Uint8Array;
   readonly aeadPreference: readonly AeadName[];
   readonly aeadCosts: AeadCosts;
+  /** FEATURE_* of ours. */
+  readonly features: number;
   readonly timestamps: TimestampClock;
   readonly cookieJar: CookieJar;
   readonly budget: HandshakeBudget;
@@ -71,16 +73,27 @@ export interface SessionCore {
 
 const MAX_DRAWS = 32;
 
-/** A random local index, never 0 and not in use; it belongs to `peer` from now on. */
+/** A random local index, never 0 and not in use; it belongs to `peer` from now on. If it can be had, its lower half is not in use either. */
 export function allocateIndex(core: SessionCore, peer: Peer): number {
   for (let draw = 0; draw < MAX_DRAWS; draw++) {
     const bytes = core.randomBytes(4);
     const index = ((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0;
     if (index === 0 || core.peersByIndex.has(index)) continue;
+    if (draw < MAX_DRAWS / 2 && !isShortIndexUnique(core, index)) continue;
     core.peersByIndex.set(index, peer);
     return index;
   }
   throw new RangeError('randomBytes repeats itself');
+}
+
+function isShortIndexUnique(core: SessionCore, index: number): boolean {
+  for (const other of core.peersByIndex.keys()) if (((other ^ index) & 0xffff) === 0 && other !== index) return false;
+  return true;
+}
+
+/** What we may say of a handshake under that index of ours. */
+export function featuresFor(core: SessionCore, localIndex: number): number {
+  return isShortIndexUnique(core, localIndex) ? core.features : core.features & ~FEATURE_HEADER_COMPRESSION;
 }
 
 /** A whole number from 0 to `below` - 1. */

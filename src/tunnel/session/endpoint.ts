@@ -7,7 +7,7 @@ import { createCounters, type SessionCore, type SessionCounters } from './core.j
 import { confirmNext, expireEpochs, findEpoch, retireEpoch } from './epochs.js';
 import { HandshakeBudget } from './handshake-budget.js';
 import { cancelAttempt, handleCookieReply, handleResponse, pollAttempt, raceNewRoutes, startAttempt } from './initiator.js';
-import { aeadCosts, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE, messageType } from './messages.js';
+import { aeadCosts, FEATURES, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE, messageType } from './messages.js';
 import { Peer, tableKey } from './peer.js';
 import { forgetAnswer, handleInitiation } from './responder.js';
 import type { SessionEndpoint, SessionEndpointOptions, SessionEvent, SessionPeerConfig } from './session.js';
@@ -52,6 +52,7 @@ class Endpoint implements SessionEndpoint {
       ownMac1Key: mac1Key(staticKey.publicKey),
       aeadPreference: options.aeads.map((aead) => aead.name),
       aeadCosts: aeadCosts(options.aeads),
+      features: options.features ?? FEATURES,
       timestamps: new TimestampClock(options.wallClockMs, nowMs),
       cookieJar: new CookieJar({ publicKey: staticKey.publicKey, secretMs: constants.cookieSecretMs, randomBytes }),
       budget: new HandshakeBudget(constants, nowMs),

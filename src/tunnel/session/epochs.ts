@@ -19,6 +19,8 @@ export interface NewEpoch {
   localIndex: number;
   remoteIndex: number;
   aead: AeadName;
+  /** FEATURE_* that both sides have. */
+  features: number;
   split: HandshakeSplit;
   /** We sent the initiation. */
   initiator: boolean;
@@ -64,8 +66,8 @@ export function installEpoch(core: SessionCore, peer: Peer, made: NewEpoch, nowM
     expiresAtMs: nowMs + core.constants.rejectAfterMs,
     datagramsSent: 0,
   };
-  const { localIndex, remoteIndex, aead } = made;
-  const keys = { aead, localIndex, remoteIndex, ...deriveTransportKeys(made.split, aead, made.initiator) };
+  const { localIndex, remoteIndex, aead, features } = made;
+  const keys = { aead, features, localIndex, remoteIndex, ...deriveTransportKeys(made.split, aead, made.initiator) };
   retireEpoch(core, peer, peer.next);
   if (made.initiator) promote(core, peer, epoch, nowMs);
   else peer.next = epoch;

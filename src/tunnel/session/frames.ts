@@ -14,6 +14,9 @@
  *    0x05 PATH_ACK          highest packet number u48 | ack delay in 0.1 ms u16 | datagrams received u48 | bytes received u48
  *                            | sender's clock when this left, in 0.1 ms u32
  *    0x06 CLOSE             reason u8
+ *    0x07 HEADER_BASE       serial u32 | id u16 | IP and TCP header, at most 120 bytes (docs/header-compression.md)
+ *    0x08 HEADER_BASE_STORED  serial u32 | id u16
+ *    0x09 HEADER_BASE_UNKNOWN id u16
  *    0x20 SLOW              a MessagePack map {kind, ...} of at most 1200 bytes (slow-control.ts)
  *
  * Unknown types are skipped, so a newer peer may say more; a known type with a body that does not fit makes the datagram a fault.
@@ -29,6 +32,9 @@ export const FRAME_PATH_PROBE = 0x03;
 export const FRAME_PATH_PROBE_REPLY = 0x04;
 export const FRAME_PATH_ACK = 0x05;
 export const FRAME_CLOSE = 0x06;
+export const FRAME_HEADER_BASE = 0x07;
+export const FRAME_HEADER_BASE_STORED = 0x08;
+export const FRAME_HEADER_BASE_UNKNOWN = 0x09;
 export const FRAME_SLOW = 0x20;
 
 export const PATH_TOKEN_BYTES = 8;
@@ -39,6 +45,8 @@ const CHALLENGE_NAME_LENGTH_AT = PATH_TOKEN_BYTES + 3;
 const PROBE_BYTES = 8;
 const ACK_BYTES = 24;
 const ACK_CLOCK_AT = 20;
+const BASE_PREFIX_BYTES = 6;
+const BASE_UNKNOWN_BYTES = 2;
 const MAX_U16 = 0xffff;
 const MAX_U48 = 2 ** 48 - 1;
 
@@ -80,11 +88,36 @@ export interface CloseFrame {
   type: 'close';
   reason: number;
 }
+export interface HeaderBaseFrame {
+  type: 'header-base';
+  serial: number;
+  id: number;
+  /** The whole body: what the addon wrote, for the addon to read. */
+  body: Uint8Array;
+}
+export interface HeaderBaseStoredFrame {
+  type: 'header-base-stored';
+  serial: number;
+  id: number;
+}
+export interface HeaderBaseUnknownFrame {
+  type: 'header-base-unknown';
+  id: number;
+}
 export interface SlowFrame {
   type: 'slow';
   message: SlowControl;
 }
-export type ControlFrame = PathChallengeFrame | PathResponseFrame | PathProbeFrame | PathAckFrame | CloseFrame | SlowFrame;
+export type ControlFrame =
+  | PathChallengeFrame
+  | PathResponseFrame
+  | PathProbeFrame
+  | PathAckFrame
+  | CloseFrame
+  | HeaderBaseFrame
+  | HeaderBaseStoredFrame
+  | HeaderBaseUnknownFrame
+  | SlowFrame;
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
@@ -197,6 +230,24 @@ export function emitClose(out: Uint8Array, offset: number, reason: number): numb
   return offset + FRAME_HEADER_BYTES + 1;
 }
 
+/** The header of a HEADER_BASE whose body of `bodyBytes` lies behind it already. */
+export function emitHeaderBase(out: Uint8Array, offset: number, bodyBytes: number): number {
+  begin(out, offset, FRAME_HEADER_BASE, bodyBytes);
+  return offset + FRAME_HEADER_BYTES + bodyBytes;
+}
+
+export function emitHeaderBaseStored(out: Uint8Array, offset: number, serial: number, id: number): number {
+  const view = begin(out, offset, FRAME_HEADER_BASE_STORED, BASE_PREFIX_BYTES);
+  view.setUint32(FRAME_HEADER_BYTES, serial);
+  view.setUint16(FRAME_HEADER_BYTES + 4, id);
+  return offset + FRAME_HEADER_BYTES + BASE_PREFIX_BYTES;
+}
+
+export function emitHeaderBaseUnknown(out: Uint8Array, offset: number, id: number): number {
+  begin(out, offset, FRAME_HEADER_BASE_UNKNOWN, BASE_UNKNOWN_BYTES).setUint16(FRAME_HEADER_BYTES, id);
+  return offset + FRAME_HEADER_BYTES + BASE_UNKNOWN_BYTES;
+}
+
 /** TypeError when the message does not fit its own schema, RangeError when it is longer than 1200 bytes or than `out`. */
 export function emitSlow(out: Uint8Array, offset: number, message: SlowControl): number {
   const body = emitSlowControl(message);
@@ -259,6 +310,16 @@ function parseBody(view: DataView, bytes: Uint8Array, type: number, at: number, 
       return length === ACK_BYTES ? parseAck(view, at) : 'PATH_ACK has a wrong length';
     case FRAME_CLOSE:
       return length === 1 ? { type: 'close', reason: view.getUint8(at) } : 'CLOSE has a wrong length';
+    case FRAME_HEADER_BASE:
+      if (length <= BASE_PREFIX_BYTES) return 'HEADER_BASE too short';
+      return { type: 'header-base', serial: view.getUint32(at), id: view.getUint16(at + 4), body: bytes.slice(at, at + length) };
+    case FRAME_HEADER_BASE_STORED:
+      if (length !== BASE_PREFIX_BYTES) return 'HEADER_BASE_STORED has a wrong length';
+      return { type: 'header-base-stored', serial: view.getUint32(at), id: view.getUint16(at + 4) };
+    case FRAME_HEADER_BASE_UNKNOWN:
+      return length === BASE_UNKNOWN_BYTES
+        ? { type: 'header-base-unknown', id: view.getUint16(at) }
+        : 'HEADER_BASE_UNKNOWN has a wrong length';
     case FRAME_SLOW: {
       const message = parseSlowControl(bytes.subarray(at, at + length));
       return message === undefined || typeof message === 'string' ? message : { type: 'slow', message };

@@ -3,12 +3,11 @@
 import { NoiseInitiator } from '../../crypto/noise.js';
 import { importPrivateKey } from '../../crypto/x25519.js';
 import { openCookieReply, verifyMac1, writeMac1, writeMac2 } from './cookie.js';
-import { allocateIndex, randomBelow, type SessionCore } from './core.js';
+import { allocateIndex, featuresFor, randomBelow, type SessionCore } from './core.js';
 import { installEpoch } from './epochs.js';
 import {
   emitHeader,
   emitHello,
-  FEATURES,
   INITIATION_BYTES,
   MESSAGE_HEADER_BYTES,
   MESSAGE_INITIATION,
@@ -79,10 +78,11 @@ function makePending(core: SessionCore, peer: Peer, nowMs: number): PendingHands
     presharedKey: peer.presharedKey,
     staticStatic: peer.staticStatic,
   });
-  const hello = { timestamp: core.timestamps.next(nowMs), version: PROTOCOL_VERSION, features: FEATURES, costs: core.aeadCosts };
+  const features = featuresFor(core, localIndex);
+  const hello = { timestamp: core.timestamps.next(nowMs), version: PROTOCOL_VERSION, features, costs: core.aeadCosts };
   initiation.set(noise.writeInitiation(emitHello(hello)), MESSAGE_HEADER_BYTES);
   writeMac1(initiation, peer.mac1Key);
-  return { localIndex, noise, initiation, createdMs: nowMs, sentRoutes: new Set(), cookieRoutes: new Set(), responseFailures: 0 };
+  return { localIndex, noise, initiation, features, createdMs: nowMs, sentRoutes: new Set(), cookieRoutes: new Set(), responseFailures: 0 };
 }
 
 function sendInitiation(core: SessionCore, peer: Peer, pending: PendingHandshake, route: number, nowMs: number): void {
@@ -147,7 +147,8 @@ function completeHandshake(
   core.counters.handshakesInitiated++;
   const { localIndex } = pending;
   const { senderIndex: remoteIndex, aead } = choice;
-  installEpoch(core, peer, { localIndex, remoteIndex, aead, split: result.split, initiator: true, route }, nowMs);
+  const features = pending.features & choice.features;
+  installEpoch(core, peer, { localIndex, remoteIndex, aead, features, split: result.split, initiator: true, route }, nowMs);
   return undefined;
 }
 

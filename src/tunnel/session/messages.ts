@@ -44,8 +44,13 @@ export const COOKIE_SALT_BYTES = 24;
 export const COOKIE_BYTES = 16;
 
 export const PROTOCOL_VERSION = 1;
-/** None is defined yet; a receiver ignores bits that it does not know. */
-export const FEATURES = 0;
+/**
+ * Features are told by both sides; what both have is used, and bits that a side does not know are ignored.
+ * HEADER_COMPRESSION: opens compressed stream segments (docs/header-compression.md), and its index (of this handshake) differs in the lower half from all others
+ * of its own that it says this of.
+ */
+export const FEATURE_HEADER_COMPRESSION = 0x0000_0001;
+export const FEATURES = FEATURE_HEADER_COMPRESSION;
 
 const MAX_U32 = 2 ** 32 - 1;
 const AEAD_IDS: Readonly<Record<AeadName, number>> = { 'aes-256-gcm': 1, 'chacha20-poly1305': 2 };

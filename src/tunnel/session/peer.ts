@@ -25,6 +25,8 @@ export interface PendingHandshake {
   readonly noise: NoiseInitiator;
   /** As sent, with mac2 zero. */
   readonly initiation: Uint8Array;
+  /** FEATURE_* that it tells of us. */
+  readonly features: number;
   readonly createdMs: number;
   readonly sentRoutes: Set<number>;
   /** Routes where it was sent a second time because a cookie came. */

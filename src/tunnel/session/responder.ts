@@ -7,14 +7,13 @@ import { NoiseResponder } from '../../crypto/noise.js';
 import { importPrivateKey } from '../../crypto/x25519.js';
 import type { AeadName } from '../../tun/native.js';
 import { verifyMac1, writeMac1, writeMac2 } from './cookie.js';
-import { allocateIndex, type SessionCore } from './core.js';
+import { allocateIndex, featuresFor, type SessionCore } from './core.js';
 import { installEpoch } from './epochs.js';
 import { yieldAttempt } from './initiator.js';
 import {
   chooseAead,
   emitChoice,
   emitHeader,
-  FEATURES,
   type Hello,
   MAC_BYTES,
   MESSAGE_HEADER_BYTES,
@@ -146,7 +145,8 @@ function respond(core: SessionCore, peer: Peer, accepted: Accepted): Peer | unde
   const { arrival, aead, noise, hello, initiationKey } = accepted;
   const { nowMs, route } = arrival;
   const localIndex = allocateIndex(core, peer);
-  const choice = emitChoice({ senderIndex: localIndex, version: PROTOCOL_VERSION, aead, features: FEATURES });
+  const ownFeatures = featuresFor(core, localIndex);
+  const choice = emitChoice({ senderIndex: localIndex, version: PROTOCOL_VERSION, aead, features: ownFeatures });
   const written = noise.writeResponse(importPrivateKey(core.randomBytes(32)), peer.presharedKey, choice);
   if (written === undefined) {
     core.peersByIndex.delete(localIndex);
@@ -168,7 +168,8 @@ function respond(core: SessionCore, peer: Peer, accepted: Accepted): Peer | unde
   yieldAttempt(core, peer, nowMs);
   core.counters.handshakesResponded++;
   core.counters.responsesSent++;
-  installEpoch(core, peer, { localIndex, remoteIndex, aead, split: written.split, initiator: false, route }, nowMs);
+  const features = ownFeatures & hello.features;
+  installEpoch(core, peer, { localIndex, remoteIndex, aead, features, split: written.split, initiator: false, route }, nowMs);
   core.transmit(route, Uint8Array.from(response), peer);
   return peer;
 }

@@ -9,6 +9,8 @@ import type { AeadName } from '../../tun/native.js';
 /** Keys of one epoch. 32 bytes each. The receiver of this object owns the arrays and wipes them. */
 export interface EpochKeys {
   aead: AeadName;
+  /** FEATURE_* (messages.ts) that both sides have. */
+  features: number;
   /** We put remoteIndex into what we send and recognise localIndex in what we receive. */
   localIndex: number;
   remoteIndex: number;
@@ -40,6 +42,8 @@ export interface SessionEndpointOptions {
   peers: readonly SessionPeerConfig[];
   /** In order of preference; the handshake picks what is fastest for both. `ns` from measureAead, sent along. */
   aeads: readonly { name: AeadName; sealNs: number }[];
+  /** FEATURE_* to tell; default all that we know. */
+  features?: number;
   randomBytes: (count: number) => Uint8Array;
   /** TAI64N needs the wall clock: milliseconds since 1970 at construction, advanced by nowMs. */
   wallClockMs: number;

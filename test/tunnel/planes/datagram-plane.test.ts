@@ -25,6 +25,7 @@ class FakePath implements PathLink {
   priority = 0;
   backup = false;
   innerMtuBytes = 1400;
+  segmentPayloadBytes = 0;
   local = '';
   remote = '';
   rxBytes = 0;

@@ -1,0 +1,68 @@
+/** The real program on both ends of one link of 100 Mbit/s: what of the link's rate at layer 2 is payload of one TCP stream. */
+
+import t from 'tap';
+import { WEB_ADDRESS } from '../../src/lab/topology.js';
+import { runTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
+import { createTunnelRig, rateBetween, type TunnelRig } from './tunnel-rig.js';
+
+const LINK_BITS_PER_SEC = 100e6;
+/** The emulator carries IP packets; on Ethernet each has 14 bytes more. */
+const ETHERNET_BYTES = 14;
+const MTU_BYTES = 1500;
+const LINKS = [{ rateBitsPerSec: (LINK_BITS_PER_SEC * MTU_BYTES) / (MTU_BYTES + ETHERNET_BYTES), delayMs: 10, queuePackets: 400 }];
+const SECONDS = 6;
+const STEADY_MS = 2000;
+const TARGET = { host: WEB_ADDRESS, port: TRAFFIC_PORT };
+/** Plain TCP with timestamps: 1448 of 1514. */
+const BAR = 0.94;
+/** What a datagram with its whole headers could carry at best: 1500 - 28 - 28 - 76 = 1368 of 1514. */
+const WHOLE_HEADERS_BAR = 0.904;
+
+interface Figures {
+  /** Of the link's rate. */
+  share: number;
+  /** Of what the link carried in that time, headers of its own included: the rest is overhead. */
+  efficiency: number;
+}
+
+async function measure(rig: TunnelRig, op: 'download' | 'upload'): Promise<Figures> {
+  const samples: { atMs: number; bytes: number }[] = [];
+  const link = rig.lab.links[0]!;
+  const carried = async () => {
+    const { upBytes, upPackets, downBytes, downPackets } = await link.counters();
+    return op === 'download' ? downBytes + ETHERNET_BYTES * downPackets : upBytes + ETHERNET_BYTES * upPackets;
+  };
+  const before = await carried();
+  const { bytes = 0 } = await runTraffic(rig.lab.client, { op, ...TARGET, seconds: SECONDS }, (line) => {
+    if (line.type === 'sample') samples.push(line);
+  });
+  const rate = rateBetween(samples, STEADY_MS, Number.POSITIVE_INFINITY);
+  return { share: rate / LINK_BITS_PER_SEC, efficiency: bytes / ((await carried()) - before) };
+}
+
+t.setTimeout(90_000);
+
+for (const [name, stream, bar] of [
+  ['with compressed headers', '', BAR],
+  ['with whole headers', 'header_compression = false', 0],
+] as const) {
+  t.test(`one TCP stream over 100 Mbit/s, ${name}`, async (t) => {
+    const rig = await createTunnelRig({ links: LINKS, stream });
+    t.teardown(() => rig.close());
+    await startTrafficServer(rig.lab.web);
+    for (const op of ['download', 'upload'] as const) {
+      const { share, efficiency } = await measure(rig, op);
+      t.comment(`${op}: ${share.toFixed(4)} of the link, ${efficiency.toFixed(4)} of what it carried`);
+      if (bar > 0) {
+        t.ok(share >= bar, `${op}: at least ${bar} of the link's rate at layer 2`);
+        t.ok(efficiency >= bar, `${op}: and of what the link carried`);
+      } else {
+        t.ok(efficiency <= WHOLE_HEADERS_BAR, `${op}: headers take their share`);
+      }
+    }
+    const { counters } = await rig.status('client');
+    t.equal(counters.unknownBase, 0, 'every compressed segment could be read');
+    if (bar > 0) t.ok(counters.rxBases! > 0, 'bases were agreed upon');
+    else t.equal(counters.rxBases, 0, 'no base was offered');
+  });
+}
