@@ -29,7 +29,20 @@ interface Segment {
   ssn: number;
   dataLength: number;
   /** Which options, in which form. */
-  shape: 'plain' | 'times' | 'ack' | 'map' | 'map-8' | 'map-4' | 'map-only' | 'fin' | 'checksum' | 'sack' | 'add-addr' | 'mp-prio';
+  shape:
+    | 'plain'
+    | 'times'
+    | 'ack'
+    | 'map'
+    | 'map-8'
+    | 'map-4'
+    | 'map-only'
+    | 'map-bare'
+    | 'fin'
+    | 'checksum'
+    | 'sack'
+    | 'add-addr'
+    | 'mp-prio';
   hopLimit: number;
   trafficClass: number;
   port: number;
@@ -80,7 +93,7 @@ function options(s: Segment): Buffer {
   if (s.shape === 'add-addr') return Buffer.concat([times, Buffer.from('1e1030020a0909090011223344556677', 'hex')]);
   if (s.shape === 'mp-prio')
     return Buffer.concat([times, dss({ ...s, shape: 'ack' }), Buffer.from('1e03510100000000', 'hex').subarray(0, 4)]);
-  const out = Buffer.concat([times, dss(s)]);
+  const out = s.shape === 'map-bare' ? dss(s) : Buffer.concat([times, dss(s)]);
   return Buffer.concat([out, Buffer.alloc((4 - (out.length % 4)) % 4, 1)]);
 }
 
@@ -206,7 +219,7 @@ class Wire {
   /** Sends until the flow of this segment has a base; the segment to go on with. */
   async settle(segment: Segment): Promise<void> {
     for (let i = 0; i < 12; i++) {
-      await this.deliver(await this.seal(segment, 0, 0));
+      await this.deliver(await this.seal(segment, segment.shape === 'ack' ? 0 : 1400));
       await this.deliver(await this.bases(0.001));
       this.nowMs += 1000;
       this.confirm();
@@ -270,6 +283,13 @@ const CHANGES: Record<string, Partial<Segment>> = {
   'sequence number far ahead': { seq: 1000 + 0x7000_0000, ssn: 1 + 0x7000_0000, dsn: FIRST.dsn + 0x7000_0000n },
   'sequence number behind': { seq: 900, ssn: 0xffff_ff9d, dsn: FIRST.dsn - 100n },
   'a place within the mapping': { seq: 1000 + 1234, dataLength: 5000 },
+  'acknowledgment number, DATA_ACK and sequence number': {
+    seq: 1000 + 1400,
+    ssn: 1401,
+    dsn: FIRST.dsn + 1400n,
+    ack: 99,
+    dataAck: FIRST.dataAck + 22,
+  },
   'acknowledgment number': { ack: 77 + 100_000 },
   'acknowledgment number, and DATA_ACK likewise': { ack: 77 + 100_000, dataAck: FIRST.dataAck + 100_000 },
   'DATA_ACK alone': { dataAck: FIRST.dataAck + 99_999 },
@@ -299,7 +319,7 @@ const SIZES: readonly [payloadBytes: number, segmentBytes: number][] = [
   [1443 * 16, 1443],
   [1443 * 17, 1443],
 ];
-const SHAPES = ['plain', 'times', 'ack', 'map', 'map-8', 'map-4', 'map-only', 'fin'] as const;
+const SHAPES = ['plain', 'times', 'ack', 'map', 'map-8', 'map-4', 'map-only', 'map-bare', 'fin'] as const;
 
 function testFields(): void {
   for (const family of [4, 6] as const) {
@@ -375,6 +395,31 @@ function testSizes(): void {
       t.equal(wire.headerBytes, 10);
       await roundTrip(t, wire, { ...FIRST, ...moved, tsVal: 5900, dataLength: shorter }, shorter, 1440, 'an old base');
       t.equal(wire.headerBytes, 9);
+      const acked = { ack: FIRST.ack + 50_000, dataAck: FIRST.dataAck + 50_000 };
+      await roundTrip(
+        t,
+        wire,
+        { ...FIRST, ...moved, ...acked, dataLength: shorter },
+        shorter,
+        1440,
+        'the other direction carries data too',
+      );
+      t.equal(wire.headerBytes, 9);
+    });
+  });
+
+  t.test('without timestamps, as in the tunnel: 5 bytes instead of 64', async (t) => {
+    await withWire(async (wire) => {
+      const first: Segment = { ...FIRST, shape: 'map-bare' };
+      await wire.settle(first);
+      const moved = { seq: 1000 + 3_000_000, ssn: 3_000_001, dsn: FIRST.dsn + 3_000_000n };
+      const dataLength = 8 * 1446;
+      await roundTrip(t, wire, { ...first, ...moved, dataLength }, dataLength, 1446, 'bytes');
+      t.equal(wire.headerBytes, 5);
+      await roundTrip(t, wire, { ...first, ...moved, dataLength: 40 * 1444 }, 40 * 1444, 1444, 'many segments');
+      t.equal(wire.headerBytes, 7);
+      await roundTrip(t, wire, { ...first, ...moved, dataLength: 40_000 }, 40_000, 1444, 'a shorter one at the end');
+      t.equal(wire.headerBytes, 7);
     });
   });
 
@@ -638,7 +683,7 @@ function advance(s: Segment, { kind, amount }: Step): Segment {
       next.flags = [0x10, 0x18, 0x11, 0x19, 0x90, 0x50, 0x14, 0x02][amount & 7]!;
       break;
     case 7:
-      next.shape = (['map', 'ack', 'map-8', 'times', 'sack', 'fin', 'checksum', 'map-only'] as const)[amount & 7]!;
+      next.shape = (['map', 'ack', 'map-8', 'times', 'sack', 'fin', 'map-bare', 'map-only'] as const)[amount & 7]!;
       break;
     case 8:
       next.hopLimit = 60 + (amount & 3);

@@ -193,7 +193,9 @@ function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowM
   const { mtuSearch } = subflow;
   const probeBytes = mtuSearch?.probePayloadBytes(subflow, subflow.roomBytes, Math.min(windowBytes, c.sendBuffer.queuedBytes), nowMs) ?? 0;
   const roomBytes = probeBytes > 0 ? probeBytes : subflow.roomBytes;
-  if (c.sendBuffer.take(Math.min(roomBytes, windowBytes, MAX_MAPPING_BYTES), piece) === 0 || piece.block === undefined) return false;
+  const segmentBytes = probeBytes > 0 ? 0 : subflow.dataSegmentBytes();
+  const wantedBytes = Math.min(roomBytes, windowBytes, MAX_MAPPING_BYTES);
+  if (c.sendBuffer.take(wantedBytes, piece, segmentBytes) === 0 || piece.block === undefined) return false;
   c.sendQueue.push(c.dataNxt, piece.length, piece.block, piece.offset, subflow, nowMs);
   const mapping = newMapping(c, subflow, piece.length, piece.block, piece.offset, nowMs);
   c.dataNxt += piece.length;

@@ -11,6 +11,8 @@ const KEEP_SMALL_COUNT = 1_024;
 
 export class PayloadBlock {
   readonly bytes: Uint8Array;
+  /** Where the bytes begin: what is before is free for the end of the block before (SendBuffer). */
+  startBytes = 0;
   /** Bytes written so far; appending is only the owner's. */
   usedBytes = 0;
   /** INVARIANT: >= 1 while outside of the pool. */
@@ -35,6 +37,7 @@ export class BlockPool {
   allocate(expectedBytes: number): PayloadBlock {
     const isSmall = expectedBytes <= SMALL_BLOCK_BYTES;
     const block = (isSmall ? this.small : this.large).pop() ?? new PayloadBlock(isSmall ? SMALL_BLOCK_BYTES : LARGE_BLOCK_BYTES);
+    block.startBytes = 0;
     block.usedBytes = 0;
     block.referenceCount = 1;
     this.inUseBytes += block.bytes.length;

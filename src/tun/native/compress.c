@@ -7,7 +7,7 @@ enum {
   BIT_FLAGS = 0x000001, SHIFT_MAP = 1, SHIFT_DSN = 3, SHIFT_DATA_ACK = 5, BIT_TS_ECR = 0x000080, BIT_TS_VAL = 0x000100, BIT_WINDOW = 0x000200,
   BIT_PSH = 0x000400, BIT_WIDE = 0x000800, BIT_ACK = 0x001000, BIT_SEQ = 0x002000, SHIFT_ID = 14, BIT_GENERAL = 0x800000
 };
-enum { COMPACT_DSN = 0x40, COMPACT_TIMES = 0x20, COMPACT_PSH = 0x10 };
+enum { COMPACT_ACK = 0x40, COMPACT_DSN = 0x20, COMPACT_TIMES = 0x10, COMPACT_PSH = 0x08 };
 enum { MAP_WHOLE, MAP_BYTE, MAP_INDEX, MAP_PLACE };
 enum { DATA_ACK_AS_ACK, DATA_ACK_SAME, DATA_ACK_3, DATA_ACK_4 };
 enum { DSN_AS_SSN, DSN_3, DSN_4 };
@@ -184,10 +184,12 @@ static int map_code(const HeaderFields *fields, uint32_t place, size_t payloadBy
 
 static bool encode_compact(const Header *base, uint16_t id, const HeaderFields *fields, const Differences *d, int map, Encoded *out) {
   const HeaderLayout *layout = &base->layout;
-  if (id >= COMPACT_IDS || d->ack != 0 || d->dataAck != 0 || fields->window != base->fields.window) return false;
+  if (id >= COMPACT_IDS || fields->window != base->fields.window || !fits(d->ack, 2, SIXTEENTH)) return false;
+  if (layout->dataAck > 0 && d->dataAck != d->ack) return false;
   if ((fields->flags & ~TCP_PSH) != base->fields.flags || !fits(d->seq, 3, QUARTER) || !fits(d->seqEnd, 3, QUARTER)) return false;
   uint8_t first = (uint8_t)id;
   unsigned times = 1;
+  if (d->ack != 0) first |= COMPACT_ACK;
   if (layout->timestamps > 0 && !(fits(d->tsVal, 1, SIXTEENTH) && fits(d->tsEcr, 1, SIXTEENTH))) {
     if (!fits(d->tsVal, 2, SIXTEENTH) || !fits(d->tsEcr, 2, SIXTEENTH)) return false;
     times = 2;
@@ -195,7 +197,8 @@ static bool encode_compact(const Header *base, uint16_t id, const HeaderFields *
   }
   if (layout->dsn > 0) {
     if (map == MAP_WHOLE) map = MAP_BYTE;
-    if (map != MAP_BYTE) return false;
+    if (map == MAP_PLACE || (map == MAP_INDEX && layout->timestamps > 0)) return false;
+    if (map == MAP_INDEX) first |= COMPACT_TIMES;
     if (d->dsn != d->ssn) {
       if (!fits(d->dsn, 3, QUARTER)) return false;
       first |= COMPACT_DSN;
@@ -206,11 +209,12 @@ static bool encode_compact(const Header *base, uint16_t id, const HeaderFields *
   out->seqAt = 1;
   out->seqBytes = 3;
   at += 3;
+  if (d->ack != 0) at = put_difference(at, d->ack, 2, SIXTEENTH);
   if (layout->timestamps > 0) at = put_difference(put_difference(at, d->tsVal, times, SIXTEENTH), d->tsEcr, times, SIXTEENTH);
   if (layout->dsn > 0) {
     out->mapAt = (uint8_t)(at - out->bytes);
-    out->mapCode = MAP_BYTE;
-    at++;
+    out->mapCode = (uint8_t)map;
+    at += MAP_BYTES[map];
     if (first & COMPACT_DSN) at = put_difference(at, d->dsn, 3, QUARTER);
   }
   out->compact = true;
@@ -285,6 +289,14 @@ static void encode_general(const HeaderLayout *layout, uint16_t id, const Header
   out->length = (uint8_t)(at - out->bytes);
 }
 
+// Bytes of the shortest form for this map, when nothing but sequence numbers differs.
+static unsigned fresh_bytes(const HeaderLayout *layout, uint16_t id, int map) {
+  unsigned times = layout->timestamps > 0 ? 2 : 0;
+  bool compact = id < COMPACT_IDS && map != MAP_PLACE && (map != MAP_INDEX || times == 0);
+  if (layout->dsn == 0) return (compact ? 4 : 6) + times;
+  return compact ? 4 + times + MAP_BYTES[map == MAP_WHOLE ? MAP_BYTE : map] : 6 + times + MAP_BYTES[map];
+}
+
 bool compress_encode(const Header *base, uint16_t id, const HeaderFields *fields, size_t payloadBytes, size_t segmentBytes, Encoded *out) {
   Differences d;
   differ(base, fields, payloadBytes, &d);
@@ -301,6 +313,8 @@ bool compress_encode(const Header *base, uint16_t id, const HeaderFields *fields
     if (!choose_general(base, fields, &d, map, segments, &bits)) return false;
     encode_general(&base->layout, id, fields, &d, bits, out);
   }
+  unsigned fresh = fresh_bytes(&base->layout, id, map);
+  out->staleBytes = (uint8_t)(out->length > fresh ? out->length - fresh : 0);
   if (out->mapAt > 0 && out->mapCode >= MAP_INDEX) put(out->bytes + out->mapAt + MAP_BYTES[out->mapCode] - 2, fields->dataLength, 2);
   // compress_patch counts in lengths of the mapping.
   if (out->mapCode == MAP_BYTE) {
@@ -417,9 +431,11 @@ size_t compress_decode(const Header *base, const uint8_t *bytes, size_t length, 
   *out = base->fields;
   if (compact) {
     if (bits & COMPACT_TIMES) tsValBytes = tsEcrBytes = 2;
+    if (bits & COMPACT_TIMES && layout->timestamps == 0) mapCode = MAP_INDEX;
     if (bits & COMPACT_DSN) dsn = DSN_3;
     psh = bits & COMPACT_PSH;
-    bits = BIT_SEQ;
+    bits = bits & COMPACT_ACK ? BIT_SEQ | BIT_ACK : BIT_SEQ;
+    dataAck = DATA_ACK_AS_ACK;
   } else {
     bits = bits << 16 | take(&reader, 2);
     wide = bits & BIT_WIDE ? 4 : 3;
@@ -433,7 +449,7 @@ size_t compress_decode(const Header *base, const uint8_t *bytes, size_t length, 
   if (bits & BIT_FLAGS) out->flags = (uint8_t)take(&reader, 1) & (uint8_t)~TCP_PSH;
   if (psh) out->flags |= TCP_PSH;
   uint32_t seq = bits & BIT_SEQ ? (uint32_t)take_difference(&reader, wide, QUARTER) : 0;
-  int64_t ack = bits & BIT_ACK ? take_difference(&reader, wide, QUARTER) : 0;
+  int64_t ack = !(bits & BIT_ACK) ? 0 : compact ? take_difference(&reader, 2, SIXTEENTH) : take_difference(&reader, wide, QUARTER);
   if (bits & BIT_WINDOW) out->window = (uint16_t)take(&reader, 2);
   if (layout->timestamps > 0) {
     out->tsVal += (uint32_t)take_difference(&reader, tsValBytes, SIXTEENTH);

@@ -8,12 +8,13 @@
 // In front of the payload, big-endian, either the compact form
 //
 //      0 1 2 3 4 5 6 7
-//     +-+-+-+-+-+-+-+-+------------------+------------------+-------------+--------------+
-//     |0|D|T|P|  id   | sequence 3       | TSval 1, TSecr 1 | map 1       | [DSN 3]      |
-//     +-+-+-+-+-+-+-+-+------------------+------------------+-------------+--------------+
+//     +-+-+-+-+-+-+-+-+------------------+-----------------+------------------+-------------+--------------+
+//     |0|A|D|T|P| id  | sequence 3       | [acknowledg. 2] | TSval 1, TSecr 1 | map 1       | [DSN 3]      |
+//     +-+-+-+-+-+-+-+-+------------------+-----------------+------------------+-------------+--------------+
 //
-//   for ids below 16 and headers whose acknowledgment number, window, DATA_ACK and flags (but for PSH, which is P) are those of the base. T: the timestamps take
-//   2 bytes each. D: the DSN follows; without it the DSN has moved as far as the subflow sequence number has. Timestamps and map only where the base has them.
+//   for ids below 8 and headers whose window and flags (but for PSH, which is P) are those of the base. A: the acknowledgment number follows, and the DATA_ACK has
+//   moved as far; without it both are those of the base. D: the DSN follows; without it the DSN has moved as far as the subflow sequence number has. Timestamps
+//   and map only where the base has them. T: the timestamps take 2 bytes each; if the base has none, the map is that of form 2 below.
 //   map: the segment's place in its mapping, index << 4 | (count - 1): the mapping covers `count` times this segment's payload, and begins `index` times
 //   before it.
 //
@@ -33,7 +34,7 @@
 //                  3: bytes of the mapping before this segment 2, length 2
 //     DSN          0: moved as far as the subflow sequence number has; 1: 3 bytes; 2: 4 bytes
 //
-// A difference of n bytes is sent with a bias, so that a part of its range lies behind the base: a quarter, of timestamps a sixteenth. Those of 4 bytes are modulo 2^32
+// A difference of n bytes is sent with a bias, so that a part of its range lies behind the base: a quarter, of timestamps and 2 bytes a sixteenth. Those of 4 bytes are modulo 2^32
 // (DATA_ACK, DSN: signed). The subflow sequence number is not sent: it has moved as far as the sequence number has, less the place in the mapping.
 // IP length, IPv4 identification (0) and both checksums are not sent either: they follow from the rest.
 #ifndef MPTUNNEL_COMPRESS_H
@@ -42,7 +43,7 @@
 #include "packet.h"
 
 #define CONTEXT_IDS 512
-#define COMPACT_IDS 16
+#define COMPACT_IDS 8
 // Prefix 3, flags 1, seq 4, ack 4, window 2, timestamps 8, DATA_ACK 4, map 4, DSN 4.
 #define COMPRESSED_MAX_BYTES 34
 #define MASKED_BYTES MAX_HEADER_BYTES
@@ -82,6 +83,8 @@ void header_write(const Header *header, const HeaderFields *fields, size_t packe
 typedef struct {
   uint8_t bytes[COMPRESSED_MAX_BYTES];
   uint8_t length;
+  // How many bytes less it would be with a base of today.
+  uint8_t staleBytes;
   uint8_t flagsAt, seqAt, seqBytes, mapAt, mapCode;
   bool compact;
   uint8_t flags;

@@ -11,9 +11,9 @@
 
 // A flow gets a base when it has sent so much,
 #define FIRST_BASE_DATAGRAMS 8
-// a fresh one when that spares bytes and so many datagrams pay for it (twice as many after each that spared nothing),
-#define FRESH_BASE_DATAGRAMS 256
-#define FRESH_BASE_MAX_DATAGRAMS (1 << 16)
+// a fresh one when that would have spared so many bytes, somewhat more than a base costs (twice as many after each that spared nothing),
+#define FRESH_BASE_SPARES_BYTES 300
+#define FRESH_BASE_SPARES_MAX_BYTES (1 << 18)
 // or when a number has moved so far, of 12 MB that 3 bytes reach.
 #define FRESH_BASE_BYTES (6 << 20)
 // A flow that was used so lately is not pushed out by another: one with a base, one without.
@@ -41,9 +41,11 @@ typedef struct {
   uint32_t datagrams;
   // Of `datagrams`: when the newest base was made, and until when none is wanted.
   uint32_t freshAt, quietUntil;
-  uint32_t freshEvery;
-  // The shortest header with the current base, and the latest with the one before while the current is new.
-  uint8_t bestBytes, lastBytes;
+  uint32_t freshSparesBytes;
+  // Spared by a base of today since the newest was made.
+  uint32_t spareBytes;
+  // What a fresh base would have spared in the latest header, and whether a fresh one has come since.
+  uint8_t staleBytes;
   bool isNew;
   bool exists;
 } Flow;
@@ -72,9 +74,10 @@ size_t compressor_pending(const Compressor *compressor) { return compressor->pen
 
 // ---- ids ----
 
-static int allocate_id(Compressor *compressor, const Flow *flow) {
-  // The lowest: the first few make the shortest headers.
-  for (int id = 0; id < CONTEXT_IDS; id++) {
+// The first few make the shortest headers, of segments with data only.
+static int allocate_id(Compressor *compressor, const Flow *flow, bool hasPayload) {
+  for (int i = 0; i < CONTEXT_IDS; i++) {
+    int id = hasPayload ? i : CONTEXT_IDS - 1 - i;
     if (compressor->owners[id] != 0) continue;
     compressor->owners[id] = (uint16_t)(flow - compressor->flows + 1);
     return id;
@@ -94,12 +97,13 @@ static void drop_next(Compressor *compressor, Flow *flow) {
   compressor->pending--;
 }
 
-static void make_base(Compressor *compressor, Flow *flow, const HeaderFields *fields) {
-  int id = allocate_id(compressor, flow);
+static void make_base(Compressor *compressor, Flow *flow, const HeaderFields *fields, bool hasPayload) {
+  int id = allocate_id(compressor, flow, hasPayload);
   if (id < 0) return;
   flow->next = (SenderBase){*fields, ++compressor->nextSerial, (uint16_t)id, true};
   flow->next.fields.flags &= (uint8_t)~TRANSIENT_FLAGS;
   flow->freshAt = flow->datagrams;
+  flow->spareBytes = 0;
   flow->tries = 0;
   compressor->pending++;
 }
@@ -145,7 +149,7 @@ static Flow *find_flow(Compressor *compressor, const Header *header, uint64_t pa
   flow->exists = true;
   flow->hash = hash;
   flow->header = *header;
-  flow->freshEvery = FRESH_BASE_DATAGRAMS;
+  flow->freshSparesBytes = FRESH_BASE_SPARES_BYTES;
   return flow;
 }
 
@@ -154,25 +158,24 @@ static bool moved_far(const HeaderFields *fields, const HeaderFields *base) {
   return seq > FRESH_BASE_BYTES || seq < -(FRESH_BASE_BYTES / 2) || ack > FRESH_BASE_BYTES || ack < -(FRESH_BASE_BYTES / 2);
 }
 
-// Whether it is time for a fresh base, after a super-segment was encoded in `bytes` (0: it was not).
-static bool wants_base(const Flow *flow, const HeaderFields *fields, size_t bytes) {
+// Whether it is time for a fresh base, after a super-segment was encoded, or could not be.
+static bool wants_base(const Flow *flow, const HeaderFields *fields, bool encoded) {
   if (flow->next.exists || (int32_t)(flow->datagrams - flow->quietUntil) < 0) return false;
   if (!flow->current.exists) return flow->datagrams >= FIRST_BASE_DATAGRAMS;
   uint32_t since = flow->datagrams - flow->freshAt;
-  if (bytes == 0) return since >= FIRST_BASE_DATAGRAMS;
+  if (!encoded) return since >= FIRST_BASE_DATAGRAMS;
   if (moved_far(fields, &flow->current.fields)) return true;
-  return bytes > flow->bestBytes + 1u && since >= flow->freshEvery;
+  return flow->spareBytes >= flow->freshSparesBytes;
 }
 
-static void note_encoded(Flow *flow, uint8_t bytes) {
-  if (flow->isNew && flow->lastBytes > 0) {
-    bool spares = bytes < flow->lastBytes;
-    if (spares) flow->freshEvery = FRESH_BASE_DATAGRAMS;
-    else if (flow->freshEvery < FRESH_BASE_MAX_DATAGRAMS) flow->freshEvery *= 2;
+static void note_encoded(Flow *flow, uint32_t datagrams, uint8_t staleBytes) {
+  flow->spareBytes += datagrams * staleBytes;
+  if (flow->isNew && flow->staleBytes > 0) {
+    if (staleBytes < flow->staleBytes) flow->freshSparesBytes = FRESH_BASE_SPARES_BYTES;
+    else if (flow->freshSparesBytes < FRESH_BASE_SPARES_MAX_BYTES) flow->freshSparesBytes *= 2;
   }
   flow->isNew = false;
-  flow->lastBytes = bytes;
-  if (flow->bestBytes == 0 || bytes < flow->bestBytes) flow->bestBytes = bytes;
+  flow->staleBytes = staleBytes;
 }
 
 static bool encode_with(Flow *flow, const HeaderFields *fields, size_t payloadBytes, size_t segmentBytes, Encoded *out) {
@@ -189,10 +192,11 @@ bool compressor_encode(Compressor *compressor, uint64_t packetNumber, const uint
   const HeaderFields *fields = &compressor->header.fields;
   compressor->flow = flow;
   flow->usedAt = packetNumber;
-  flow->datagrams += 1 + (uint32_t)(segmentBytes == 0 ? 0 : payloadBytes / segmentBytes);
+  uint32_t datagrams = 1 + (uint32_t)(segmentBytes == 0 ? 0 : payloadBytes / segmentBytes);
+  flow->datagrams += datagrams;
   bool encoded = flow->current.exists && encode_with(flow, fields, payloadBytes, segmentBytes, out);
-  if (encoded) note_encoded(flow, out->length);
-  if (wants_base(flow, fields, encoded ? out->length : 0)) make_base(compressor, flow, fields);
+  if (encoded) note_encoded(flow, datagrams, out->staleBytes);
+  if (wants_base(flow, fields, encoded)) make_base(compressor, flow, fields, payloadBytes > 0);
   return encoded;
 }
 
@@ -238,7 +242,6 @@ bool compressor_confirm(Compressor *compressor, uint16_t id, uint32_t serial) {
   drop_current(compressor, flow);
   flow->current = flow->next;
   flow->next.exists = false;
-  flow->bestBytes = 0;
   flow->isNew = true;
   compressor->pending--;
   return true;

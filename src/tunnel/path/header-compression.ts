@@ -18,12 +18,15 @@ import {
 } from '../../tun/native.js';
 import { emitHeaderBase, FRAME_HEADER_BYTES } from '../session/frames.js';
 
-/** The shortest header of a segment with data: id 1, sequence number 3, timestamps 2, place in the mapping 1. */
-const LEAST_OVERHEAD_BYTES = COMPRESSED_HEADER_BYTES + AEAD_TAG_BYTES + 7;
-/** The payload size grows again when no longer header was needed for so long. */
+/** The shortest header of a segment with data: id 1, sequence number 3, place in the mapping 1. */
+const LEAST_OVERHEAD_BYTES = COMPRESSED_HEADER_BYTES + AEAD_TAG_BYTES + 5;
+/** Longer by so much it does not get: a long packet number, 34 bytes. */
+const OVERHEADS = 31;
+/** The payload size is thought over so often, and sooner when so many super-segments did not fit. */
 const OVERHEAD_WINDOW_MS = 2000;
-/** So many super-segments with a longer header in that time are not exceptions. */
-const EXCEPTIONS = 4;
+const MANY_EXCEEDED = 16;
+/** What a super-segment costs that has to be cut into one datagram more: outer headers, tag, ours. */
+const EXTRA_DATAGRAM_BYTES = 70;
 /** A base is repeated after the round trip and this. */
 const REPEAT_EXTRA_MS = 30;
 const UNKNOWN_RTT_MS = 200;
@@ -35,7 +38,9 @@ export class HeaderCompression {
   #maxDatagramBytes = 0;
   /** What of a datagram is not payload, as the payload size allows for it. */
   #overheadBytes = LEAST_OVERHEAD_BYTES;
-  #longestBytes = 0;
+  /** Super-segments in this window by overhead, less the least one; and datagrams. */
+  readonly #counts = new Int32Array(OVERHEADS);
+  #datagrams = 0;
   #exceededCount = 0;
   #windowEndsMs = 0;
   #toldPayloadBytes = 0;
@@ -84,7 +89,8 @@ export class HeaderCompression {
     this.#native.lastCut(this.#sender, cut);
     if (cut[CUT_COMPRESSED] === 1 && datagrams > 1) {
       const overheadBytes = cut[CUT_OVERHEAD_BYTES]!;
-      if (overheadBytes > this.#longestBytes) this.#longestBytes = overheadBytes;
+      this.#counts[Math.max(0, Math.min(OVERHEADS - 1, overheadBytes - LEAST_OVERHEAD_BYTES))]!++;
+      this.#datagrams += datagrams;
       if (overheadBytes > this.#overheadBytes) this.#exceededCount++;
     }
     return cut[CUT_PENDING_BASES]! > 0;
@@ -112,12 +118,22 @@ export class HeaderCompression {
   }
 
   #adapt(nowMs: number): void {
-    const exceeds = this.#exceededCount >= EXCEPTIONS;
-    if (!exceeds && nowMs < this.#windowEndsMs) return;
-    if (exceeds) this.#overheadBytes = this.#longestBytes;
-    else if (this.#longestBytes > 0 && this.#exceededCount === 0) this.#overheadBytes = Math.max(LEAST_OVERHEAD_BYTES, this.#longestBytes);
+    if (this.#exceededCount < MANY_EXCEEDED && nowMs < this.#windowEndsMs) return;
     this.#windowEndsMs = nowMs + OVERHEAD_WINDOW_MS;
-    this.#longestBytes = 0;
+    if (this.#datagrams === 0) return;
+    // A byte more costs every datagram one; a byte too few costs those that need it a datagram.
+    let exceeding = 0;
+    let least = Infinity;
+    for (let i = OVERHEADS - 1; i >= 0; i--) {
+      const cost = i * this.#datagrams + exceeding * EXTRA_DATAGRAM_BYTES;
+      if (cost <= least) {
+        least = cost;
+        this.#overheadBytes = LEAST_OVERHEAD_BYTES + i;
+      }
+      exceeding += this.#counts[i]!;
+    }
+    this.#counts.fill(0);
+    this.#datagrams = 0;
     this.#exceededCount = 0;
   }
 }
