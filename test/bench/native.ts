@@ -10,11 +10,14 @@ import { addressRecord, inOwnNamespace, openUdp, pattern, run, tcpHeader } from 
 
 const PACKET_BYTES = 1400;
 const BATCH_SUPER_SEGMENTS = 3;
+const DATAGRAM_OVERHEAD_BYTES = 28;
 
 interface Case {
   aead: native.AeadName;
   name: string;
   type: number;
+  /** The headers go compressed. */
+  compressed?: boolean;
   /** Puts one batch into the stage; returns its datagrams. */
   fill: (sender: native.SenderHandle) => number;
 }
@@ -23,13 +26,25 @@ function median(values: number[]): number {
   return values.sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
+/** What the peers' control frames do. */
+function agree(n: native.NativeAddon, sender: native.SenderHandle, table: native.OpenTableHandle): void {
+  const out = Buffer.alloc(native.BASE_MAX_BYTES);
+  const number = n.senderPacketNumber(sender) - 1;
+  n.senderAcked(sender, number);
+  for (let length = n.nextBase(sender, 0, 1, out, 0); length > 0; length = n.nextBase(sender, 0, 1, out, 0)) {
+    n.installBase(table, 1, 0, number, out, 0, length);
+    n.confirmBase(sender, out.readUInt16BE(4), out.readUInt32BE(0));
+  }
+}
+
 function measure(n: native.NativeAddon, one: Case, seconds: number) {
   const [tx, rx] = [openUdp(4, '127.0.0.1'), openUdp(4, '127.0.0.1')];
   const key = pattern(32);
   const sealer = n.createSealer({ aead: one.aead, key, receiverIndex: 1 });
   const sender = n.createSender(tx, sealer, 0, addressRecord('127.0.0.1', n.udpPort(rx)));
   const table = n.createOpenTable();
-  n.addOpener(table, { aead: one.aead, key, receiverIndex: 1 });
+  n.addOpener(table, { aead: one.aead, key, receiverIndex: 1, compressed: true });
+  if (one.compressed === true) n.senderCompress(sender, PACKET_BYTES + DATAGRAM_OVERHEAD_BYTES);
   const arena = new Uint8Array(1 << 20);
   const descriptors = new Int32Array(1024 * native.RX_DESCRIPTOR_INTS);
   const addresses = new Uint8Array(16 * native.ADDRESS_BYTES);
@@ -49,6 +64,7 @@ function measure(n: native.NativeAddon, one: Case, seconds: number) {
     }
     const opened = performance.now();
     if (n.receiveCounters(table).datagrams !== packets) throw new Error('datagrams were lost');
+    if (one.compressed === true) agree(n, sender, table);
     seal.push(((sealed - start) * 1e6) / made);
     send.push(((sent - sealed) * 1e6) / made);
     receive.push(((opened - sent) * 1e6) / made);
@@ -73,21 +89,18 @@ function cases(n: native.NativeAddon, aead: native.AeadName): Case[] {
   const payload = pattern(segmentBytes * 45);
   const packet = pattern(PACKET_BYTES);
   let sequenceNumber = 0;
+  const fill = (sender: native.SenderHandle) => {
+    let made = 0;
+    for (let i = 0; i < BATCH_SUPER_SEGMENTS; i++) {
+      header.writeUInt32BE(sequenceNumber, 24);
+      sequenceNumber = (sequenceNumber + payload.length) >>> 0;
+      made += n.sealSegments(sender, native.TYPE_STREAM, header, header.length, payload, 0, payload.length, segmentBytes);
+    }
+    return made;
+  };
   return [
-    {
-      aead,
-      name: 'super-segments',
-      type: native.TYPE_STREAM,
-      fill: (sender) => {
-        let made = 0;
-        for (let i = 0; i < BATCH_SUPER_SEGMENTS; i++) {
-          header.writeUInt32BE(sequenceNumber, 24);
-          sequenceNumber = (sequenceNumber + payload.length) >>> 0;
-          made += n.sealSegments(sender, native.TYPE_STREAM, header, header.length, payload, 0, payload.length, segmentBytes);
-        }
-        return made;
-      },
-    },
+    { aead, name: 'super-segments', type: native.TYPE_STREAM, fill },
+    { aead, name: 'super-segments, headers compressed', type: native.TYPE_STREAM, compressed: true, fill },
     {
       aead,
       name: 'single packets, batches of 32',
