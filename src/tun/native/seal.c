@@ -333,11 +333,6 @@ napi_value seal_segments(napi_env env, napi_callback_info info) {
   if (!arg_piece(env, &buffer, argv[5], argv[6], "payload", UINT32_MAX, &payload)) return NULL;
   if (!arg_int(env, argv[7], "segmentBytes", payload.length > 0 ? 1 : 0, INT32_MAX, &segmentBytes)) return NULL;
   if (!check_template(env, &header, (size_t)headerBytes, &cut.shape)) return NULL;
-  size_t largest = payload.length < (size_t)segmentBytes ? payload.length : (size_t)segmentBytes;
-  if ((size_t)headerBytes + largest > MAX_PLAINTEXT) {
-    throw_range(env, "segmentBytes: a segment must not exceed %d bytes", MAX_PLAINTEXT);
-    return NULL;
-  }
   cut.type = (uint8_t)type;
   cut.header = header.data;
   cut.payload = payload.data;
@@ -348,6 +343,11 @@ napi_value seal_segments(napi_env env, napi_callback_info info) {
   if (!check_packet_numbers(env, sender, sender->maxDatagramBytes > 0 ? cut.payloadBytes + 1 : cut_count(&cut))) return NULL;
   uint64_t first = sender->packetNumber;
   if (sender->maxDatagramBytes > 0 && type == TYPE_STREAM && try_compressed(&cut)) return js_number(env, (double)(sender->packetNumber - first));
+  size_t largest = payload.length < cut.segmentBytes ? payload.length : cut.segmentBytes;
+  if ((size_t)headerBytes + largest > MAX_PLAINTEXT) {
+    throw_range(env, "segmentBytes: a segment must not exceed %d bytes", MAX_PLAINTEXT);
+    return NULL;
+  }
   sender->cut.compressed = false;
   sender->cut.overheadBytes = (size_t)headerBytes + DATA_OVERHEAD_BYTES;
   sender->cut.segmentBytes = cut.segmentBytes;

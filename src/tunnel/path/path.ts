@@ -24,6 +24,7 @@ import { SendStamps } from './send-stamps.js';
 export const DEFAULT_OUTER_MTU_BYTES = 1500;
 export const SEAL_OVERHEAD_BYTES = DATA_HEADER_BYTES + AEAD_TAG_BYTES;
 const UDP_HEADER_BYTES = 8;
+const MAX_UDP_PAYLOAD_BYTES = 65_507;
 const IPV4_HEADER_BYTES = 20;
 const IPV6_HEADER_BYTES = 40;
 /** Steps of the fallback when the kernel says that a datagram is too long. */
@@ -159,6 +160,7 @@ export class Path implements PathLink {
   }
 
   get segmentPayloadBytes(): number {
+    this.compression.setMaxDatagram(this.#maxDatagramBytes);
     return this.compression.segmentPayloadBytes;
   }
 
@@ -330,7 +332,7 @@ export class Path implements PathLink {
   }
 
   get #maxDatagramBytes(): number {
-    return this.innerMtuBytes + SEAL_OVERHEAD_BYTES;
+    return Math.min(this.innerMtuBytes + SEAL_OVERHEAD_BYTES, MAX_UDP_PAYLOAD_BYTES);
   }
 
   #setSender(sender: SenderHandle | undefined): void {

@@ -52,6 +52,29 @@ t.test('the bytes of each fixed frame', async (t) => {
     bytesOf((out, at) => frames.emitPadding(out, at, 6)),
     '000003000000',
   );
+  t.equal(
+    bytesOf((out, at) => frames.emitHeaderBaseStored(out, at, 0xa1b2c3d4, 0x01ff)),
+    '080006a1b2c3d401ff',
+  );
+  t.equal(
+    bytesOf((out, at) => frames.emitHeaderBaseUnknown(out, at, 0x01ff)),
+    '09000201ff',
+  );
+});
+
+t.test('HEADER_BASE: the body is what the addon wrote behind the place of the frame header', async (t) => {
+  const out = dirty();
+  out.set([0xa1, 0xb2, 0xc3, 0xd4, 0x01, 0xff, 0x45, 0x00], frames.FRAME_HEADER_BYTES);
+  const end = frames.emitHeaderBase(out, 0, 8);
+  t.equal(hex(out.subarray(0, end)), '070008a1b2c3d401ff4500');
+  t.same(frames.parseFrames(out, 0, end), [
+    { type: 'header-base', serial: 0xa1b2c3d4, id: 0x1ff, body: out.slice(frames.FRAME_HEADER_BYTES, end) },
+  ]);
+  t.match(frames.parseFrames(Uint8Array.of(7, 0, 6, 0, 0, 0, 0, 0, 0)), /too short/);
+  t.match(frames.parseFrames(Uint8Array.of(8, 0, 5, 0, 0, 0, 0, 0)), /wrong length/);
+  t.match(frames.parseFrames(Uint8Array.of(9, 0, 1, 0)), /wrong length/);
+  t.same(frames.parseFrames(Uint8Array.of(8, 0, 6, 0, 0, 0, 7, 0, 9)), [{ type: 'header-base-stored', serial: 7, id: 9 }]);
+  t.same(frames.parseFrames(Uint8Array.of(9, 0, 2, 1, 2)), [{ type: 'header-base-unknown', id: 0x102 }]);
 });
 
 t.test('a sequence of frames comes back in order', async (t) => {

@@ -46,6 +46,7 @@ export interface HostOptions {
   seed: number;
   peers?: SessionEndpointOptions['peers'];
   aeads?: SessionEndpointOptions['aeads'];
+  features?: number;
   constants?: Partial<SessionConstants>;
   wallClockMs?: number;
   privateKey?: Uint8Array;
@@ -90,6 +91,7 @@ export class Host {
         privateKey: options.privateKey ?? KEYS.client,
         peers: options.peers ?? [],
         aeads: options.aeads ?? ALL_AEADS,
+        ...(options.features === undefined ? {} : { features: options.features }),
         randomBytes: seededBytes(options.seed),
         wallClockMs: options.wallClockMs ?? 1_700_000_000_000 + network.nowMs,
         nowMs: network.nowMs,
@@ -253,6 +255,7 @@ export class Network {
 }
 
 export interface PairOptions {
+  features?: readonly [client: number, server: number];
   seed?: number;
   links?: Partial<LinkOptions>[];
   presharedKeys?: [Uint8Array | undefined, Uint8Array | undefined];
@@ -282,6 +285,7 @@ export function makeClient(network: Network, options: PairOptions, seedOffset = 
     privateKey: KEYS.client,
     peers: [peerOf(PUBLIC.server, true, options.presharedKeys?.[0])],
     aeads: options.aeads?.[0] ?? ALL_AEADS,
+    ...(options.features === undefined ? {} : { features: options.features[0] }),
     constants: options.constants ?? {},
   });
 }
@@ -292,6 +296,7 @@ export function makeServer(network: Network, options: PairOptions, seedOffset = 
     privateKey: KEYS.server,
     peers: [peerOf(PUBLIC.client, options.serverInitiates ?? false, options.presharedKeys?.[1])],
     aeads: options.aeads?.[1] ?? ALL_AEADS,
+    ...(options.features === undefined ? {} : { features: options.features[1] }),
     constants: options.constants ?? {},
   });
 }
