@@ -47,12 +47,14 @@ typedef struct {
   // What a fresh base would have spared in the latest header, and whether a fresh one has come since.
   uint8_t staleBytes;
   bool isNew;
-  bool exists;
+  // Where compressor->flows has it.
+  uint16_t place;
 } Flow;
 
 struct Compressor {
-  Flow flows[FLOWS];
-  // Index of the flow plus one, by id.
+  // Made when they are needed: many peers have few flows.
+  Flow *flows[FLOWS];
+  // Place of the flow plus one, by id.
   uint16_t owners[CONTEXT_IDS];
   uint32_t nextSerial;
   size_t pending;
@@ -68,7 +70,11 @@ Compressor *compressor_create(void) {
   return compressor;
 }
 
-void compressor_free(Compressor *compressor) { free(compressor); }
+void compressor_free(Compressor *compressor) {
+  if (compressor == NULL) return;
+  for (int i = 0; i < FLOWS; i++) free(compressor->flows[i]);
+  free(compressor);
+}
 
 size_t compressor_pending(const Compressor *compressor) { return compressor->pending; }
 
@@ -79,10 +85,14 @@ static int allocate_id(Compressor *compressor, const Flow *flow, bool hasPayload
   for (int i = 0; i < CONTEXT_IDS; i++) {
     int id = hasPayload ? i : CONTEXT_IDS - 1 - i;
     if (compressor->owners[id] != 0) continue;
-    compressor->owners[id] = (uint16_t)(flow - compressor->flows + 1);
+    compressor->owners[id] = (uint16_t)(flow->place + 1);
     return id;
   }
   return -1;
+}
+
+static Flow *owner_of(const Compressor *compressor, size_t id) {
+  return id < CONTEXT_IDS && compressor->owners[id] != 0 ? compressor->flows[compressor->owners[id] - 1] : NULL;
 }
 
 static void drop_current(Compressor *compressor, Flow *flow) {
@@ -121,32 +131,40 @@ static uint64_t hash_masked(const uint8_t *masked, size_t bytes) {
   return hash;
 }
 
-static Flow *take_place(Compressor *compressor, Flow *bucket, uint64_t packetNumber) {
-  Flow *oldest = bucket;
-  for (Flow *flow = bucket; flow < bucket + WAYS; flow++) {
-    if (!flow->exists) return flow;
-    if (flow->usedAt < oldest->usedAt) oldest = flow;
+static Flow *take_place(Compressor *compressor, size_t bucket, uint64_t packetNumber) {
+  Flow *oldest = NULL;
+  for (size_t place = bucket; place < bucket + WAYS; place++) {
+    Flow *flow = compressor->flows[place];
+    if (flow == NULL) {
+      flow = compressor->flows[place] = calloc(1, sizeof *flow);
+      if (flow == NULL) abort();
+      flow->place = (uint16_t)place;
+      return flow;
+    }
+    if (oldest == NULL || flow->usedAt < oldest->usedAt) oldest = flow;
   }
   uint64_t held = oldest->current.exists || oldest->next.exists ? HELD_DATAGRAMS : HELD_NEW_DATAGRAMS;
   if (packetNumber - oldest->usedAt < held) return NULL;
   drop_current(compressor, oldest);
   drop_next(compressor, oldest);
+  uint16_t place = oldest->place;
+  memset(oldest, 0, sizeof *oldest);
+  oldest->place = place;
   return oldest;
 }
 
 static Flow *find_flow(Compressor *compressor, const Header *header, uint64_t packetNumber) {
   uint64_t hash = hash_masked(header->masked, header->layout.headerBytes);
-  Flow *bucket = compressor->flows + (hash >> 40) % BUCKETS * WAYS;
-  for (Flow *flow = bucket; flow < bucket + WAYS; flow++) {
-    if (flow->exists && flow->hash == hash && flow->header.layout.headerBytes == header->layout.headerBytes &&
+  size_t bucket = (hash >> 40) % BUCKETS * WAYS;
+  for (size_t place = bucket; place < bucket + WAYS; place++) {
+    Flow *flow = compressor->flows[place];
+    if (flow != NULL && flow->hash == hash && flow->header.layout.headerBytes == header->layout.headerBytes &&
         memcmp(flow->header.masked, header->masked, MASKED_BYTES) == 0) {
       return flow;
     }
   }
   Flow *flow = take_place(compressor, bucket, packetNumber);
   if (flow == NULL) return NULL;
-  memset(flow, 0, sizeof *flow);
-  flow->exists = true;
   flow->hash = hash;
   flow->header = *header;
   flow->freshSparesBytes = FRESH_BASE_SPARES_BYTES;
@@ -217,9 +235,8 @@ size_t compressor_next_base(Compressor *compressor, double nowMs, double repeatM
   size_t left = compressor->pending;
   for (size_t i = 0; i < CONTEXT_IDS && left > 0; i++) {
     size_t id = (compressor->nextPending + i) % CONTEXT_IDS;
-    if (compressor->owners[id] == 0) continue;
-    Flow *flow = compressor->flows + compressor->owners[id] - 1;
-    if (!flow->next.exists || flow->next.id != id) continue;
+    Flow *flow = owner_of(compressor, id);
+    if (flow == NULL || !flow->next.exists || flow->next.id != id) continue;
     left--;
     if (flow->tries > 0 && nowMs - flow->sentMs < repeatMs * (double)(1u << (flow->tries - 1))) continue;
     compressor->nextPending = id + 1;
@@ -236,9 +253,8 @@ size_t compressor_next_base(Compressor *compressor, double nowMs, double repeatM
 }
 
 bool compressor_confirm(Compressor *compressor, uint16_t id, uint32_t serial) {
-  if (id >= CONTEXT_IDS || compressor->owners[id] == 0) return false;
-  Flow *flow = compressor->flows + compressor->owners[id] - 1;
-  if (!flow->next.exists || flow->next.id != id || flow->next.serial != serial) return false;
+  Flow *flow = owner_of(compressor, id);
+  if (flow == NULL || !flow->next.exists || flow->next.id != id || flow->next.serial != serial) return false;
   drop_current(compressor, flow);
   flow->current = flow->next;
   flow->next.exists = false;
@@ -248,9 +264,8 @@ bool compressor_confirm(Compressor *compressor, uint16_t id, uint32_t serial) {
 }
 
 void compressor_lose(Compressor *compressor, uint16_t id) {
-  if (id >= CONTEXT_IDS || compressor->owners[id] == 0) return;
-  Flow *flow = compressor->flows + compressor->owners[id] - 1;
-  if (flow->current.exists && flow->current.id == id) drop_current(compressor, flow);
+  Flow *flow = owner_of(compressor, id);
+  if (flow != NULL && flow->current.exists && flow->current.id == id) drop_current(compressor, flow);
 }
 
 // ---- the receiver's ----
