@@ -13,8 +13,10 @@ const LINKS = [{ rateBitsPerSec: (LINK_BITS_PER_SEC * MTU_BYTES) / (MTU_BYTES + 
 const SECONDS = 6;
 const STEADY_MS = 2000;
 const TARGET = { host: WEB_ADDRESS, port: TRAFFIC_PORT };
-/** Of 1446 of 1514 at best; plain TCP with timestamps: 1448. */
-const BAR = 0.94;
+/** Of what the link carried; 1446 of 1514 at best; plain TCP with timestamps: 1448. */
+const BAR = 0.95;
+/** Of the link's rate. `npm run bench -- --only goodput` holds 0.945 on a quiet machine; tests run beside other work. */
+const SHARE_BAR = 0.92;
 /** What a datagram with its whole headers can carry: 1500 - 28 - 28 - 64 = 1380 of 1514. */
 const WHOLE_HEADERS_BAR = 0.912;
 /** Other work on the machine takes from the rate, not from the efficiency. */
@@ -55,15 +57,15 @@ for (const [name, stream, bar] of [
     for (const op of ['download', 'upload'] as const) {
       let share = 0;
       let efficiency = 0;
-      for (let i = 0; i < TRIES && (i === 0 || share < bar); i++) {
+      for (let i = 0; i < TRIES && (i === 0 || (bar > 0 && share < SHARE_BAR)); i++) {
         const figures = await measure(rig, op);
         share = Math.max(share, figures.share);
         efficiency = Math.max(efficiency, figures.efficiency);
         t.comment(`${op}: ${figures.share.toFixed(4)} of the link, ${figures.efficiency.toFixed(4)} of what it carried`);
       }
       if (bar > 0) {
-        t.ok(share >= bar, `${op}: at least ${bar} of the link's rate at layer 2`);
-        t.ok(efficiency >= bar, `${op}: and of what the link carried`);
+        t.ok(efficiency >= bar, `${op}: at least ${bar} of what the link carried at layer 2`);
+        t.ok(share >= SHARE_BAR, `${op}: and the link is in use`);
       } else {
         t.ok(efficiency <= WHOLE_HEADERS_BAR, `${op}: headers take their share`);
       }
