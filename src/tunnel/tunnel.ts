@@ -58,6 +58,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
+  /** What the log says of each path. */
+  private readonly toldOfPaths = new WeakMap<PathLink, string>();
   private readonly readyWaiters = new Set<() => void>();
 
   constructor({ config, log }: StartTunnelOptions) {
@@ -180,7 +182,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
-    this.log.info(`path ${peer.name}/${path.name}: ${path.state}`);
+    const text = `path ${peer.name}/${path.name}: ${path.state}`;
+    // Sizes change too, and often.
+    if (this.toldOfPaths.get(path) !== text) this.log.info(text);
+    this.toldOfPaths.set(path, text);
     this.streams?.handlePathChange(peer, path, nowMs);
     this.wake();
   }

@@ -215,8 +215,15 @@ static void handle_compressed(Batch *batch, Opener *opener, const Datagram *data
   else begin_compressed(batch, opener, datagram, base, &fields, at, compressedBytes);
 }
 
+// Where a compressed segment is opened: with room for its whole header in front, and so that the payload is aligned if the header takes as many bytes as the
+// latest did.
+static uint8_t *compressed_place(const Batch *batch) {
+  size_t payload = next_offset(batch) + MAX_HEADER_BYTES + batch->runCompressedBytes;
+  return batch->arena + ((payload + 63) & ~(size_t)63) - batch->runCompressedBytes;
+}
+
 static void open_compressed(Batch *batch, Opener *opener, const Datagram *datagram) {
-  uint8_t *at = batch->arena + next_offset(batch) + MAX_HEADER_BYTES;
+  uint8_t *at = compressed_place(batch);
   if (!authentic(batch, opener, datagram, at)) return;
   mark_seen(opener, datagram);
   handle_compressed(batch, opener, datagram, at);
@@ -252,7 +259,7 @@ static void open_compressed_into_run(Batch *batch, Opener *opener, const Datagra
     join_descriptor(batch, datagram, length - expected);
     return;
   }
-  uint8_t *place = batch->arena + next_offset(batch) + MAX_HEADER_BYTES;
+  uint8_t *place = compressed_place(batch);
   memmove(place, at, length);
   memcpy(at, saved, expected);
   handle_compressed(batch, opener, datagram, place);
