@@ -1,10 +1,9 @@
 /**
  * The receiving side of one path under one epoch: what arrived, and when the next path acknowledgement is due. Data asks for one (after
- * 32 datagrams of 16 KB or more, or 25 ms, and not more often than every 5 ms: what only acknowledges data is acknowledged less often); control frames are counted but ask for none, or two peers would answer each other for ever. Pure.
+ * 32 datagrams or 25 ms, and not more often than every 5 ms); control frames are counted but ask for none, or two peers would answer each other for ever. Pure.
  */
 
 const ACK_AFTER_DATAGRAMS = 32;
-const ACK_AFTER_BYTES = 16_384;
 const ACK_AFTER_MS = 25;
 const ACK_SPACING_MS = 5;
 
@@ -16,7 +15,6 @@ export class AckSchedule {
   /** UDP payload bytes. */
   receivedBytes = 0;
   #owedDatagrams = 0;
-  #owedBytes = 0;
   #firstOwedMs = 0;
   #lastAckMs = -Infinity;
 
@@ -30,20 +28,17 @@ export class AckSchedule {
     if (!isData) return;
     if (this.#owedDatagrams === 0) this.#firstOwedMs = nowMs;
     this.#owedDatagrams += datagrams;
-    this.#owedBytes += bytes;
   }
 
   /** Absolute, Infinity when none is owed. */
   dueMs(): number {
     if (this.#owedDatagrams === 0) return Infinity;
-    if (this.#owedDatagrams >= ACK_AFTER_DATAGRAMS && this.#owedBytes >= ACK_AFTER_BYTES)
-      return Math.max(this.#firstOwedMs, this.#lastAckMs + ACK_SPACING_MS);
+    if (this.#owedDatagrams >= ACK_AFTER_DATAGRAMS) return Math.max(this.#firstOwedMs, this.#lastAckMs + ACK_SPACING_MS);
     return this.#firstOwedMs + ACK_AFTER_MS;
   }
 
   handleAckSent(nowMs: number): void {
     this.#owedDatagrams = 0;
-    this.#owedBytes = 0;
     this.#lastAckMs = nowMs;
   }
 }

@@ -67,7 +67,7 @@ t.test('where it is the only one left, a benched path carries', async (t) => {
   both.hosts.setPathUsable(0, false);
   megabits(both, 3_000);
   const rate = megabits(both, 10_000);
-  t.ok(rate > 0.2, `${rate} Mbit/s`);
+  t.ok(rate > 0.05, `${rate} Mbit/s`);
 });
 
 t.test('connections that come later find the path benched', async (t) => {
