@@ -53,8 +53,13 @@ export async function openCarrier(name: CarrierName, setup: CarrierSetup): Promi
 async function openOurs(setup: CarrierSetup): Promise<Carrier> {
   const { onlyLink: _, ...options } = setup;
   const rig = await createTunnelRig(options);
-  const daemons = [(await rig.status('client')).pid, (await rig.status('server')).pid];
-  return { name: 'ours', lab: rig.lab, gateway: SERVER_ADDRESS, daemons, rig, close: () => rig.close() };
+  try {
+    const daemons = [(await rig.status('client')).pid, (await rig.status('server')).pid];
+    return { name: 'ours', lab: rig.lab, gateway: SERVER_ADDRESS, daemons, rig, close: () => rig.close() };
+  } catch (error) {
+    await rig.close();
+    throw error;
+  }
 }
 
 async function openOther(name: Exclude<CarrierName, 'ours'>, setup: CarrierSetup): Promise<Carrier> {
