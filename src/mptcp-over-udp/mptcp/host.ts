@@ -47,8 +47,8 @@ export interface HostPath {
   localAddress: Uint8Array;
   remoteAddress: Uint8Array;
   usable: boolean;
-  /** What the path layer measured, 0 unknown. */
-  rttMs: number;
+  /** What the path layer measures now, 0 unknown. */
+  readonly rttMs: number;
   mtuBytes: number;
   /** See TcpConnectionOptions; 0 when absent. */
   segmentPayloadBytes?: number;
@@ -251,12 +251,16 @@ export class MptcpHost implements TcpHostServices {
     }
   }
 
-  /** The usable path with the lowest round trip, or any. */
+  /** The usable path with the lowest round trip, one whose round trip is not known only where there is no other; or any. */
   bestPath(): HostPath | undefined {
     let best: HostPath | undefined;
+    let bestRttMs = Number.POSITIVE_INFINITY;
     for (const path of this.paths) {
       if (!path.usable) continue;
-      if (best === undefined || path.rttMs < best.rttMs) best = path;
+      const rttMs = path.rttMs > 0 ? path.rttMs : Number.POSITIVE_INFINITY;
+      if (best !== undefined && rttMs >= bestRttMs) continue;
+      best = path;
+      bestRttMs = rttMs;
     }
     return best ?? this.paths[0];
   }

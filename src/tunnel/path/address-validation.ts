@@ -13,6 +13,7 @@ export class AddressValidation {
   readonly token: Uint8Array;
   readonly startedMs: number;
   /** Sent times of the first and the latest challenge, -Infinity before. */
+  firstChallengeMs = -Infinity;
   lastChallengeMs = -Infinity;
   challengeCount = 0;
   #receivedBytes = 0;
@@ -42,6 +43,7 @@ export class AddressValidation {
   }
 
   handleChallengeSent(nowMs: number): void {
+    if (this.challengeCount === 0) this.firstChallengeMs = nowMs;
     this.lastChallengeMs = nowMs;
     this.challengeCount++;
   }

@@ -208,7 +208,9 @@ export class PathControl {
     }
     path.validated = true;
     path.helloPending = false;
+    // Which one of several is answered is not known (Karn), but a path longer than their distance would stay unmeasured: at most it is this.
     if (validation.challengeCount === 1) this.#sampleRtt(path, nowMs - validation.lastChallengeMs, 0, nowMs);
+    else path.rtt.assume(nowMs - validation.firstChallengeMs);
     if (!this.#prove(path, validation.lastChallengeMs, nowMs) && moved) this.#context.pathChanged(path, nowMs);
   }
 

@@ -7,6 +7,7 @@ const MIN_BUCKETS = 10;
 
 export class RttEstimator {
   #srttMs = -1;
+  #assumed = false;
   #rttvarMs = 0;
   #minRttMs = -1;
   readonly #bucketMinMs = new Float64Array(MIN_BUCKETS).fill(Infinity);
@@ -26,12 +27,21 @@ export class RttEstimator {
     return this.#minRttMs;
   }
 
+  /** An upper bound, which holds until the first sample. */
+  assume(rttMs: number): void {
+    if (this.#srttMs >= 0) return;
+    this.#assumed = true;
+    this.#srttMs = rttMs;
+    this.#rttvarMs = rttMs / 2;
+  }
+
   /** `ackDelayMs`: how long the receiver says it waited; never lets a sample fall below the minimum (RFC 9002, 5.3). */
   handleSample(sampleMs: number, ackDelayMs: number, nowMs: number): void {
     if (!(sampleMs >= 0)) return;
     this.#updateMin(sampleMs, nowMs);
     const adjustedMs = sampleMs - ackDelayMs >= this.#minRttMs ? sampleMs - ackDelayMs : sampleMs;
-    if (this.#srttMs < 0) {
+    if (this.#srttMs < 0 || this.#assumed) {
+      this.#assumed = false;
       this.#srttMs = adjustedMs;
       this.#rttvarMs = adjustedMs / 2;
       return;

@@ -123,14 +123,15 @@ export class StreamPlane {
         localAddress: joinAddress(path.id, isClient),
         remoteAddress: joinAddress(path.id, !isClient),
         usable: false,
-        rttMs: Math.max(0, path.rttMs),
+        get rttMs(): number {
+          return Math.max(0, (links[path.id] ?? path).rttMs);
+        },
         mtuBytes: path.innerMtuBytes,
         segmentPayloadBytes: path.segmentPayloadBytes,
         memory: pathMemory(() => links[path.id] ?? path),
         priority: path.priority,
       });
     } else {
-      known.rttMs = Math.max(0, path.rttMs);
       known.priority = path.priority;
       host.setPathMtu(path.id, path.innerMtuBytes, path.segmentPayloadBytes);
     }

@@ -147,3 +147,13 @@ t.test('an acknowledgement is due 25 ms after the first datagram, or with the 32
   t.equal(acks.largest, 96, 'reordering does not lower it');
   t.equal(acks.largestReceivedMs, 22);
 });
+
+t.test('what is assumed of a round trip holds until the first sample', async (t) => {
+  const rtt = new RttEstimator();
+  rtt.assume(700);
+  t.equal(rtt.srttMs, 700);
+  rtt.handleSample(640, 0, 0);
+  t.equal(rtt.srttMs, 640);
+  rtt.assume(900);
+  t.equal(rtt.srttMs, 640);
+});
