@@ -6,6 +6,8 @@ const FULL_BANDWIDTH_ROUNDS = 3;
 /** A round without growth that loses this much has found the path's end, and so has one with a queue of half a base RTT. */
 const CONGESTION_LOSS_RATIO = 0.1;
 const QUEUE_RTT_RATIO = 0.5;
+/** Delivered at this part of the capacity that trains of packets have shown, without growth: that is all. */
+const AGREED_RATIO = 0.9;
 /** A round that loses this much has overrun the path, even if bandwidth still seems to grow. */
 const STARTUP_LOSS_RATIO = 0.2;
 
@@ -18,8 +20,8 @@ export class FullPipeCheck {
     return model.runningLossRatio(totalDeliveredBytes) > STARTUP_LOSS_RATIO;
   }
 
-  /** `queueMs`: delay that neither the path nor its jitter explains. True when the pipe is full. */
-  onRoundEnd(model: BbrPathModel, queueMs: number): boolean {
+  /** `queueMs`: delay that neither the path nor its jitter explains; `capacityBytesPerSec`: by packet trains, 0 unknown. True when the pipe is full. */
+  onRoundEnd(model: BbrPathModel, queueMs: number, capacityBytesPerSec: number): boolean {
     if (model.roundAppLimited) return false;
     const overrun = model.roundLossRatio > STARTUP_LOSS_RATIO;
     const bandwidth = model.maxBandwidthBytesPerSec;
@@ -30,6 +32,8 @@ export class FullPipeCheck {
     }
     this.#roundsWithoutGrowth++;
     const overflowing = model.roundLossRatio > CONGESTION_LOSS_RATIO || queueMs > QUEUE_RTT_RATIO * model.baseRttMs;
-    return overrun || overflowing || this.#roundsWithoutGrowth >= FULL_BANDWIDTH_ROUNDS;
+    // Two measures of one rate that agree need no third.
+    const agreed = capacityBytesPerSec > 0 && bandwidth >= AGREED_RATIO * capacityBytesPerSec;
+    return overrun || overflowing || agreed || this.#roundsWithoutGrowth >= FULL_BANDWIDTH_ROUNDS;
   }
 }

@@ -11,6 +11,7 @@
  */
 import { FullPipeCheck } from './bbr-full-pipe.js';
 import { BbrPathModel } from './bbr-path-model.js';
+import { TrainDispersion } from './bbr-train.js';
 import type { AckSample, CongestionControl, CongestionControlFactory, CongestionControlOptions } from './congestion-control.js';
 
 export type BbrState = 'Startup' | 'Drain' | 'ProbeBW_DOWN' | 'ProbeBW_CRUISE' | 'ProbeBW_REFILL' | 'ProbeBW_UP' | 'ProbeRTT';
@@ -62,6 +63,15 @@ const OVERFLOW_CUT = 0.95;
 const OVERFLOW_PART = 0.5;
 const QUEUED_PACING_GAIN = 1.15;
 const BURST_SEGMENTS = 10;
+/** The first window of a long path leaves in so many trains, whose dispersion tells the path's capacity. */
+const FIRST_WINDOW_TRAINS = 8;
+/** What Startup goes on with once the capacity is known: this part of it, since others may use the path, and no more than so many first windows. */
+const JUMP_RATIO = 0.5;
+const MAX_JUMP_WINDOWS = 4;
+const JUMP_PACING_GAIN = 1.25;
+/** Startup goes no further beyond the capacity than this; where more than the other ratio of it is delivered, the estimate was wrong. */
+const CAPACITY_MARGIN = 1.2;
+const DISPROVED_RATIO = 1.1;
 const MIN_CWND_SEGMENTS = 4;
 const PROBE_RTT_MIN_SEGMENTS = 2;
 
@@ -80,6 +90,8 @@ class Bbr implements CongestionControl {
   #cwndGain = STARTUP_CWND_GAIN;
   #fullPipe = false;
   #rttSeen = false;
+  #trains: TrainDispersion | undefined;
+  #jumped = false;
   readonly #fullPipeCheck = new FullPipeCheck();
   #stateStartMs: number;
   #stateStartRound = 0;
@@ -128,8 +140,13 @@ class Bbr implements CongestionControl {
 
   /** Ten segments may go at once (RFC 6928); a larger window is that of a long path, whose queue may be short. */
   #paceFirstWindow(rttMs: number): void {
-    if (this.#initialWindowBytes > BURST_SEGMENTS * this.#mssBytes)
-      this.pacingRateBytesPerSec = (STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000) / rttMs;
+    if (this.#initialWindowBytes <= BURST_SEGMENTS * this.#mssBytes) return;
+    this.pacingRateBytesPerSec = (STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000) / rttMs;
+    this.#trains = new TrainDispersion();
+  }
+
+  get burstBytes(): number {
+    return this.#trains === undefined || this.#rttSeen ? 0 : this.#initialWindowBytes / FIRST_WINDOW_TRAINS;
   }
 
   onSent(_nowMs: number, _bytes: number, _inflightBytes: number): void {}
@@ -139,9 +156,36 @@ class Bbr implements CongestionControl {
     model.onAck(sample, this.bandwidthBytesPerSec);
     if (model.roundEnded) this.#onRoundEnd(sample);
     if (!this.#fullPipe) this.#fullPipe = this.#fullPipeCheck.isOverrun(model, sample.totalDeliveredBytes);
+    if (this.#trains !== undefined) this.#useTrains(this.#trains, sample);
     this.#updateState(sample);
     this.#setPacingRate(sample);
     this.#setCwnd(sample);
+  }
+
+  /** A window of half the capacity as soon as that is known, without the doublings before. */
+  #useTrains(trains: TrainDispersion, sample: AckSample): void {
+    if (this.#fullPipe) {
+      this.#trains = undefined;
+      return;
+    }
+    trains.onAck(sample, this.#mssBytes);
+    const { capacityBytesPerSec } = trains;
+    if (capacityBytesPerSec > 0 && this.model.maxBandwidthBytesPerSec > DISPROVED_RATIO * capacityBytesPerSec) this.#trains = undefined;
+    if (this.#jumped || capacityBytesPerSec <= 0 || !this.model.alone(sample.nowMs) || this.model.baseRttMs <= 0) return;
+    this.#jumped = true;
+    const jumpBytes = Math.min(
+      (JUMP_RATIO * capacityBytesPerSec * this.model.baseRttMs) / 1000,
+      MAX_JUMP_WINDOWS * this.#initialWindowBytes,
+    );
+    if (jumpBytes <= this.cwndBytes) return;
+    this.cwndBytes = jumpBytes;
+    this.pacingRateBytesPerSec = Math.max(this.pacingRateBytesPerSec, (JUMP_PACING_GAIN * jumpBytes * 1000) / this.model.baseRttMs);
+  }
+
+  /** Most that Startup may send at, Infinity where nothing is known. */
+  #startupBoundBytesPerSec(): number {
+    const capacityBytesPerSec = this.#trains?.capacityBytesPerSec ?? 0;
+    return capacityBytesPerSec > 0 ? CAPACITY_MARGIN * capacityBytesPerSec : Number.POSITIVE_INFINITY;
   }
 
   onRecoveryStart(_nowMs: number, _inflightBytes: number): void {}
@@ -216,7 +260,9 @@ class Bbr implements CongestionControl {
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
     this.model.growing = !this.#fullPipe;
     if (!this.#fullPipe) {
-      this.#fullPipe = this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0) || (queued && this.#hasItsShare(sample));
+      this.#fullPipe =
+        this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0, this.#trains?.capacityBytesPerSec ?? 0) ||
+        (queued && this.#hasItsShare(sample));
       return;
     }
     this.#adaptShortTermBandwidth(queued, sample.nowMs);
@@ -306,7 +352,11 @@ class Bbr implements CongestionControl {
   #leaveStartup(nowMs: number): void {
     this.#overrunRound = this.model.roundCount + 2;
     if (this.model.roundQueueMs > this.#queueThresholdMs()) this.#setState('Drain', nowMs, DRAIN_PACING_GAIN, CWND_GAIN);
-    else this.#enterCruise(nowMs);
+    else {
+      // No probe soon: it would end likewise.
+      if (this.#isLossy()) this.#failedProbes = MAX_FAILED_PROBES;
+      this.#enterCruise(nowMs);
+    }
   }
 
   #queueIsNotOurs(): boolean {
@@ -395,6 +445,7 @@ class Bbr implements CongestionControl {
       // The first RTT replaces the guess of a millisecond.
       this.pacingRateBytesPerSec = Math.max(rate, (STARTUP_PACING_GAIN * this.cwndBytes * 1000) / sample.rttMs);
     }
+    if (!this.#fullPipe) this.pacingRateBytesPerSec = Math.min(this.pacingRateBytesPerSec, this.#startupBoundBytesPerSec());
     if (sample.rttMs > 0) this.#rttSeen = true;
   }
 
@@ -419,7 +470,7 @@ class Bbr implements CongestionControl {
       this.cwndBytes < (this.#jittery() ? JITTERY_STARTUP_RATIO : 1) * targetBytes ||
       sample.totalDeliveredBytes < this.#initialWindowBytes
     )
-      this.cwndBytes = grownBytes;
+      this.cwndBytes = Math.min(grownBytes, Math.max(this.cwndBytes, (this.#startupBoundBytesPerSec() * this.#windowRttMs()) / 1000));
     const minSegments = this.state === 'ProbeRTT' ? PROBE_RTT_MIN_SEGMENTS : MIN_CWND_SEGMENTS;
     this.cwndBytes = Math.max(this.cwndBytes, minSegments * this.#mssBytes);
   }

@@ -28,6 +28,8 @@ export interface AckSample {
   /** Total delivered so far, and the total when the newest delivered segment was sent: round counting by comparison. */
   totalDeliveredBytes: number;
   priorDeliveredBytes: number;
+  /** When that segment was sent: the same for all that left at once; -1 when the ACK delivered nothing. */
+  newestSentMs: number;
   /** Bytes lost between that segment's sending and now (for the sample's loss rate). */
   sampleLostBytes: number;
   /** The peer echoed congestion experienced. */
@@ -42,6 +44,8 @@ export interface CongestionControl {
   readonly cwndBytes: number;
   /** Bytes per second, Infinity when the algorithm does not pace (the engine then paces at 2 x cwnd / srtt in slow start, 1.2 x otherwise). */
   readonly pacingRateBytesPerSec: number;
+  /** So much may leave at once though it is paced; absent: as pacing has it. */
+  readonly burstBytes?: number;
   /** Slow-start threshold for information, Infinity when none. */
   readonly ssthreshBytes: number;
   /** What coupled algorithms on the connection's other subflows may know of this one; absent when it is not coupled. */

@@ -89,9 +89,11 @@ export class DeliveryRate {
     sample.sampleLostBytes = 0;
     sample.sampleAppLimited = false;
     sample.priorDeliveredBytes = -1;
+    sample.newestSentMs = -1;
     if (!this.#hasNewest) return;
     this.#hasNewest = false;
     sample.priorDeliveredBytes = this.#priorDeliveredBytes;
+    sample.newestSentMs = this.#newestSentMs;
     sample.sampleAppLimited = this.#newestAppLimited;
     sample.sampleDeliveredBytes = this.totalDeliveredBytes - this.#priorDeliveredBytes;
     sample.sampleLostBytes = this.totalLostBytes - this.#priorLostBytes;
@@ -120,6 +122,7 @@ export function createAckSample(): AckSample {
     sampleAppLimited: false,
     totalDeliveredBytes: 0,
     priorDeliveredBytes: -1,
+    newestSentMs: -1,
     sampleLostBytes: 0,
     ecnEcho: false,
     cwndLimited: false,

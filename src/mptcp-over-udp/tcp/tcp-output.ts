@@ -145,7 +145,9 @@ export function sendRoomBytes(c: TcpConnection, nowMs: number): number {
     recovery.cwndLimited = true;
     return recovery.inflightBytes === 0 ? segmentBytes : 0;
   }
-  const quantum = c.paced ? Math.max(2 * segmentBytes, (pacingRate(c) * PACING_QUANTUM_MS) / 1000) : MAX_SUPER_SEGMENT_BYTES;
+  const quantum = c.paced
+    ? Math.max(2 * segmentBytes, (pacingRate(c) * PACING_QUANTUM_MS) / 1000, recovery.congestion.burstBytes ?? 0)
+    : MAX_SUPER_SEGMENT_BYTES;
   const room = Math.min(window, quantum, MAX_SUPER_SEGMENT_BYTES);
   return Math.floor(room / segmentBytes) * segmentBytes;
 }
