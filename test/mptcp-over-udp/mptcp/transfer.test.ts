@@ -233,16 +233,16 @@ t.test('loss, reordering by two paths and duplicates from reinjection never corr
 
 t.test('what a slow path loses is repaired on a much faster one, within a small part of the traffic', async (t) => {
   const slow: SimLinkOptions = { rateBitsPerSec: 20e6, delayMs: 300, lossRatio: 0.01, queuePackets: 2000 };
-  const { hosts, client } = startTransfer(0, 30_000_000, { paths: [DSL, slow], seed: 5 });
-  hosts.run(12_000);
-  t.equal(client.readBytes, 30_000_000);
+  const { hosts, client } = startTransfer(0, 50_000_000, { paths: [DSL, slow], seed: 5 });
+  hosts.run(20_000);
+  t.equal(client.readBytes, 50_000_000);
   t.equal(client.corruptAt, -1);
   const repairs = hosts.server.counters['mptcp-repairs'] ?? 0;
   t.ok(repairs > 20, `${repairs} repairs`);
-  t.ok(repairs * 1_460 < 0.04 * 30_000_000 + (128 << 10), 'no more than the budget');
-  const alike = startTransfer(0, 30_000_000, { paths: [DSL, { ...DSL, lossRatio: 0.01 }], seed: 5 });
-  alike.hosts.run(12_000);
-  t.equal(alike.client.readBytes, 30_000_000);
+  t.ok(repairs * 1_460 < 0.04 * 50_000_000 + (128 << 10), 'no more than the budget');
+  const alike = startTransfer(0, 50_000_000, { paths: [DSL, { ...DSL, lossRatio: 0.01 }], seed: 5 });
+  alike.hosts.run(20_000);
+  t.equal(alike.client.readBytes, 50_000_000);
   const needless = alike.hosts.server.counters['mptcp-repairs'] ?? 0;
   t.ok(needless < repairs / 2, `${needless} where the other is faster only now and then`);
 });
