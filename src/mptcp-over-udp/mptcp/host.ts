@@ -230,10 +230,13 @@ export class MptcpHost implements TcpHostServices {
     }
   }
 
-  /** A connection has found that a path does harm: for a while all of them use it as a backup. */
+  /**
+   * A connection has found that a path does harm: for a while all of them use it as a backup. Others find the same in what they saw before: once is enough,
+   * or each of them would double the time.
+   */
   benchPath(harm: Harm, nowMs: number): void {
     const path = this.path(harm.subflow.pathId);
-    if (path === undefined) return;
+    if (path === undefined || path.bench?.isBenched(nowMs) === true) return;
     path.bench ??= new PathBench();
     path.bench.put(harm, nowMs);
     this.count('mptcp-benched');

@@ -22,11 +22,12 @@ interface Download {
   client: BulkPeer;
 }
 
-function download(paths: SimLinkOptions[]): Download {
+function download(paths: SimLinkOptions[], benchedMs: number[] = []): Download {
   const served: MptcpConnection[] = [];
   const hosts = new TwoHosts({
     paths,
     serverEvents: {
+      onPathBenched: (_path, _reason, nowMs) => benchedMs.push(nowMs),
       onIncoming(connection) {
         const peer = new BulkPeer(true);
         peer.connection = connection;
@@ -79,6 +80,21 @@ t.test('connections that come later find the path benched', async (t) => {
   const far = both.served[1]?.subflows.find(({ pathId }) => pathId === 1);
   t.equal(far?.benched, true);
   t.equal(far?.recovery.rate.totalDeliveredBytes, 0);
+});
+
+t.test('several connections that find the same harm bench the path once', async (t) => {
+  const benchedMs: number[] = [];
+  const { hosts, served } = download([CABLE, BAD_SATELLITE], benchedMs);
+  for (let i = 0; i < 3; i++) {
+    hosts.run(300);
+    const client = new BulkPeer(false);
+    client.connection = hosts.connect(client, 0);
+  }
+  hosts.run(14_000);
+  t.equal(served.length, 4);
+  t.equal(benchedMs.length, 1);
+  t.equal(hosts.server.path(1)?.bench?.untilMs, (benchedMs[0] ?? 0) + 15_000);
+  t.equal(hosts.server.counters['mptcp-benched'], 1);
 });
 
 function subflow(pathId: number, rttMs: number): WatchedSubflow & { recovery: { rate: { totalDeliveredBytes: number } } } {
