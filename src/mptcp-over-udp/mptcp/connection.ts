@@ -36,6 +36,7 @@ const CLOSING_TIMEOUT_MS = 60_000;
 const MAX_REJOIN_INTERVAL_MS = 30_000;
 /** A sender that had an older, larger idea of the window. */
 const WINDOW_TOLERANCE_BYTES = 65_536;
+const NEVER_BYTES = Number.POSITIVE_INFINITY;
 const BACKLOG_MS = 60;
 const MIN_BACKLOG_BYTES = 128 << 10;
 const MAX_BACKLOG_BYTES = 8 << 20;
@@ -114,6 +115,8 @@ export class MptcpConnection implements ByteStream {
   noSubflowDeadlineMs = NEVER_MS;
   private closingDeadlineMs = NEVER_MS;
   joinDeadlineMs = NEVER_MS;
+  /** While the first joins wait for the connection to prove itself (JoinPacing). */
+  joinAtBytes = NEVER_BYTES;
   lastActivityMs = 0;
   // PollScheduler's.
   dirty = false;
@@ -319,8 +322,16 @@ export class MptcpConnection implements ByteStream {
 
   notePeerProved(): void {
     this.peerProved = true;
-    this.joinDeadlineMs = 0;
+    const { joinPacing, nowMs } = this.host;
+    this.joinDeadlineMs = joinPacing.firstJoinMs(nowMs);
+    if (this.joinDeadlineMs > nowMs) this.joinAtBytes = joinPacing.exchangedBytes;
     this.markDirty();
+  }
+
+  /** Its time has come, or what it carries is worth more than one path. */
+  joinsDue(nowMs: number): boolean {
+    if (nowMs >= this.joinDeadlineMs) return true;
+    return this.joinAtBytes < NEVER_BYTES && this.dataNxt + this.sendBuffer.queuedBytes + this.reassembly.nextOffset >= this.joinAtBytes;
   }
 
   probeWithNewData(subflow: Subflow, segmentBytes: number, nowMs: number): boolean {

@@ -22,6 +22,7 @@ import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC
 import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
 import { MptcpConnection } from './connection.js';
+import { JoinPacing } from './join-pacing.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import { type Harm, PathBench } from './path-bench.js';
 import type { AnnouncedAddress } from './path-signals.js';
@@ -133,6 +134,7 @@ export class MptcpHost implements TcpHostServices {
   /** When the next bench is over. */
   private benchTimeoutMs = NEVER_MS;
   readonly memory: ReceiveMemory;
+  readonly joinPacing = new JoinPacing();
   readonly checksum: boolean;
   private readonly version: MptcpVersion;
   private readonly acceptVersion0: boolean;
@@ -403,6 +405,7 @@ export class MptcpHost implements TcpHostServices {
   /** MP_JOIN on every usable path that has no subflow yet; the side that opened the connection does this. */
   startJoins(connection: MptcpConnection, nowMs: number): void {
     connection.joinDeadlineMs = Number.POSITIVE_INFINITY;
+    connection.joinAtBytes = Number.POSITIVE_INFINITY;
     if (connection.fallbackState.leavesMptcp || connection.subflowsClosing) return;
     if (this.events?.onJoinsDue !== undefined) {
       this.events.onJoinsDue(connection, nowMs);
