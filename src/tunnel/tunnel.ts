@@ -8,6 +8,7 @@ import { HostNetwork } from '../tun/host-network.js';
 import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
 import { type FineTimer, loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
 import type { TunnelConfig } from './config.js';
+import { createEntropy } from './entropy.js';
 import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.js';
 import type { LinkObserver, PacketTap, PathLink, PeerLink } from './link.js';
@@ -216,7 +217,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.streams = new StreamPlane({
       config: config.stream,
       tunMtuBytes: config.interface.mtuBytes,
-      randomBytes: (count) => randomBytes(count),
+      randomBytes: createEntropy(),
       tunSink: port,
       writeTun: port.writePacket,
       peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
