@@ -313,6 +313,7 @@ function sendAgain(c: MptcpConnection, next: Reinjection, subflow: Subflow, nowM
   next.done += length;
   if (next.done === record.length && record.queued) {
     record.subflow = subflow;
+    record.subflowEnd = subflow.recovery.sndNxt;
     record.sentMs = nowMs;
   }
   c.host.count('mptcp-reinjections');

@@ -14,17 +14,20 @@ export class DataRecord {
   /** The subflow that carried it last. */
   subflow: Subflow;
   sentMs: number;
+  /** Where it ends in that subflow's stream. */
+  subflowEnd: number;
   /** Sent on more than one subflow already: not reinjected opportunistically again. */
   reinjected = false;
   /** Waits in the reinjection queue. */
   queued = false;
 
-  constructor(dsn: number, length: number, block: PayloadBlock, blockOffset: number, subflow: Subflow, sentMs: number) {
+  constructor(dsn: number, length: number, block: PayloadBlock, blockOffset: number, subflow: Subflow, subflowEnd: number, sentMs: number) {
     this.dsn = dsn;
     this.length = length;
     this.block = block;
     this.blockOffset = blockOffset;
     this.subflow = subflow;
+    this.subflowEnd = subflowEnd;
     this.sentMs = sentMs;
   }
 }
@@ -50,10 +53,10 @@ export class DataSendQueue {
     this.pool = pool;
   }
 
-  /** Takes its own reference of `block`. */
+  /** Right before `subflow` sends it. Takes its own reference of `block`. */
   push(dsn: number, length: number, block: PayloadBlock, blockOffset: number, subflow: Subflow, nowMs: number): void {
     block.referenceCount++;
-    this.records.push(new DataRecord(dsn, length, block, blockOffset, subflow, nowMs));
+    this.records.push(new DataRecord(dsn, length, block, blockOffset, subflow, subflow.recovery.sndNxt + length, nowMs));
   }
 
   /** The i-th unacknowledged record from the head. */
@@ -100,11 +103,18 @@ export class DataSendQueue {
     }
   }
 
-  /** What this subflow carried last and nobody acknowledged goes to the others. */
+  /**
+   * What this subflow carried last and nobody acknowledged goes to the others; last, what the subflow itself has an ACK for: it most likely waits in the
+   * peer's buffer for the rest, and has its DATA_ACK when the rest is there.
+   */
   reinjectFrom(subflow: Subflow, dataUna: number): void {
-    for (let i = this.head; i < this.records.length; i++) {
-      const record = this.records[i] as DataRecord;
-      if (record.subflow === subflow && record.dsn + record.length > dataUna) this.reinject(record);
+    const arrivedTo = subflow.recovery.sndUna;
+    for (const arrived of [false, true]) {
+      for (let i = this.head; i < this.records.length; i++) {
+        const record = this.records[i] as DataRecord;
+        if (record.subflow !== subflow || record.dsn + record.length <= dataUna) continue;
+        if (record.subflowEnd <= arrivedTo === arrived) this.reinject(record);
+      }
     }
   }
 
