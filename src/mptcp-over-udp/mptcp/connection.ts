@@ -5,6 +5,7 @@
 
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import { CoupledGroup } from '../congestion/coupled-group.js';
+import { onlyBackupsUsable } from '../scheduler/candidates.js';
 import { createSchedulerView, type Scheduler } from '../scheduler/scheduler.js';
 import type { FourTuple } from '../tcp/header-template.js';
 import { ReassemblyBuffer } from '../tcp/reassembly.js';
@@ -482,7 +483,7 @@ export class MptcpConnection implements ByteStream {
     for (const subflow of this.subflows) {
       if (subflow.pathId !== pathId || subflow.benched === benched) continue;
       subflow.benched = benched;
-      if (benched && this.subflows.some((other) => other.usable && !other.heldBack)) this.sendQueue.reinjectFrom(subflow, this.dataUna);
+      if (benched && !onlyBackupsUsable(this.subflows)) this.sendQueue.reinjectFrom(subflow, this.dataUna);
       this.markDirty();
     }
   }

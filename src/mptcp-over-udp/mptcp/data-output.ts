@@ -1,6 +1,6 @@
 /** What a connection sends, and on which subflow: reinjections, new data, DATA_FIN, acknowledgements (RFC 8684, 3.3). */
 
-import { mayCarry, onlyBackupsUsable } from '../scheduler/candidates.js';
+import { fastestRegular, mayCarry, onlyBackupsUsable } from '../scheduler/candidates.js';
 import type { PayloadBlock } from '../tcp/payload-block.js';
 import type { DssMapping } from '../tcp/retransmission-queue.js';
 import type { Piece } from '../tcp/send-buffer.js';
@@ -115,7 +115,9 @@ function outputSubflow(c: MptcpConnection, subflow: Subflow, nowMs: number): voi
  */
 function repairLosses(c: MptcpConnection, slow: Subflow): void {
   if (c.fallback || c.scheduler.duplicates || c.subflows.length < 2) return;
-  const ratio = quickestRttMs(c) / slow.rttMs;
+  const fast = fastestRegular(c.subflows);
+  if (fast === undefined) return;
+  const ratio = fast.rttMs / slow.rttMs;
   if (!(ratio < REPAIR_RTT_RATIO)) return;
   const isFar = ratio < FAR_RTT_RATIO;
   for (let record = slow.recovery.queue.head; record !== undefined; record = record.next) {
@@ -128,15 +130,6 @@ function repairLosses(c: MptcpConnection, slow: Subflow): void {
     else c.burstBudgetBytes -= record.payloadBytes;
     c.host.count('mptcp-repairs');
   }
-}
-
-function quickestRttMs(c: MptcpConnection): number {
-  let quickest = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < c.subflows.length; i++) {
-    const subflow = c.subflows[i] as Subflow;
-    if (subflow.usable && !subflow.heldBack) quickest = Math.min(quickest, subflow.rttMs);
-  }
-  return quickest;
 }
 
 /** A subflow that timed out keeps trying, but its data no longer waits for it. */
@@ -212,7 +205,7 @@ function sendNew(c: MptcpConnection, subflow: Subflow, windowBytes: number, nowM
 /** RFC 8985 (7.3): new data as the loss probe of a subflow. A backup, or one whose path is away, repeats its tail: other subflows carry the new data. */
 export function sendNewAsProbe(c: MptcpConnection, subflow: Subflow, segmentBytes: number, nowMs: number): boolean {
   const windowBytes = c.peerWindowEdge - c.dataNxt;
-  if (windowBytes <= 0 || !subflow.usable || subflow.heldBack || c.scheduler.duplicates) return false;
+  if (windowBytes <= 0 || !mayCarry(subflow, false) || c.scheduler.duplicates) return false;
   subflow.roomBytes = segmentBytes;
   return sendNew(c, subflow, windowBytes, nowMs);
 }
@@ -361,12 +354,7 @@ function noteIdle(c: MptcpConnection, nowMs: number): void {
  */
 function reinjectHeadOfLine(c: MptcpConnection, nowMs: number, maxRecords: number): void {
   if (c.subflows.length < 2 || c.sendQueue.first === undefined || c.scheduler.duplicates) return;
-  let fast: Subflow | undefined;
-  for (let i = 0; i < c.subflows.length; i++) {
-    const subflow = c.subflows[i] as Subflow;
-    if (!subflow.usable || subflow.heldBack) continue;
-    if (fast === undefined || subflow.rttMs < fast.rttMs) fast = subflow;
-  }
+  const fast = fastestRegular(c.subflows);
   if (fast === undefined || fast.recovery.queue.lostBytes > 0) return;
   fast.roomBytes = sendRoomBytes(fast, nowMs);
   for (let i = 0; i < maxRecords && fast.roomBytes > 0; i++) {

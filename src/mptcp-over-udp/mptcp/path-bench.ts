@@ -3,6 +3,9 @@
  * the bench for a while: it carries new data only while no other can, like a backup. Pure.
  */
 
+import { fastestRegular, mayCarry } from '../scheduler/candidates.js';
+import type { Candidate } from '../scheduler/scheduler.js';
+
 /** Harm is judged over so long. */
 const WINDOW_MS = 3_000;
 /** Over less than this nothing can be judged. */
@@ -23,11 +26,8 @@ const MAX_BENCH_MS = 300_000;
 const FORGIVEN_MS = 600_000;
 
 /** What is seen of a subflow. */
-export interface WatchedSubflow {
+export interface WatchedSubflow extends Candidate {
   readonly pathId: number;
-  readonly usable: boolean;
-  readonly heldBack: boolean;
-  readonly rttMs: number;
   readonly recovery: { readonly rate: { readonly totalDeliveredBytes: number } };
 }
 
@@ -74,20 +74,14 @@ export class HarmWatch {
   }
 
   #holdMs(subflows: readonly WatchedSubflow[]): number {
-    let quickestMs = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < subflows.length; i++) {
-      const { usable, heldBack, rttMs } = subflows[i] as WatchedSubflow;
-      if (usable && !heldBack && rttMs < quickestMs) quickestMs = rttMs;
-    }
-    return Math.max(MIN_HOLD_MS, HOLD_RTTS * quickestMs);
+    return Math.max(MIN_HOLD_MS, HOLD_RTTS * (fastestRegular(subflows)?.rttMs ?? Number.POSITIVE_INFINITY));
   }
 
   #start(subflows: readonly WatchedSubflow[], nowMs: number): void {
     this.#windowStartMs = nowMs;
     this.#seen = [];
     for (const subflow of subflows) {
-      if (subflow.usable && !subflow.heldBack)
-        this.#seen.push({ subflow, startBytes: subflow.recovery.rate.totalDeliveredBytes, heldMs: 0 });
+      if (mayCarry(subflow, false)) this.#seen.push({ subflow, startBytes: subflow.recovery.rate.totalDeliveredBytes, heldMs: 0 });
     }
   }
 

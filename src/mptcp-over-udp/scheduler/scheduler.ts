@@ -3,15 +3,19 @@
  * asked again when an acknowledgement comes or a subflow's pacing lets go.
  */
 
-/** What a scheduler sees of a subflow. */
-export interface SchedulerSubflow {
+/** Of a subflow, whether it comes into question, and how soon it delivers. */
+export interface Candidate {
   /** Established, confirmed, and its path is not known to be gone. */
   readonly usable: boolean;
   /** Only to be used while no other can be: a backup by the peer's wish (RFC 8684, 3.3.8), or benched. */
   readonly heldBack: boolean;
+  readonly rttMs: number;
+}
+
+/** What a scheduler sees of a subflow. */
+export interface SchedulerSubflow extends Candidate {
   /** What it would send now, as refreshed for this visit: 0 when its window is full or pacing holds it. */
   readonly roomBytes: number;
-  readonly rttMs: number;
   readonly mssBytes: number;
   /** Its path's, lower first. */
   readonly priority: number;
