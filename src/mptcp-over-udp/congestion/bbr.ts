@@ -10,8 +10,8 @@
  * DEVIATION (5.3.4): ProbeRTT keeps half a bandwidth-delay product in flight.
  */
 import { FullPipeCheck } from './bbr-full-pipe.js';
+import { LongStart } from './bbr-long-start.js';
 import { BbrPathModel } from './bbr-path-model.js';
-import { TrainDispersion } from './bbr-train.js';
 import type { AckSample, CongestionControl, CongestionControlFactory, CongestionControlOptions } from './congestion-control.js';
 
 export type BbrState = 'Startup' | 'Drain' | 'ProbeBW_DOWN' | 'ProbeBW_CRUISE' | 'ProbeBW_REFILL' | 'ProbeBW_UP' | 'ProbeRTT';
@@ -63,15 +63,8 @@ const OVERFLOW_CUT = 0.95;
 const OVERFLOW_PART = 0.5;
 const QUEUED_PACING_GAIN = 1.15;
 const BURST_SEGMENTS = 10;
-/** The first window of a long path leaves in so many trains, whose dispersion tells the path's capacity. */
-const FIRST_WINDOW_TRAINS = 8;
-/** What Startup goes on with once the capacity is known: this part of it, since others may use the path, and no more than so many first windows. */
-const JUMP_RATIO = 0.5;
-const MAX_JUMP_WINDOWS = 4;
+/** A window that is jumped to is spread over the round trip. */
 const JUMP_PACING_GAIN = 1.25;
-/** Startup goes no further beyond the capacity than this; where more than the other ratio of it is delivered, the estimate was wrong. */
-const CAPACITY_MARGIN = 1.2;
-const DISPROVED_RATIO = 1.1;
 const MIN_CWND_SEGMENTS = 4;
 const PROBE_RTT_MIN_SEGMENTS = 2;
 
@@ -90,8 +83,8 @@ class Bbr implements CongestionControl {
   #cwndGain = STARTUP_CWND_GAIN;
   #fullPipe = false;
   #rttSeen = false;
-  #trains: TrainDispersion | undefined;
-  #jumped = false;
+  /** While Startup lasts on a long path. */
+  #longStart: LongStart | undefined;
   readonly #fullPipeCheck = new FullPipeCheck();
   #stateStartMs: number;
   #stateStartRound = 0;
@@ -142,11 +135,12 @@ class Bbr implements CongestionControl {
   #paceFirstWindow(rttMs: number): void {
     if (this.#initialWindowBytes <= BURST_SEGMENTS * this.#mssBytes) return;
     this.pacingRateBytesPerSec = (STARTUP_PACING_GAIN * this.#initialWindowBytes * 1000) / rttMs;
-    this.#trains = new TrainDispersion();
+    this.#longStart = new LongStart(this.#initialWindowBytes);
   }
 
+  /** In trains, until the first round trip is over. */
   get burstBytes(): number {
-    return this.#trains === undefined || this.#rttSeen ? 0 : this.#initialWindowBytes / FIRST_WINDOW_TRAINS;
+    return this.#longStart === undefined || this.#rttSeen ? 0 : this.#longStart.trainBytes;
   }
 
   onSent(_nowMs: number, _bytes: number, _inflightBytes: number): void {}
@@ -156,36 +150,21 @@ class Bbr implements CongestionControl {
     model.onAck(sample, this.bandwidthBytesPerSec);
     if (model.roundEnded) this.#onRoundEnd(sample);
     if (!this.#fullPipe) this.#fullPipe = this.#fullPipeCheck.isOverrun(model, sample.totalDeliveredBytes);
-    if (this.#trains !== undefined) this.#useTrains(this.#trains, sample);
+    if (this.#fullPipe) this.#longStart = undefined;
+    else if (this.#longStart !== undefined) this.#jumpTo(this.#longStart.onAck(sample, model));
     this.#updateState(sample);
     this.#setPacingRate(sample);
     this.#setCwnd(sample);
   }
 
-  /** A window of half the capacity as soon as that is known, without the doublings before. */
-  #useTrains(trains: TrainDispersion, sample: AckSample): void {
-    if (this.#fullPipe) {
-      this.#trains = undefined;
-      return;
-    }
-    trains.onAck(sample, this.#mssBytes);
-    const { capacityBytesPerSec } = trains;
-    if (capacityBytesPerSec > 0 && this.model.maxBandwidthBytesPerSec > DISPROVED_RATIO * capacityBytesPerSec) this.#trains = undefined;
-    if (this.#jumped || capacityBytesPerSec <= 0 || !this.model.alone(sample.nowMs) || this.model.baseRttMs <= 0) return;
-    this.#jumped = true;
-    const jumpBytes = Math.min(
-      (JUMP_RATIO * capacityBytesPerSec * this.model.baseRttMs) / 1000,
-      MAX_JUMP_WINDOWS * this.#initialWindowBytes,
-    );
-    if (jumpBytes <= this.cwndBytes) return;
-    this.cwndBytes = jumpBytes;
-    this.pacingRateBytesPerSec = Math.max(this.pacingRateBytesPerSec, (JUMP_PACING_GAIN * jumpBytes * 1000) / this.model.baseRttMs);
+  #jumpTo(windowBytes: number): void {
+    if (windowBytes <= this.cwndBytes) return;
+    this.cwndBytes = windowBytes;
+    this.pacingRateBytesPerSec = Math.max(this.pacingRateBytesPerSec, (JUMP_PACING_GAIN * windowBytes * 1000) / this.model.baseRttMs);
   }
 
-  /** Most that Startup may send at, Infinity where nothing is known. */
-  #startupBoundBytesPerSec(): number {
-    const capacityBytesPerSec = this.#trains?.capacityBytesPerSec ?? 0;
-    return capacityBytesPerSec > 0 ? CAPACITY_MARGIN * capacityBytesPerSec : Number.POSITIVE_INFINITY;
+  get #startupBoundBytesPerSec(): number {
+    return this.#longStart?.boundBytesPerSec ?? Number.POSITIVE_INFINITY;
   }
 
   onRecoveryStart(_nowMs: number, _inflightBytes: number): void {}
@@ -261,7 +240,7 @@ class Bbr implements CongestionControl {
     this.model.growing = !this.#fullPipe;
     if (!this.#fullPipe) {
       this.#fullPipe =
-        this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0, this.#trains?.capacityBytesPerSec ?? 0) ||
+        this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0, this.#longStart?.capacityBytesPerSec ?? 0) ||
         (queued && this.#hasItsShare(sample));
       return;
     }
@@ -445,7 +424,7 @@ class Bbr implements CongestionControl {
       // The first RTT replaces the guess of a millisecond.
       this.pacingRateBytesPerSec = Math.max(rate, (STARTUP_PACING_GAIN * this.cwndBytes * 1000) / sample.rttMs);
     }
-    if (!this.#fullPipe) this.pacingRateBytesPerSec = Math.min(this.pacingRateBytesPerSec, this.#startupBoundBytesPerSec());
+    if (!this.#fullPipe) this.pacingRateBytesPerSec = Math.min(this.pacingRateBytesPerSec, this.#startupBoundBytesPerSec);
     if (sample.rttMs > 0) this.#rttSeen = true;
   }
 
@@ -470,7 +449,7 @@ class Bbr implements CongestionControl {
       this.cwndBytes < (this.#jittery() ? JITTERY_STARTUP_RATIO : 1) * targetBytes ||
       sample.totalDeliveredBytes < this.#initialWindowBytes
     )
-      this.cwndBytes = Math.min(grownBytes, Math.max(this.cwndBytes, (this.#startupBoundBytesPerSec() * this.#windowRttMs()) / 1000));
+      this.cwndBytes = Math.min(grownBytes, Math.max(this.cwndBytes, (this.#startupBoundBytesPerSec * this.#windowRttMs()) / 1000));
     const minSegments = this.state === 'ProbeRTT' ? PROBE_RTT_MIN_SEGMENTS : MIN_CWND_SEGMENTS;
     this.cwndBytes = Math.max(this.cwndBytes, minSegments * this.#mssBytes);
   }

@@ -56,14 +56,16 @@ function command(name: string, description: string): Command {
 
 const table = command('table', 'one TCP stream each way: share of the sum of rates')
   .option('--runs <n>', 'the figures are medians of so many', Number, 3)
+  .option('--peer-runs <n>', 'the same for the kernel and for single links (default: as --runs)', Number)
   .option('--seconds <s>', `measured after the warm-up`, Number, 10)
   .addOption(new Option('--only <part>', 'only these').choices(PARTS))
   .option('--stream <toml>', 'lines for [stream] of both ends')
   .option('--no-check', 'do not check the emulator first')
-  .action(async (options: Common & { runs: number; seconds: number; only?: Part; stream?: string; check: boolean }) => {
+  .action(async (options: Common & { runs: number; peerRuns?: number; seconds: number; only?: Part; stream?: string; check: boolean }) => {
     const result = await runTable({
       profiles: chosen(options.profiles, PROFILES),
       runs: options.runs,
+      peerRuns: options.peerRuns ?? options.runs,
       seconds: options.seconds,
       parts: options.only === undefined ? PARTS : [options.only],
       emulatorCheck: options.check,

@@ -10,6 +10,8 @@ export type Part = 'ours' | 'kernel' | 'single';
 export interface TableOptions {
   profiles: readonly Profile[];
   runs: number;
+  /** Of the kernel's MPTCP and of each link alone. */
+  peerRuns: number;
   seconds: number;
   parts: readonly Part[];
   /** Floods each distinct link first. */
@@ -37,8 +39,8 @@ export async function runTable(options: TableOptions): Promise<TableResult> {
   for (const profile of options.profiles) {
     const report: ProfileReport = { profile };
     if (options.parts.includes('single')) report.single = await measureSingles(profile, options, singles);
-    if (options.parts.includes('kernel')) report.kernel = await measureRuns('kernel', profile, options);
-    if (options.parts.includes('ours')) report.ours = await measureRuns('tunnel', profile, options);
+    if (options.parts.includes('kernel')) report.kernel = await measureRuns('kernel', profile, options.peerRuns, options);
+    if (options.parts.includes('ours')) report.ours = await measureRuns('tunnel', profile, options.runs, options);
     profiles.push(report);
   }
   const parts = [markdownTable(profiles)];
@@ -52,16 +54,16 @@ async function measureSingles(profile: Profile, options: TableOptions, known: Ma
   for (const index of profile.paths.keys()) {
     const alone = singleLink(profile, index);
     const key = JSON.stringify([alone.paths, alone.swing]);
-    const measured = known.get(key) ?? (await measureRuns('tunnel', alone, options));
+    const measured = known.get(key) ?? (await measureRuns('tunnel', alone, options.peerRuns, options));
     known.set(key, measured);
     all.push(measured);
   }
   return all;
 }
 
-async function measureRuns(carrier: Carrier, profile: Profile, options: TableOptions): Promise<Measured> {
+async function measureRuns(carrier: Carrier, profile: Profile, count: number, options: TableOptions): Promise<Measured> {
   const runs: RunResult[] = [];
-  for (let i = 0; i < options.runs; i++) {
+  for (let i = 0; i < count; i++) {
     const stream = options.stream === undefined ? {} : { stream: options.stream };
     const results = await measureRun(carrier, profile, { seconds: options.seconds, seed: i + 1, ...stream });
     runs.push(...results);
