@@ -4,6 +4,7 @@ import t from 'tap';
 import { cutSegments } from '../../src/mptcp-over-udp/wire/cut-segments.js';
 import { loadNative, type NativeAddon } from '../../src/tun/native.js';
 import type { PacketTap, PathLink } from '../../src/tunnel/link.js';
+import type { Path } from '../../src/tunnel/path/path.js';
 import { allUp, config, freePort, KEYS, type Pair, type Side, startSide, TEST_PATHS, until } from './link-pair.js';
 
 const TCP_AT = 20;
@@ -135,6 +136,26 @@ t.test('a segment as large as compression allows goes whole in two datagrams bef
   let least = Infinity;
   for (let i = 0; i < 10; i++) least = Math.min(least, await send());
   t.equal(least, 1);
+});
+
+t.test('what a compressed segment may carry follows the MTU of either side at once', async (t) => {
+  const pair = await startCompressing();
+  t.teardown(pair.close);
+  const { client, server } = pair;
+  const flow = new Flow();
+  const path = client.peer.paths[0] as Path;
+  await settle(client, server, flow, path);
+  const beyondMtuBytes = path.segmentPayloadBytes - path.innerMtuBytes;
+  const changes = [() => path.setOuterMtu(1450), () => path.setPeerInnerMtu(1390), () => path.reduceMtu(), () => path.setPeerInnerMtu(600)];
+  for (const change of changes) {
+    const before = path.innerMtuBytes;
+    t.ok(change());
+    t.ok(path.innerMtuBytes < before);
+    t.equal(path.segmentPayloadBytes, path.innerMtuBytes + beyondMtuBytes);
+    flow.send(path, 13_000, path.segmentPayloadBytes);
+    client.layer.flush();
+    await until('the bytes', () => receivedPayload(server, flow) === flow.sequenceNumber - 1000);
+  }
 });
 
 t.test('a capture sees whole packets with right checksums, on both sides the same', async (t) => {

@@ -160,7 +160,6 @@ export class Path implements PathLink {
   }
 
   get segmentPayloadBytes(): number {
-    this.compression.setMaxDatagram(this.#maxDatagramBytes);
     return this.compression.segmentPayloadBytes;
   }
 
@@ -195,7 +194,6 @@ export class Path implements PathLink {
     }
     const { compression } = this;
     const context = this.#context;
-    compression.setMaxDatagram(this.#maxDatagramBytes);
     const datagrams = context.native.sealSegments(
       sender,
       TYPE_STREAM,
@@ -304,6 +302,7 @@ export class Path implements PathLink {
   setOuterMtu(bytes: number): boolean {
     if (bytes === this.#outerMtuBytes || bytes < MTU_STEPS[1]) return false;
     this.#outerMtuBytes = bytes;
+    this.#noteSize();
     return true;
   }
 
@@ -311,6 +310,7 @@ export class Path implements PathLink {
   setPeerInnerMtu(bytes: number): boolean {
     if (bytes < 576 || bytes === this.#peerInnerMtuBytes) return false;
     this.#peerInnerMtuBytes = bytes;
+    this.#noteSize();
     return true;
   }
 
@@ -319,6 +319,7 @@ export class Path implements PathLink {
     const next = MTU_STEPS.find((step) => step < this.#outerMtuBytes);
     if (next === undefined) return false;
     this.#outerMtuBytes = next;
+    this.#noteSize();
     this.helloPending = true;
     this.#context.counters.mtuReductions++;
     return true;
@@ -333,6 +334,10 @@ export class Path implements PathLink {
 
   get #maxDatagramBytes(): number {
     return Math.min(this.innerMtuBytes + SEAL_OVERHEAD_BYTES, MAX_UDP_PAYLOAD_BYTES);
+  }
+
+  #noteSize(): void {
+    this.compression.setMaxDatagram(this.#maxDatagramBytes);
   }
 
   #setSender(sender: SenderHandle | undefined): void {

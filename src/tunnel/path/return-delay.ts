@@ -22,12 +22,11 @@ export class ReturnDelay {
 
   /** `peerSentMs`: the peer's clock, modulo 2^32 / 10, when what has come now left it. */
   handleSample(peerSentMs: number, nowMs: number): void {
-    const raw = nowMs - peerSentMs;
-    if (Number.isNaN(this.#firstMs)) this.#firstMs = raw;
-    // Relative to the first, so that a wrap is a small step.
-    let differenceMs = (raw - this.#firstMs) % WRAP_MS;
-    if (differenceMs > WRAP_MS / 2) differenceMs -= WRAP_MS;
-    else if (differenceMs < -WRAP_MS / 2) differenceMs += WRAP_MS;
+    const rawMs = nowMs - peerSentMs;
+    if (Number.isNaN(this.#firstMs)) this.#firstMs = rawMs;
+    const sinceFirstMs = rawMs - this.#firstMs;
+    // The nearest to zero of those that the peer's clock cannot tell apart.
+    const differenceMs = sinceFirstMs - WRAP_MS * Math.round(sinceFirstMs / WRAP_MS);
     if (Math.abs(differenceMs - this.#minMs()) > CLOCK_LEAP_MS && this.#minMs() !== Number.POSITIVE_INFINITY) {
       this.#restart(nowMs);
     } else if (nowMs - this.#bucketStartMs > BUCKET_MS) {
