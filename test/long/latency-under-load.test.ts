@@ -6,6 +6,7 @@
 import t from 'tap';
 import type { ByteStreamHandler } from '../../src/mptcp-over-udp/byte-stream.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
+import { acceptBulk, connectBulk } from '../sim/bulk-peer.js';
 import type { SimClock } from '../sim/sim-clock.js';
 import { type SimPath, TwoHosts } from '../sim/two-hosts.js';
 
@@ -17,35 +18,6 @@ const GROUP = 20;
 const SUM_BITS_PER_SEC = 6e6;
 const PING_BYTES = 84;
 const IDLE_PROBES = 5;
-
-/** Sends without end when it is to, and takes whatever comes. */
-class Bulk implements ByteStreamHandler {
-  connection: MptcpConnection | undefined;
-  readBytes = 0;
-  private readonly sends: boolean;
-  private static readonly block = new Uint8Array(32_768);
-
-  constructor(sends: boolean) {
-    this.sends = sends;
-  }
-
-  onEstablished(): void {
-    this.onWritable();
-  }
-
-  onData(_bytes: Uint8Array, _at: number, length: number): number {
-    this.readBytes += length;
-    return length;
-  }
-
-  onWritable(): void {
-    if (this.sends) while (this.connection?.write(Bulk.block, 0, Bulk.block.length) === Bulk.block.length);
-  }
-
-  onEnd(): void {}
-
-  onClosed(): void {}
-}
 
 /** A client asks with a few bytes; the server answers what it reads, and closes when the client does. */
 class Asker implements ByteStreamHandler {
@@ -133,11 +105,11 @@ t.test('new connections and pings keep their time through two hours of a full do
     serverEvents: {
       onIncoming: (connection) => {
         // The second and third connection after the idle probes are the load: one sends, one takes.
-        const isBulk = bulkCount > 0;
-        if (isBulk) bulkCount--;
-        const handler = isBulk ? new Bulk(bulkCount === 1) : new Echo(connection);
-        if (handler instanceof Bulk) handler.connection = connection;
-        connection.setHandler(handler);
+        if (bulkCount > 0) {
+          acceptBulk(connection, bulkCount-- === 2);
+          return;
+        }
+        connection.setHandler(new Echo(connection));
         connection.accept();
       },
     },
@@ -155,10 +127,8 @@ t.test('new connections and pings keep their time through two hours of a full do
   const idleMs = median(Array.from({ length: IDLE_PROBES }, ask));
   const idlePingMs = ping();
   bulkCount = 2;
-  const download = new Bulk(false);
-  download.connection = hosts.connect(download);
-  const upload = new Bulk(true);
-  upload.connection = hosts.connect(upload);
+  const download = connectBulk(hosts, false);
+  connectBulk(hosts, true);
   hosts.run(5_000);
   const readBefore = download.readBytes;
   const startMs = hosts.clock.nowMs;

@@ -3,10 +3,10 @@
  * link (delay, no limit of rate) for each of its paths; downloads of all of them meet in the queues of the bottlenecks.
  */
 
-import type { ByteStreamHandler } from '../../src/mptcp-over-udp/byte-stream.js';
 import type { CongestionControlFactory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
 import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js';
+import { type BulkPeer, bulkServer, connectBulk } from './bulk-peer.js';
 import { createPrng } from './prng.js';
 import { SimClock } from './sim-clock.js';
 import { SimLink, type SimLinkOptions } from './sim-link.js';
@@ -15,24 +15,6 @@ import { TUNNEL_OVERHEAD_BYTES, TwoHosts } from './two-hosts.js';
 interface Crossing {
   packet: Uint8Array;
   deliver: (packet: Uint8Array, lengthBytes: number) => void;
-}
-
-/** One end of a download without end: the server writes, the client reads. */
-class Bulk implements ByteStreamHandler {
-  connection: MptcpConnection | undefined;
-  readBytes = 0;
-  private readonly block = new Uint8Array(32_768);
-
-  onEstablished(): void {}
-  onData(_bytes: Uint8Array, _at: number, length: number): number {
-    this.readBytes += length;
-    return length;
-  }
-  onWritable(): void {
-    while (this.connection !== undefined && this.connection.write(this.block, 0, this.block.length) === this.block.length);
-  }
-  onEnd(): void {}
-  onClosed(): void {}
 }
 
 export interface BottleneckFlow {
@@ -56,7 +38,7 @@ export interface FlowResult {
 export class SharedBottlenecks {
   readonly clock = new SimClock(1_000);
   readonly links: SimLink<Crossing>[];
-  readonly flows: { hosts: TwoHosts; client: Bulk; server: MptcpConnection; startBytes: number; pathStartBytes: number[] }[] = [];
+  readonly flows: { hosts: TwoHosts; client: BulkPeer; server: MptcpConnection; startBytes: number; pathStartBytes: number[] }[] = [];
   private readonly seed: number;
   private measuredFromMs = 0;
 
@@ -73,7 +55,7 @@ export class SharedBottlenecks {
 
   /** Opens a connection that downloads without end. */
   start(flow: BottleneckFlow): void {
-    const made: { server?: MptcpConnection } = {};
+    const server = bulkServer();
     const hosts = new TwoHosts({
       clock: this.clock,
       seed: this.seed * 100 + this.flows.length,
@@ -81,16 +63,7 @@ export class SharedBottlenecks {
       paths: flow.paths.map((_, i) => ({ delayMs: flow.delaysMs?.[i] ?? 20, jitterMs: 0.3 })),
       congestionControl: flow.congestionControl,
       ...(flow.scheduler === undefined ? {} : { scheduler: flow.scheduler }),
-      serverEvents: {
-        onIncoming: (connection) => {
-          const server = new Bulk();
-          server.connection = connection;
-          server.onEstablished = () => server.onWritable();
-          connection.setHandler(server);
-          made.server = connection;
-          connection.accept();
-        },
-      },
+      serverEvents: server,
     });
     for (const [i, bottleneck] of flow.paths.entries()) {
       const down = (hosts.paths[i] as TwoHosts['paths'][number]).down;
@@ -98,10 +71,15 @@ export class SharedBottlenecks {
       const link = this.links[bottleneck] as SimLink<Crossing>;
       down.receiver = (packet, lengthBytes) => link.send({ packet, deliver }, lengthBytes);
     }
-    const client = new Bulk();
-    client.connection = hosts.connect(client);
+    const client = connectBulk(hosts, false);
     this.run(300);
-    this.flows.push({ hosts, client, server: made.server as MptcpConnection, startBytes: 0, pathStartBytes: flow.paths.map(() => 0) });
+    this.flows.push({
+      hosts,
+      client,
+      server: server.peers[0]?.connection as MptcpConnection,
+      startBytes: 0,
+      pathStartBytes: flow.paths.map(() => 0),
+    });
   }
 
   run(ms: number): void {

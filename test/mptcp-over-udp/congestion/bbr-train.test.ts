@@ -1,7 +1,7 @@
 import t from 'tap';
 import { TrainDispersion } from '../../../src/mptcp-over-udp/congestion/bbr-train.js';
 import { createAckSample } from '../../../src/mptcp-over-udp/congestion/delivery-rate.js';
-import { BulkPeer } from '../../sim/bulk-peer.js';
+import { bulkServer, connectBulk } from '../../sim/bulk-peer.js';
 import { TwoHosts } from '../../sim/two-hosts.js';
 
 const MSS = 1_400;
@@ -32,21 +32,14 @@ t.test('trains that are too short say nothing', async (t) => {
 
 /** Bytes that one download on a path brought, and what the path's queue dropped, by the end of so much time. */
 function download(rateBitsPerSec: number, delayMs: number, ms: number): { bytes: number; retransmittedBytes: number } {
-  const server = new BulkPeer(true);
+  const server = bulkServer();
   const hosts = new TwoHosts({
     paths: [{ rateBitsPerSec, delayMs, queuePackets: 1_000, queueCountsInFlight: true }],
-    serverEvents: {
-      onIncoming: (connection) => {
-        server.connection = connection;
-        connection.setHandler(server);
-        connection.accept();
-      },
-    },
+    serverEvents: server,
   });
-  const client = new BulkPeer(false);
-  client.connection = hosts.connect(client);
+  const client = connectBulk(hosts, false);
   hosts.run(ms);
-  return { bytes: client.readBytes, retransmittedBytes: server.connection!.subflows[0]!.recovery.retransmittedBytes };
+  return { bytes: client.readBytes, retransmittedBytes: server.peers[0]!.connection!.subflows[0]!.recovery.retransmittedBytes };
 }
 
 t.test('a path of 640 ms is filled in some four round trips, and not overrun by a window of its own', async (t) => {

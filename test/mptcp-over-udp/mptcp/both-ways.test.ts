@@ -2,7 +2,7 @@
 
 import t from 'tap';
 import { PROFILES, sumOfRatesBitsPerSec } from '../../bench/profiles/profiles.js';
-import { BulkPeer } from '../../sim/bulk-peer.js';
+import { bulkServer, connectBulk } from '../../sim/bulk-peer.js';
 import { TwoHosts } from '../../sim/two-hosts.js';
 
 const WARM_UP_MS = 5_000;
@@ -14,29 +14,19 @@ for (const name of ['dual_lte', 'dsl_60_15']) {
   t.test(`${name}: a download and an upload at once each carry at least ${LEAST_SHARE} of the sum of the links`, async (t) => {
     const profile = PROFILES.find((candidate) => candidate.name === name);
     if (profile === undefined) throw new Error(`no profile ${name}`);
-    const accepted: BulkPeer[] = [];
+    // The first that comes is the download.
+    const server = bulkServer((index) => index === 0);
     const hosts = new TwoHosts({
       seed: 3,
       paths: profile.paths.map((path) => ({ ...path, queueCountsInFlight: true })),
-      serverEvents: {
-        onIncoming(connection) {
-          // The first that comes is the download.
-          const peer = new BulkPeer(accepted.length === 0);
-          peer.connection = connection;
-          accepted.push(peer);
-          connection.setHandler(peer);
-          connection.accept();
-        },
-      },
+      serverEvents: server,
     });
-    const download = new BulkPeer(false);
-    download.connection = hosts.connect(download);
-    const upload = new BulkPeer(true);
-    upload.connection = hosts.connect(upload);
+    const download = connectBulk(hosts, false);
+    connectBulk(hosts, true);
     hosts.run(WARM_UP_MS);
-    const before = [download.readBytes, accepted[1]?.readBytes ?? 0];
+    const before = [download.readBytes, server.peers[1]?.readBytes ?? 0];
     hosts.run(WINDOW_MS);
-    const after = [download.readBytes, accepted[1]?.readBytes ?? 0];
+    const after = [download.readBytes, server.peers[1]?.readBytes ?? 0];
     const possibleBits = (sumOfRatesBitsPerSec(profile, WARM_UP_MS, WARM_UP_MS + WINDOW_MS) * WINDOW_MS) / 1_000;
     for (const [index, way] of ['down', 'up'].entries()) {
       const share = ((after[index]! - before[index]!) * 8) / possibleBits;

@@ -1,7 +1,6 @@
 import t from 'tap';
-import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
 import { HarmWatch, PathBench, type WatchedSubflow } from '../../../src/mptcp-over-udp/mptcp/path-bench.js';
-import { BulkPeer } from '../../sim/bulk-peer.js';
+import { type BulkPeer, type BulkServer, bulkServer, connectBulk } from '../../sim/bulk-peer.js';
 import type { SimLinkOptions } from '../../sim/sim-link.js';
 import { TwoHosts } from '../../sim/two-hosts.js';
 
@@ -17,29 +16,17 @@ const BAD_SATELLITE: SimLinkOptions = {
 
 interface Download {
   hosts: TwoHosts;
-  /** The server's ends. */
-  served: MptcpConnection[];
+  server: BulkServer;
   client: BulkPeer;
 }
 
 function download(paths: SimLinkOptions[], benchedMs: number[] = []): Download {
-  const served: MptcpConnection[] = [];
+  const server = bulkServer();
   const hosts = new TwoHosts({
     paths,
-    serverEvents: {
-      onPathBenched: (_path, _reason, nowMs) => benchedMs.push(nowMs),
-      onIncoming(connection) {
-        const peer = new BulkPeer(true);
-        peer.connection = connection;
-        served.push(connection);
-        connection.setHandler(peer);
-        connection.accept();
-      },
-    },
+    serverEvents: { ...server, onPathBenched: (_path, _reason, nowMs) => benchedMs.push(nowMs) },
   });
-  const client = new BulkPeer(false);
-  client.connection = hosts.connect(client, 0);
-  return { hosts, client, served };
+  return { hosts, server, client: connectBulk(hosts, false, 0) };
 }
 
 function megabits({ hosts, client }: Download, ms: number): number {
@@ -74,24 +61,22 @@ t.test('where it is the only one left, a benched path carries', async (t) => {
 t.test('connections that come later find the path benched', async (t) => {
   const both = download([CABLE, BAD_SATELLITE]);
   megabits(both, 8_000);
-  const second = new BulkPeer(false);
-  second.connection = both.hosts.connect(second, 0);
+  connectBulk(both.hosts, false, 0);
   both.hosts.run(3_000);
-  const far = both.served[1]?.subflows.find(({ pathId }) => pathId === 1);
+  const far = both.server.peers[1]?.connection?.subflows.find(({ pathId }) => pathId === 1);
   t.equal(far?.benched, true);
   t.equal(far?.recovery.rate.totalDeliveredBytes, 0);
 });
 
 t.test('several connections that find the same harm bench the path once', async (t) => {
   const benchedMs: number[] = [];
-  const { hosts, served } = download([CABLE, BAD_SATELLITE], benchedMs);
+  const { hosts, server } = download([CABLE, BAD_SATELLITE], benchedMs);
   for (let i = 0; i < 3; i++) {
     hosts.run(300);
-    const client = new BulkPeer(false);
-    client.connection = hosts.connect(client, 0);
+    connectBulk(hosts, false, 0);
   }
   hosts.run(14_000);
-  t.equal(served.length, 4);
+  t.equal(server.peers.length, 4);
   t.equal(benchedMs.length, 1);
   t.equal(hosts.server.path(1)?.bench?.untilMs, (benchedMs[0] ?? 0) + 15_000);
   t.equal(hosts.server.counters['mptcp-benched'], 1);

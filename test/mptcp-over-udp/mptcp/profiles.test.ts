@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { LinkShape } from '../../../src/lab/lab-api.js';
 import { PROFILES, type Profile, singleLink, sumOfRatesBitsPerSec, swingIsLow } from '../../bench/profiles/profiles.js';
-import { BulkPeer } from '../../sim/bulk-peer.js';
+import { bulkServer, connectBulk } from '../../sim/bulk-peer.js';
 import { TwoHosts } from '../../sim/two-hosts.js';
 
 // The slowest file there is: on a busy machine longer than tap waits by itself.
@@ -46,20 +46,12 @@ const benchedIn = new Set<string>();
 
 /** Bits a second that one download carries in the window. */
 function simulate(profile: Profile, window: Window, seed: number): number {
-  const hosts: TwoHosts = new TwoHosts({
+  const hosts = new TwoHosts({
     seed,
     paths: profile.paths.map((shape) => ({ ...shape, queueCountsInFlight: true })),
-    serverEvents: {
-      onIncoming: (connection) => {
-        const peer = new BulkPeer(true);
-        peer.connection = connection;
-        connection.setHandler(peer);
-        connection.accept();
-      },
-    },
+    serverEvents: bulkServer(),
   });
-  const client = new BulkPeer(false);
-  client.connection = hosts.connect(client);
+  const client = connectBulk(hosts, false);
   startSwing(hosts, profile, window.toMs);
   hosts.run(window.fromMs);
   const before = client.readBytes;
