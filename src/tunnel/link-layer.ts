@@ -2,15 +2,13 @@
 
 import { randomBytes } from 'node:crypto';
 import type { NativeAddon, OpenTableHandle } from '../tun/native.js';
-import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
-import { type InterfaceInfo, readInterfaces } from './carrier/interface-info.js';
+import { resolveEndpoint } from './carrier/endpoint.js';
+import { readInterfaces } from './carrier/interface-info.js';
 import { UdpCarrier } from './carrier/udp-carrier.js';
-import { Uplink } from './carrier/uplink.js';
+import type { Uplink } from './carrier/uplink.js';
 import type { PathConfig, TunnelConfig } from './config.js';
-import type { LinkLayer, LinkObserver, PacketTap, PeerLink } from './link.js';
-import { emitAddressRecord } from './path/address-record.js';
+import type { LinkLayer, LinkObserver, PacketTap, PathChange, PeerLink } from './link.js';
 import { LinkContext } from './path/link-context.js';
-import { Path } from './path/path.js';
 import { PathControl } from './path/path-control.js';
 import { Peer } from './path/peer.js';
 import { ReceiveLoop } from './path/receive-loop.js';
@@ -20,6 +18,7 @@ import { createSessionEndpoint } from './session/endpoint.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURES } from './session/messages.js';
 import type { AeadStatus } from './status.js';
 import { TunnelError, type TunnelLog } from './tunnel-api.js';
+import { Uplinks } from './uplinks.js';
 
 export interface LinkLayerOptions {
   config: TunnelConfig;
@@ -59,7 +58,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   readonly #driver: SessionDriver;
   readonly #control: PathControl;
   readonly #receiveLoop: ReceiveLoop;
-  readonly #uplinks: Uplink[];
+  readonly #uplinks: Uplinks;
   /** Initiators whose endpoint is not resolved yet. */
   #unresolved: Peer[];
   #retryAtMs = Infinity;
@@ -80,7 +79,9 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#receiveLoop = new ReceiveLoop(this.#context, this.#driver, this.#control, this.#table);
     this.#unresolved = this.#context.peers.filter((peer) => peer.initiator);
     const pathConfigs = this.#unresolved.length === 0 ? [] : config.paths.length === 0 ? [ANY_PATH] : config.paths;
-    this.#uplinks = pathConfigs.map((path, index) => new Uplink(native, index, path, mark, this.#receiveLoop.receive));
+    const { receive } = this.#receiveLoop;
+    this.#uplinks = new Uplinks({ context: this.#context, driver: this.#driver, control: this.#control, native, mark, receive });
+    for (const path of pathConfigs) this.#uplinks.add(path, performance.now());
     this.#context.onTimer = (nowMs) => this.#handleTimer(nowMs);
     this.#context.onPeerPathsChanged = (peer, nowMs) => this.#driver.updateRoutes(peer, nowMs);
   }
@@ -95,13 +96,15 @@ class UdpLinkLayer implements CountingLinkLayer {
       this.#openListener();
       const failure = await this.#resolveEndpoints();
       if (failure !== undefined && this.#unresolved.length === this.#context.peers.filter((peer) => peer.initiator).length) throw failure;
-      this.#refreshUplinks(await readInterfaces(), performance.now());
+      const interfaces = await readInterfaces();
+      for (const uplink of this.#uplinks.all) this.#uplinks.refresh(uplink, interfaces, performance.now());
+      for (const peer of this.#context.peers) this.#driver.updateRoutes(peer, performance.now());
       this.#requireUplink();
     } catch (error) {
       await this.close();
       throw error;
     }
-    for (const uplink of this.#uplinks) if (uplink.problem !== '') this.#log.warn(`path ${uplink.config.name}: ${uplink.problem}`);
+    for (const uplink of this.#uplinks.all) if (uplink.problem !== '') this.#log.warn(`path ${uplink.config.name}: ${uplink.problem}`);
     this.#scheduleRetry(performance.now());
   }
 
@@ -119,13 +122,34 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#generation++;
     const nowMs = performance.now();
     if (!up) {
-      for (const uplink of this.#uplinks) {
-        if (uplink.standsOn(interfaceName)) this.#loseUplink(uplink, `interface "${interfaceName}" is down`, nowMs);
+      for (const uplink of this.#uplinks.all) {
+        if (uplink.standsOn(interfaceName)) this.#uplinks.lose(uplink, `interface "${interfaceName}" is down`, nowMs);
       }
       this.#scheduleRetry(nowMs);
       return;
     }
     void this.#reread((uplink) => uplink.standsOn(interfaceName));
+  }
+
+  async addPath(config: PathConfig): Promise<string> {
+    this.#requireClient();
+    const uplink = this.#uplinks.add(config, performance.now());
+    const isNew = (): boolean => uplink.isNew && !this.#context.closed && this.#uplinks.all.includes(uplink);
+    // An interface event makes what was read before it void.
+    while (isNew()) await this.#reread((one) => one === uplink);
+    return uplink.problem;
+  }
+
+  removePath(name: string): void {
+    this.#requireClient();
+    this.#uplinks.remove(name, performance.now());
+    this.#handleTimer(performance.now());
+  }
+
+  changePath(name: string, change: PathChange): void {
+    this.#requireClient();
+    this.#uplinks.change(name, change, performance.now());
+    this.#handleTimer(performance.now());
   }
 
   counters(): Record<string, number> {
@@ -141,8 +165,13 @@ class UdpLinkLayer implements CountingLinkLayer {
     context.disarm();
     this.#driver.close();
     context.listener?.close();
-    for (const uplink of this.#uplinks) uplink.close();
+    this.#uplinks.close();
     this.#native.closeOpenTable(this.#table);
+  }
+
+  #requireClient(): void {
+    if (this.#context.peers.some((peer) => peer.initiator)) return;
+    throw new TunnelError('no-client', 'No peer has an endpoint here: its paths are those that the other side has.');
   }
 
   #createSession(overrides: Partial<SessionConstants> | undefined) {
@@ -187,7 +216,7 @@ class UdpLinkLayer implements CountingLinkLayer {
       try {
         const endpoint = await resolveEndpoint(peer.config.endpoint!);
         if (this.#context.closed) return undefined;
-        this.#createPaths(peer, endpoint);
+        this.#uplinks.setEndpoint(peer, endpoint, performance.now());
         this.#unresolved = this.#unresolved.filter((one) => one !== peer);
       } catch (error) {
         if (!(error instanceof TunnelError)) throw error;
@@ -198,93 +227,11 @@ class UdpLinkLayer implements CountingLinkLayer {
     return failure;
   }
 
-  #createPaths(peer: Peer, endpoint: ResolvedEndpoint): void {
-    const nowMs = performance.now();
-    for (const uplink of this.#uplinks) {
-      const place = endpoint.addresses.find(({ family }) => uplink.onlyFamily === undefined || uplink.onlyFamily === family);
-      if (place === undefined) {
-        this.#log.warn(
-          `path ${uplink.config.name}: ${uplink.config.address} and endpoint ${peer.config.endpoint} are of different IP versions`,
-        );
-        continue;
-      }
-      const path = new Path(this.#context, {
-        id: uplink.index,
-        name: uplink.config.name,
-        peer,
-        carrier: uplink.carrier(place.family),
-        target: emitAddressRecord(place.address, endpoint.port),
-        validation: this.#driver.newValidation(nowMs),
-        guarded: false,
-        localAddress: '',
-        outerMtuBytes: uplink.mtuBytes,
-        priority: uplink.config.priority ?? 0,
-        backup: uplink.config.backup ?? false,
-        nowMs,
-      });
-      peer.addPath(path);
-      // Until the sockets are open there is no link.
-      path.machine.handleLinkLost(nowMs);
-    }
-    if (peer.paths.length > 0) return;
-    throw new TunnelError('address-family', `No path has an address of the IP version of endpoint ${peer.config.endpoint}.`);
-  }
-
   #requireUplink(): void {
-    if (this.#uplinks.length === 0 || this.#uplinks.some((uplink) => uplink.problem === '')) return;
-    const reasons = this.#uplinks.map((uplink) => `${uplink.config.name}: ${uplink.problem}`).join('; ');
+    const { all } = this.#uplinks;
+    if (all.length === 0 || all.some((uplink) => uplink.problem === '')) return;
+    const reasons = all.map((uplink) => `${uplink.config.name}: ${uplink.problem}`).join('; ');
     throw new TunnelError('no-path', `No path can be used. ${reasons}.`);
-  }
-
-  #refreshUplinks(interfaces: readonly InterfaceInfo[], nowMs: number): void {
-    for (const uplink of this.#uplinks) this.#refreshUplink(uplink, interfaces, nowMs);
-    for (const peer of this.#context.peers) this.#driver.updateRoutes(peer, nowMs);
-  }
-
-  #refreshUplink(uplink: Uplink, interfaces: readonly InterfaceInfo[], nowMs: number): void {
-    const opened = uplink.refresh(interfaces);
-    for (const peer of this.#context.peers) {
-      const path = peer.initiator ? peer.path(uplink.index) : undefined;
-      if (path?.carrier !== undefined && opened.includes(path.carrier)) path.retarget(this.#context.epochs.values());
-    }
-    if (uplink.problem !== '') {
-      this.#loseUplink(uplink, uplink.problem, nowMs);
-      return;
-    }
-    for (const peer of this.#context.peers) {
-      const path = peer.initiator ? peer.path(uplink.index) : undefined;
-      if (path !== undefined) this.#restorePath(uplink, path, opened, nowMs);
-    }
-  }
-
-  #restorePath(uplink: Uplink, path: Path, opened: readonly UdpCarrier[], nowMs: number): void {
-    let changed = path.setOuterMtu(uplink.mtuBytes);
-    // The peer learns the new size from the next challenge.
-    if (changed) path.helloPending = true;
-    const localAddress = uplink.localAddress(path.target[0] === 4 ? 4 : 6);
-    if (localAddress !== '' && localAddress !== path.localAddress) {
-      path.localAddress = localAddress;
-      changed = true;
-    }
-    changed ||= path.carrier !== undefined && opened.includes(path.carrier);
-    if (path.machine.linkLost) {
-      path.machine.handleLinkBack(nowMs);
-      changed = true;
-    }
-    if (path.state !== 'up' || changed) path.machine.probeSoon();
-    if (changed) this.#context.pathChanged(path, nowMs);
-    this.#context.arm(path.nextTimeoutMs(nowMs));
-  }
-
-  #loseUplink(uplink: Uplink, problem: string, nowMs: number): void {
-    uplink.problem = problem;
-    for (const peer of this.#context.peers) {
-      const path = peer.initiator ? peer.path(uplink.index) : undefined;
-      if (path === undefined || path.machine.linkLost) continue;
-      path.machine.handleLinkLost(nowMs);
-      this.#control.tellDown(path);
-      this.#context.pathChanged(path, nowMs);
-    }
   }
 
   /** Reads the interfaces and looks at the uplinks that `concerns` picks, or that wait for something. */
@@ -293,9 +240,9 @@ class UdpLinkLayer implements CountingLinkLayer {
     const interfaces = await readInterfaces();
     if (this.#context.closed || generation !== this.#generation) return;
     const nowMs = performance.now();
-    for (const uplink of this.#uplinks) {
-      if (!concerns(uplink) && !this.#waits(uplink)) continue;
-      this.#refreshUplink(uplink, interfaces, nowMs);
+    for (const uplink of this.#uplinks.all) {
+      if (!concerns(uplink) && !this.#uplinks.waits(uplink)) continue;
+      this.#uplinks.refresh(uplink, interfaces, nowMs);
       if (!concerns(uplink)) continue;
       for (const peer of this.#context.peers) peer.path(uplink.index)?.machine.probeSoon();
     }
@@ -304,16 +251,8 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#handleTimer(nowMs);
   }
 
-  #waits(uplink: Uplink): boolean {
-    if (uplink.problem !== '') return true;
-    return this.#context.peers.some((peer) => {
-      const path = peer.initiator ? peer.path(uplink.index) : undefined;
-      return path?.carrier?.needsReopen === true || path?.state === 'down';
-    });
-  }
-
   #scheduleRetry(nowMs: number): void {
-    const wanted = this.#unresolved.length > 0 || this.#uplinks.some((uplink) => this.#waits(uplink));
+    const wanted = this.#unresolved.length > 0 || this.#uplinks.all.some((uplink) => this.#uplinks.waits(uplink));
     if (!wanted) this.#retryAtMs = Infinity;
     else if (this.#retryAtMs === Infinity) this.#retryAtMs = nowMs + RETRY_MS;
     this.#context.arm(this.#retryAtMs);

@@ -3,11 +3,13 @@
  * `LinkLayer` (link-layer.ts) implements it; the planes and the composition root know only these types.
  */
 
+import type { PathConfig } from './config.js';
+
 /** probing: not yet proven; up; suspect: silent for longer than its round trips allow, not to be used while another is up; down: no traffic but probes. */
 export type PathState = 'probing' | 'up' | 'suspect' | 'down';
 
 export interface PathLink {
-  /** Small integer, unique within the peer, the same on both sides, below MAX_PATHS. Chosen by the client, in order of its configuration. */
+  /** Small integer, unique within the peer, the same on both sides, below MAX_PATHS. Chosen by the client, the lowest that is free. */
   readonly id: number;
   readonly name: string;
   readonly state: PathState;
@@ -103,6 +105,8 @@ export interface LinkObserver {
   ): void;
   /** The path's state, name or addresses changed. */
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void;
+  /** The path goes for good, now: what is sent on it during this call still leaves, if it can. */
+  onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void;
   onPeerChange(peer: PeerLink, nowMs: number): void;
   /** After each batch: the planes flush what they hold (acknowledgements, transmissions), then the link layer flushes its sockets. */
   onBatchEnd(nowMs: number): void;
@@ -124,6 +128,12 @@ export interface PacketTap {
   ): void;
 }
 
+/** What can be changed of a path while it is in use. */
+export interface PathChange {
+  priority?: number;
+  backup?: boolean;
+}
+
 export interface LinkLayer {
   readonly peers: readonly PeerLink[];
   /** Sockets open, handshakes begin. Rejects with LinkError when a socket cannot be had. */
@@ -133,6 +143,15 @@ export interface LinkLayer {
   setTap(tap: PacketTap | undefined): void;
   /** The link watch says that an interface went down, came up, or changed its addresses: paths on it go down or are tried at once. */
   onInterfaceChange(interfaceName: string, up: boolean): void;
+  /**
+   * (Client) one more path to every peer. Resolves to why it cannot be used yet, "" when it can. Rejects with TunnelError: `path-exists` (the name, or
+   * the interface and address, are those of another), `too-many-paths`, `no-client`.
+   */
+  addPath(config: PathConfig): Promise<string>;
+  /** (Client) the path goes, its connections go on over the others. Throws TunnelError `no-such-path`, `no-client`. */
+  removePath(name: string): void;
+  /** (Client) peers obey it too, for what they send. Throws TunnelError `no-such-path`, `no-client`. */
+  changePath(name: string, change: PathChange): void;
   /** Says goodbye to peers, closes sockets, wipes keys. */
   close(): Promise<void>;
 }

@@ -191,6 +191,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.wake();
   }
 
+  onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
+    this.log.info(`path ${peer.name}/${path.name}: removed`);
+    this.streams?.handlePathRemoved(peer, path, nowMs);
+    this.datagrams?.handlePathRemoved(peer, path);
+    this.wake();
+  }
+
   onPeerChange(peer: PeerLink, _nowMs: number): void {
     this.log.info(`peer ${peer.name}: ${peer.state}${peer.lastError === '' ? '' : ` (${peer.lastError})`}`);
     if (peer.state !== 'up') this.datagrams?.handlePeerDown(peer);

@@ -83,6 +83,7 @@ class Side implements LinkObserver {
   }
 
   onPathChange(): void {}
+  onPathRemoved(): void {}
   onPeerChange(): void {}
   onBatchEnd(nowMs: number): void {
     this.onEnd(nowMs);

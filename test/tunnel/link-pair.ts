@@ -29,6 +29,7 @@ export interface Received {
 export class Recorder implements LinkObserver {
   readonly packets: Received[] = [];
   readonly pathStates: { pathId: number; state: PathState; remote: string; atMs: number }[] = [];
+  readonly removedIds: number[] = [];
   peerStates: string[] = [];
   count = 0;
   bytes = 0;
@@ -48,6 +49,10 @@ export class Recorder implements LinkObserver {
 
   onPathChange(_peer: PeerLink, path: PathLink, nowMs: number): void {
     this.pathStates.push({ pathId: path.id, state: path.state, remote: path.remote, atMs: nowMs });
+  }
+
+  onPathRemoved(_peer: PeerLink, path: PathLink): void {
+    this.removedIds.push(path.id);
   }
 
   onPeerChange(peer: PeerLink): void {

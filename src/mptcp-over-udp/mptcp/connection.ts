@@ -494,7 +494,39 @@ export class MptcpConnection implements ByteStream {
     }
   }
 
+  handlePathRemoved(pathId: number, nowMs: number): void {
+    const onPath = this.subflows.filter((subflow) => subflow.pathId === pathId);
+    if (onPath.length === 0) return;
+    this.handlePathDown(pathId);
+    const needsSubflow = (!this.peerProved || this.fallback) && !this.subflowsClosing;
+    if (needsSubflow) {
+      // On the path that is to be had now, or on the next one that comes up.
+      const other = this.host.bestPath();
+      if (other?.usable === true) this.handlePathUp(other.id, nowMs);
+      return;
+    }
+    const others = this.subflows.some((subflow) => subflow.usable && subflow.pathId !== pathId);
+    if (others)
+      this.addresses.withdraw(
+        Uint8Array.from(onPath, (subflow) => subflow.addressId),
+        nowMs,
+      );
+    for (const subflow of onPath) subflow.reset(RST_UNSPECIFIED, nowMs);
+  }
+
+  /** A subflow whose path was removed takes the first that comes up. */
+  private adoptOrphans(pathId: number): void {
+    const path = this.host.path(pathId);
+    if (path === undefined) return;
+    for (const subflow of this.subflows) {
+      if (!subflow.stale || this.host.path(subflow.pathId) !== undefined) continue;
+      subflow.pathId = pathId;
+      subflow.setPathMss(path.mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), path.segmentPayloadBytes ?? 0);
+    }
+  }
+
   handlePathUp(pathId: number, nowMs: number): void {
+    this.adoptOrphans(pathId);
     for (const subflow of this.subflows) {
       if (subflow.pathId !== pathId || !subflow.stale) continue;
       subflow.stale = false;

@@ -233,6 +233,17 @@ export class MptcpHost implements TcpHostServices {
   }
 
   /**
+   * The path is gone for good. Subflows there end, what they carried goes over the others, and a connection that has no other waits for a join. What cannot go on
+   * without its only subflow (plain TCP, or a handshake under way) takes it along to another path.
+   */
+  removePath(pathId: number, nowMs: number): void {
+    const i = this.paths.findIndex((path) => path.id === pathId);
+    if (i < 0) return;
+    this.paths.splice(i, 1);
+    for (const connection of [...this.connections]) connection.handlePathRemoved(pathId, nowMs);
+  }
+
+  /**
    * A connection has found that a path does harm: for a while all of them use it as a backup. Others find the same in what they saw before: once is enough,
    * or each of them would double the time.
    */

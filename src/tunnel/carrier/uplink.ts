@@ -12,7 +12,8 @@ const DEFAULT_MTU_BYTES = 1500;
 
 export class Uplink {
   readonly index: number;
-  readonly config: PathConfig;
+  /** Its priority and whether it is a backup may change, interface and address not. */
+  config: PathConfig;
   readonly #native: NativeAddon;
   readonly #mark: number | undefined;
   readonly #onReadable: (carrier: UdpCarrier) => void;
@@ -20,7 +21,9 @@ export class Uplink {
   #info: InterfaceInfo | undefined;
   #openedOnIndex = -1;
   /** "" when it can be used. */
-  problem = '';
+  problem = 'its interface was not looked at yet';
+  /** Nobody has looked at its interface yet. */
+  isNew = true;
 
   constructor(native: NativeAddon, index: number, config: PathConfig, mark: number | undefined, onReadable: (carrier: UdpCarrier) => void) {
     this.#native = native;
@@ -66,6 +69,7 @@ export class Uplink {
    * that changed; `problem` says why there is none.
    */
   refresh(interfaces: readonly InterfaceInfo[]): UdpCarrier[] {
+    this.isNew = false;
     this.#info = this.#find(interfaces);
     this.problem = interfaces.length === 0 ? '' : this.#interfaceProblem();
     if (this.problem !== '') return [];

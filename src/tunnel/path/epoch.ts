@@ -8,6 +8,8 @@ import type { Peer } from './peer.js';
 export class Epoch {
   readonly peer: Peer;
   readonly localIndex: number;
+  /** In the order in which epochs are made. */
+  readonly serial: number;
   readonly #native: NativeAddon;
   readonly #sealer: SealerHandle;
   readonly #senders: (SenderHandle | undefined)[] = new Array(MAX_PATHS).fill(undefined);
@@ -23,12 +25,13 @@ export class Epoch {
   /** Something was opened under it in this batch. */
   touched = false;
 
-  constructor(native: NativeAddon, peer: Peer, sealer: SealerHandle, localIndex: number, compressed: boolean) {
+  constructor(native: NativeAddon, peer: Peer, sealer: SealerHandle, localIndex: number, compressed: boolean, serial = 0) {
     this.#native = native;
     this.peer = peer;
     this.#sealer = sealer;
     this.localIndex = localIndex;
     this.compressed = compressed;
+    this.serial = serial;
   }
 
   /** Made on first use; undefined while the path has no socket. */

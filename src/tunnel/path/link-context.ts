@@ -54,6 +54,7 @@ const NO_OBSERVER: LinkObserver = {
   onStreamPacket: ignore,
   onDatagramPacket: ignore,
   onPathChange: ignore,
+  onPathRemoved: ignore,
   onPeerChange: ignore,
   onBatchEnd: ignore,
 };
@@ -72,6 +73,10 @@ export class LinkContext {
   /** The server's socket: many paths share it, so its errors say nothing about one of them. */
   listener: UdpCarrier | undefined;
   closed = false;
+  /** (Client) raised whenever a path is added or removed. */
+  pathsSerial = 0;
+  /** Of the epoch that was made last. */
+  newestEpochSerial = 0;
   /** After a flush: the session hears what was sent. */
   onFlushed: (nowMs: number) => void = ignore;
   /** The timer ran out. Set once by the owner. */
@@ -160,6 +165,17 @@ export class LinkContext {
     this.observer.onPathChange(path.peer, path, nowMs);
     if (path.peer.updateState()) this.observer.onPeerChange(path.peer, nowMs);
     this.onPeerPathsChanged(path.peer, nowMs);
+  }
+
+  /** For good. The planes hear of it first, and may send a last word. */
+  removePath(path: Path, nowMs: number): void {
+    const { peer } = path;
+    this.observer.onPathRemoved(peer, path, nowMs);
+    this.flush();
+    peer.removePath(path.id);
+    path.drop(nowMs);
+    if (peer.updateState()) this.observer.onPeerChange(peer, nowMs);
+    this.onPeerPathsChanged(peer, nowMs);
   }
 
   /** The timer shall run out at `deadlineMs` or before. */

@@ -33,7 +33,11 @@ const CANDIDATE_MS = 5000;
 /** The peer is told so often that a base is unknown: what it sent before it heard comes for a round trip. */
 const UNKNOWN_BASE_EVERY_MS = 20;
 
+/** (Server) a path that is down for so long while others are not is forgotten; should it come back, it is a new one. */
+const FORGET_AFTER_MS = 15 * 60_000;
+
 type PathStateMessage = Extract<SlowControl, { kind: 'path-state' }>;
+type PathsMessage = Extract<SlowControl, { kind: 'paths' }>;
 
 /** Where frames came from. */
 interface Origin {
@@ -62,6 +66,16 @@ export class PathControl {
     if (path.machine.pollProbe(nowMs)) this.#sendProbe(path, nowMs);
     if (path.acks !== undefined && path.acks.dueMs() <= nowMs) this.sendAck(path, nowMs);
     this.#pursueCandidate(path, nowMs);
+    const { peer } = path;
+    if (!peer.initiator && peer.state === 'up' && path.machine.downForMs(nowMs) > FORGET_AFTER_MS) this.#context.removePath(path, nowMs);
+  }
+
+  /** (Client) what the peer shall know of the path, and which paths there are, is told until it answers. */
+  introduce(path: Path, nowMs: number): void {
+    if (path.validated) path.validation = this.#driver.newValidation(nowMs);
+    path.helloPending = true;
+    path.machine.probeSoon();
+    this.#context.arm(path.nextTimeoutMs(nowMs));
   }
 
   /** The frames of one control datagram. `candidate`: it came from an address that is not the path's. */
@@ -163,6 +177,7 @@ export class PathControl {
       }
       case 'slow':
         if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message);
+        else if (frame.message.kind === 'paths') this.#handlePaths(from, frame.message);
         else this.#context.counters.rxSlowIgnored++;
         return;
     }
@@ -183,6 +198,20 @@ export class PathControl {
     }
     if (message.state !== 'down' || path === undefined || path === carrier) return;
     if (path.machine.handleSendRefused(nowMs)) this.#context.pathChanged(path, nowMs);
+  }
+
+  /** The client says which paths it has. One that came up after it said so is in a newer list, which it brought along. */
+  #handlePaths({ path: via, epoch, nowMs }: Origin, { serial, ids }: PathsMessage): void {
+    const { peer } = via;
+    if (peer.initiator || epoch !== peer.sendEpoch || !ids.includes(via.id)) return;
+    if (peer.pathsEpoch === epoch && serial <= peer.pathsSerial) return;
+    peer.pathsEpoch = epoch;
+    peer.pathsSerial = serial;
+    for (const path of peer.paths) {
+      if (ids.includes(path.id)) continue;
+      peer.noteRemoved(path.id, this.#context.newestEpochSerial);
+      this.#context.removePath(path, nowMs);
+    }
   }
 
   #handleChallenge({ path, epoch, candidate, nowMs }: Origin, frame: PathChallengeFrame): void {
@@ -295,9 +324,10 @@ export class PathControl {
     const out = this.#context.control;
     const name = path.peer.initiator ? path.name : '';
     let length = emitPathChallenge(out, 0, validation.token, name, path.backup && path.peer.initiator, path.ownInnerMtuBytes);
-    if (path.peer.initiator && (path.priority !== 0 || path.backup)) {
-      const { id: pathId, priority, backup } = path;
+    if (path.peer.initiator) {
+      const { id: pathId, priority, backup, peer } = path;
       length = emitSlow(out, length, { kind: 'path-state', pathId, state: 'up', priority, backup });
+      length = emitSlow(out, length, { kind: 'paths', serial: this.#context.pathsSerial, ids: peer.paths.map(({ id }) => id) });
     }
     if (path.sendControl(epoch, out, length, to === undefined, to)) validation.handleChallengeSent(nowMs);
   }

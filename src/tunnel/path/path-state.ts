@@ -78,6 +78,11 @@ export class PathStateMachine {
     return this.#doubtful;
   }
 
+  /** 0 while it is not down. */
+  downForMs(nowMs: number): number {
+    return this.#state === 'down' ? nowMs - this.#enteredMs : 0;
+  }
+
   /** How long an answer may take before the path is suspect. */
   get silenceLimitMs(): number {
     return this.#silenceLimitMs;

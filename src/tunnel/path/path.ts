@@ -276,6 +276,15 @@ export class Path implements PathLink {
     this.#passedBytes = this.#dataBytes;
   }
 
+  /** It is gone for good: whoever still holds it sends into the void. */
+  drop(nowMs: number): void {
+    this.machine.handleLinkLost(nowMs);
+    this.candidate = undefined;
+    this.acks = undefined;
+    this.carrier = undefined;
+    this.useEpoch(undefined);
+  }
+
   /** The peer has packet `number` of the current epoch, and none above it. */
   notePassed(number: number): void {
     this.#passedBytes = Math.max(this.#passedBytes, this.stamps.sentBytes(number));

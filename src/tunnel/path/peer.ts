@@ -25,6 +25,11 @@ export class Peer implements PeerLink {
   /** The routes that the session was told, as text. */
   routesText = '';
   #busyNotedMs = -Infinity;
+  /** (Server) the newest list of paths that the client told, and of which epoch it is. */
+  pathsSerial = -1;
+  pathsEpoch: Epoch | undefined;
+  /** (Server) by id: the newest epoch when the client removed that path. What still comes on it in that epoch or an older one, brings nothing back. */
+  readonly #removedInEpoch: number[] = new Array(MAX_PATHS).fill(-1);
 
   constructor(peerId: number, config: PeerConfig) {
     this.peerId = peerId;
@@ -53,9 +58,22 @@ export class Peer implements PeerLink {
     this.#paths = this.#byId.filter((one): one is Path => one !== undefined);
   }
 
+  removePath(id: number): void {
+    this.#byId[id] = undefined;
+    this.#paths = this.#paths.filter((path) => path.id !== id);
+  }
+
   clearPaths(): void {
     this.#byId.fill(undefined);
     this.#paths = [];
+  }
+
+  noteRemoved(id: number, newestEpochSerial: number): void {
+    this.#removedInEpoch[id] = newestEpochSerial;
+  }
+
+  wasRemovedIn(id: number, epoch: Epoch): boolean {
+    return epoch.serial <= this.#removedInEpoch[id]!;
   }
 
   /** Any path on which packets may still arrive. */

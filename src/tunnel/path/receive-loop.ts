@@ -106,7 +106,7 @@ export class ReceiveLoop {
       return;
     }
     this.#touchEpoch(epoch, nowMs);
-    const path = this.#pathOf(carrier, epoch.peer, base, nowMs);
+    const path = this.#pathOf(carrier, epoch, base, nowMs);
     if (path === undefined) return;
     this.#touchPath(path);
     const wireBytes = descriptors[base + RX_WIRE_BYTES]!;
@@ -139,11 +139,12 @@ export class ReceiveLoop {
     this.#touchedPaths.push(path);
   }
 
-  #pathOf(carrier: UdpCarrier, peer: Peer, base: number, nowMs: number): Path | undefined {
+  #pathOf(carrier: UdpCarrier, epoch: Epoch, base: number, nowMs: number): Path | undefined {
+    const { peer } = epoch;
     const id = this.#descriptors[base + RX_PATH_ID]!;
     const path = peer.path(id);
     if (path === undefined) {
-      if (!peer.initiator && id < MAX_PATHS) return this.#createPath(carrier, peer, id, base, nowMs);
+      if (!peer.initiator && id < MAX_PATHS && !peer.wasRemovedIn(id, epoch)) return this.#createPath(carrier, peer, id, base, nowMs);
       this.#context.counters.rxUnknownPath++;
       return undefined;
     }

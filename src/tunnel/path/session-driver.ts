@@ -182,7 +182,7 @@ export class SessionDriver {
     native.addOpener(this.#table, { receiverIndex: keys.localIndex, aead: keys.aead, key: keys.receiveKey, compressed });
     keys.sendKey.fill(0);
     keys.receiveKey.fill(0);
-    const epoch = new Epoch(native, peer, sealer, keys.localIndex, compressed);
+    const epoch = new Epoch(native, peer, sealer, keys.localIndex, compressed, ++this.#context.newestEpochSerial);
     this.#context.epochs.set(keys.localIndex, epoch);
     if (confirmed) this.#use(epoch, nowMs);
   }

@@ -202,6 +202,11 @@ export class DatagramPlane {
     this.#resequencer.forgetPeer(peer);
   }
 
+  /** The path is gone for good; another may have its id one day. */
+  handlePathRemoved(peer: PeerLink, path: PathLink): void {
+    this.#chooser.forgetPath(peer, path.id);
+  }
+
   /** Forgets idle flows; call every now and then. */
   handleTimeout(nowMs: number): void {
     this.flows.expire(nowMs);

@@ -138,6 +138,14 @@ export class StreamPlane {
     host.setPathUsable(path.id, usable, nowMs);
   }
 
+  /** Gone for good: subflows there end, and the connections go on over the others. */
+  handlePathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
+    const streams = this.streams.get(peer);
+    if (streams === undefined) return;
+    streams.host.removePath(path.id, nowMs);
+    streams.links[path.id] = undefined;
+  }
+
   poll(nowMs: number): void {
     for (let round = 0; round < 4; round++) {
       this.endpoints.poll(nowMs);

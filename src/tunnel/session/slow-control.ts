@@ -30,6 +30,8 @@ const SCHEMAS = {
     priority: z.int().min(0).max(255),
     backup: z.boolean(),
   }),
+  /** The client's paths, all of them: others are gone. `serial` is higher in each newer list of an epoch. */
+  paths: z.object({ kind: z.literal('paths'), serial: z.int().min(0), ids: z.array(pathId).max(32) }),
 } as const;
 
 type SlowKind = keyof typeof SCHEMAS;

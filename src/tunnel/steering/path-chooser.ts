@@ -110,6 +110,11 @@ export class PathChooser {
     return this.#loads.get(peer)?.[pathId]?.capacityBytesPerSec ?? 0;
   }
 
+  forgetPath(peer: PeerLink, pathId: number): void {
+    const loads = this.#loads.get(peer);
+    if (loads !== undefined) loads[pathId] = new PathLoad();
+  }
+
   #goesBefore(path: PathLink, other: PathLink, mode: FlowMode, loads: readonly PathLoad[]): boolean {
     if (mode === 'priority' && path.priority !== other.priority) return path.priority < other.priority;
     return loads[path.id]!.arrivalMs(path) < loads[other.id]!.arrivalMs(other);

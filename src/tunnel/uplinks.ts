@@ -1,0 +1,233 @@
+/**
+ * The uplinks of a client and the paths that its peers have over them: they come, change and go while connections run.
+ *
+ * The id of a path is in the nonce of every datagram, and the peer keeps what it knows of a path by it: counts, round trips, subflows. So the id of a
+ * path that was removed rests until the last epoch in which it was used has died.
+ */
+
+import { MAX_PATHS, type NativeAddon } from '../tun/native.js';
+import type { ResolvedEndpoint } from './carrier/endpoint.js';
+import type { InterfaceInfo } from './carrier/interface-info.js';
+import type { UdpCarrier } from './carrier/udp-carrier.js';
+import { Uplink } from './carrier/uplink.js';
+import type { PathConfig } from './config.js';
+import type { PathChange } from './link.js';
+import { emitAddressRecord } from './path/address-record.js';
+import type { LinkContext } from './path/link-context.js';
+import { Path } from './path/path.js';
+import type { PathControl } from './path/path-control.js';
+import type { Peer } from './path/peer.js';
+import type { SessionDriver } from './path/session-driver.js';
+import { TunnelError } from './tunnel-api.js';
+
+export interface UplinksOptions {
+  context: LinkContext;
+  driver: SessionDriver;
+  control: PathControl;
+  native: NativeAddon;
+  /** SO_MARK of the sockets. */
+  mark: number | undefined;
+  receive: (carrier: UdpCarrier) => void;
+}
+
+export class Uplinks {
+  readonly #context: LinkContext;
+  readonly #driver: SessionDriver;
+  readonly #control: PathControl;
+  readonly #native: NativeAddon;
+  readonly #mark: number | undefined;
+  readonly #receive: (carrier: UdpCarrier) => void;
+  /** In order of id. */
+  #uplinks: Uplink[] = [];
+  /** Id of a removed path -> the newest epoch of that time. */
+  readonly #resting = new Map<number, number>();
+  readonly #endpoints = new Map<Peer, ResolvedEndpoint>();
+
+  constructor({ context, driver, control, native, mark, receive }: UplinksOptions) {
+    this.#context = context;
+    this.#driver = driver;
+    this.#control = control;
+    this.#native = native;
+    this.#mark = mark;
+    this.#receive = receive;
+  }
+
+  get all(): readonly Uplink[] {
+    return this.#uplinks;
+  }
+
+  /** One more, with a path to every peer whose endpoint is known; it waits for `refresh`. Throws TunnelError `path-exists`, `too-many-paths`. */
+  add(config: PathConfig, nowMs: number): Uplink {
+    const like = this.#uplinks.find(({ config: { name } }) => name === config.name) ?? this.#uplinks.find((one) => isSameWay(one, config));
+    if (like !== undefined) {
+      const what = like.config.name === config.name ? 'There is a path' : 'The same interface and address are those of path';
+      throw new TunnelError('path-exists', `${what} "${like.config.name}" already: change that one, or remove it first.`);
+    }
+    const uplink = new Uplink(this.#native, this.#freeIndex(), config, this.#mark, this.#receive);
+    this.#uplinks = [...this.#uplinks, uplink].sort((a, b) => a.index - b.index);
+    for (const [peer, endpoint] of this.#endpoints) this.#createPath(uplink, peer, endpoint, nowMs);
+    this.#noteChange(nowMs);
+    return uplink;
+  }
+
+  /** Its connections go on over the other paths. Throws TunnelError `no-such-path`. */
+  remove(name: string, nowMs: number): void {
+    const uplink = this.#named(name);
+    this.#uplinks = this.#uplinks.filter((one) => one !== uplink);
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path !== undefined) this.#context.removePath(path, nowMs);
+    }
+    uplink.close();
+    this.#resting.set(uplink.index, this.#context.newestEpochSerial);
+    this.#noteChange(nowMs);
+  }
+
+  /** Throws TunnelError `no-such-path`. */
+  change(name: string, change: PathChange, nowMs: number): void {
+    const uplink = this.#named(name);
+    uplink.config = { ...uplink.config, ...change };
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path === undefined) continue;
+      path.priority = uplink.config.priority ?? 0;
+      path.backup = uplink.config.backup ?? false;
+      this.#control.introduce(path, nowMs);
+      this.#context.pathChanged(path, nowMs);
+    }
+  }
+
+  /** Makes the paths of a peer whose endpoint is known now. Throws TunnelError `address-family` when no uplink can reach it. */
+  setEndpoint(peer: Peer, endpoint: ResolvedEndpoint, nowMs: number): void {
+    this.#endpoints.set(peer, endpoint);
+    for (const uplink of this.#uplinks) this.#createPath(uplink, peer, endpoint, nowMs);
+    if (peer.paths.length > 0 || this.#uplinks.length === 0) return;
+    throw new TunnelError('address-family', `No path has an address of the IP version of endpoint ${peer.config.endpoint}.`);
+  }
+
+  /** Looks at one uplink, with the interfaces that there are now. */
+  refresh(uplink: Uplink, interfaces: readonly InterfaceInfo[], nowMs: number): void {
+    const opened = uplink.refresh(interfaces);
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path?.carrier !== undefined && opened.includes(path.carrier)) path.retarget(this.#context.epochs.values());
+    }
+    if (uplink.problem !== '') {
+      this.lose(uplink, uplink.problem, nowMs);
+      return;
+    }
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path !== undefined) this.#restore(uplink, path, opened, nowMs);
+    }
+  }
+
+  /** The uplink cannot be used. */
+  lose(uplink: Uplink, problem: string, nowMs: number): void {
+    uplink.problem = problem;
+    for (const peer of this.#context.peers) {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      if (path === undefined || path.machine.linkLost) continue;
+      path.machine.handleLinkLost(nowMs);
+      this.#control.tellDown(path);
+      this.#context.pathChanged(path, nowMs);
+    }
+  }
+
+  /** It has a problem that may pass, or a path that is down: worth another look from time to time. */
+  waits(uplink: Uplink): boolean {
+    if (uplink.problem !== '') return true;
+    return this.#context.peers.some((peer) => {
+      const path = peer.initiator ? peer.path(uplink.index) : undefined;
+      return path?.carrier?.needsReopen === true || path?.state === 'down';
+    });
+  }
+
+  close(): void {
+    for (const uplink of this.#uplinks) uplink.close();
+  }
+
+  #named(name: string): Uplink {
+    const uplink = this.#uplinks.find(({ config }) => config.name === name);
+    if (uplink !== undefined) return uplink;
+    const names = this.#uplinks.map(({ config }) => config.name).join(', ');
+    throw new TunnelError('no-such-path', `There is no path "${name}" here: ${names === '' ? 'there is none' : `known are ${names}`}.`);
+  }
+
+  #freeIndex(): number {
+    for (let index = 0; index < MAX_PATHS; index++) {
+      if (!this.#uplinks.some((uplink) => uplink.index === index) && !this.#rests(index)) return index;
+    }
+    const hint =
+      this.#uplinks.length >= MAX_PATHS ? 'remove one first' : 'wait a few minutes, until the numbers of removed paths are free again';
+    throw new TunnelError('too-many-paths', `A tunnel has ${MAX_PATHS} paths at most: ${hint}.`);
+  }
+
+  #rests(index: number): boolean {
+    const serial = this.#resting.get(index);
+    if (serial === undefined) return false;
+    for (const epoch of this.#context.epochs.values()) if (epoch.serial <= serial) return true;
+    this.#resting.delete(index);
+    return false;
+  }
+
+  #createPath(uplink: Uplink, peer: Peer, endpoint: ResolvedEndpoint, nowMs: number): void {
+    if (peer.path(uplink.index) !== undefined) return;
+    const place = endpoint.addresses.find(({ family }) => uplink.onlyFamily === undefined || uplink.onlyFamily === family);
+    if (place === undefined) {
+      const { name, address } = uplink.config;
+      this.#context.log.warn(`path ${name}: ${address} and endpoint ${peer.config.endpoint} are of different IP versions`);
+      return;
+    }
+    const path = new Path(this.#context, {
+      id: uplink.index,
+      name: uplink.config.name,
+      peer,
+      carrier: uplink.carrier(place.family),
+      target: emitAddressRecord(place.address, endpoint.port),
+      validation: this.#driver.newValidation(nowMs),
+      guarded: false,
+      localAddress: '',
+      outerMtuBytes: uplink.mtuBytes,
+      priority: uplink.config.priority ?? 0,
+      backup: uplink.config.backup ?? false,
+      nowMs,
+    });
+    peer.addPath(path);
+    path.useEpoch(peer.sendEpoch);
+    // Until the sockets are open there is no link.
+    path.machine.handleLinkLost(nowMs);
+  }
+
+  #restore(uplink: Uplink, path: Path, opened: readonly UdpCarrier[], nowMs: number): void {
+    let changed = path.setOuterMtu(uplink.mtuBytes);
+    // The peer learns the new size from the next challenge.
+    if (changed) path.helloPending = true;
+    const localAddress = uplink.localAddress(path.target[0] === 4 ? 4 : 6);
+    if (localAddress !== '' && localAddress !== path.localAddress) {
+      path.localAddress = localAddress;
+      changed = true;
+    }
+    changed ||= path.carrier !== undefined && opened.includes(path.carrier);
+    if (path.machine.linkLost) {
+      path.machine.handleLinkBack(nowMs);
+      changed = true;
+    }
+    if (path.state !== 'up' || changed) path.machine.probeSoon();
+    if (changed) this.#context.pathChanged(path, nowMs);
+    this.#context.arm(path.nextTimeoutMs(nowMs));
+  }
+
+  /** Which paths there are is another matter now: the peers are told on every path, until they answer. */
+  #noteChange(nowMs: number): void {
+    this.#context.pathsSerial++;
+    for (const peer of this.#context.peers) {
+      if (!peer.initiator) continue;
+      for (const path of peer.paths) this.#control.introduce(path, nowMs);
+    }
+  }
+}
+
+function isSameWay({ config }: Uplink, { interface: device, address }: PathConfig): boolean {
+  return config.interface === device && config.address === address;
+}
