@@ -6,6 +6,7 @@ import { addCapture } from './capture.js';
 import type { CliContext } from './cli-context.js';
 import { addDemo } from './demo-command.js';
 import { addDown } from './down.js';
+import { addEvents } from './events.js';
 import { addGenkey } from './genkey.js';
 import { addGenpsk } from './genpsk.js';
 import { addPubkey } from './pubkey.js';
@@ -55,7 +56,7 @@ function createProgram(context: CliContext): Command {
             .replaceAll(/\s*\n\s*/g, ' ')} (see \`mptunnel --help\`)\n`,
         ),
     });
-  for (const add of [addUp, addDown, addStatus, addCapture, addGenkey, addPubkey, addGenpsk, addDemo]) add(program, context);
+  for (const add of [addUp, addDown, addStatus, addCapture, addEvents, addGenkey, addPubkey, addGenpsk, addDemo]) add(program, context);
   return program;
 }
 

@@ -3,7 +3,7 @@
 import { connect, type Socket } from 'node:net';
 import type { TunnelStatus } from '../tunnel/status.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
-import { type CaptureSummary, ControlError, requireSocketPath } from './control-protocol.js';
+import { type CaptureSummary, ControlError, type EventsSummary, requireSocketPath } from './control-protocol.js';
 
 interface Waiting {
   onChunk: ((chunk: Uint8Array) => void) | undefined;
@@ -17,6 +17,11 @@ export interface RunningCapture {
   /** Ends it early; `done` then resolves. */
   cancel(): void;
   readonly done: Promise<CaptureSummary>;
+}
+
+export interface RunningEvents {
+  cancel(): void;
+  readonly done: Promise<EventsSummary>;
 }
 
 export class ControlClient {
@@ -61,6 +66,16 @@ export class ControlClient {
     const done = this.#request('capture', { count }, onChunk).then(({ packets, droppedPackets }) => ({
       packets: Number(packets),
       droppedPackets: Number(droppedPackets),
+    }));
+    return { done, cancel: () => void this.#request('cancel', { target: id }).catch(() => {}) };
+  }
+
+  /** `onChunk` gets whole lines of JSON, one an event. */
+  events(last: number, follow: boolean, onChunk: (chunk: Uint8Array) => void): RunningEvents {
+    const id = this.#nextId;
+    const done = this.#request('events', { last, follow }, onChunk).then(({ events, droppedEvents }) => ({
+      events: Number(events),
+      droppedEvents: Number(droppedEvents),
     }));
     return { done, cancel: () => void this.#request('cancel', { target: id }).catch(() => {}) };
   }

@@ -5,13 +5,21 @@ export type ControlRequest =
   | { id: number; command: 'stop' }
   /** Streams pcapng until `count` packets (0: no end), `cancel`, or the end of the tunnel. */
   | { id: number; command: 'capture'; count: number }
-  /** Ends the capture whose id is `target`: that request then gets its reply. */
+  /** Streams lines of JSON, one an event: the last `last`, then, where `follow` says so, new ones until `cancel` or the end of the tunnel. */
+  | { id: number; command: 'events'; last: number; follow: boolean }
+  /** Ends the capture or the stream of events whose id is `target`: that request then gets its reply. */
   | { id: number; command: 'cancel'; target: number };
 
 export interface CaptureSummary {
   packets: number;
   /** Not written because the reader was too slow. */
   droppedPackets: number;
+}
+
+export interface EventsSummary {
+  events: number;
+  /** Not sent because the reader was too slow. */
+  droppedEvents: number;
 }
 
 /** A command failed; the message tells the user what to do. */
@@ -26,10 +34,14 @@ export class ControlError extends Error {
 
 /** The request in a decoded frame, or a fault string. */
 export function parseRequest(message: Record<string, unknown>): ControlRequest | string {
-  const { id, command, count, target } = message;
+  const { id, command, count, target, last, follow } = message;
   if (!isCount(id)) return 'id is no number';
   if (command === 'status' || command === 'stop') return { id, command };
   if (command === 'capture') return isCount(count) ? { id, command, count } : 'count is no number';
+  if (command === 'events') {
+    if (typeof follow !== 'boolean') return 'follow is no boolean';
+    return isCount(last) ? { id, command, last, follow } : 'last is no number';
+  }
   if (command === 'cancel') return isCount(target) ? { id, command, target } : 'target is no number';
   return 'unknown command';
 }

@@ -2,11 +2,13 @@
 
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import type { TunnelEvent } from '../tunnel/events.js';
 import type { PacketTap } from '../tunnel/link.js';
 import type { TunnelStatus } from '../tunnel/status.js';
 import { CaptureStream } from './capture-stream.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { ControlError, type ControlRequest, parseRequest, requireSocketPath } from './control-protocol.js';
+import { EventStream } from './event-stream.js';
 
 /** What the commands act upon. */
 export interface ControlTarget {
@@ -15,10 +17,13 @@ export interface ControlTarget {
   stop(): void;
   addTap(tap: PacketTap): void;
   removeTap(tap: PacketTap): void;
+  /** Tells the last `last` events at once, then every new one. */
+  addEventReader(reader: (event: TunnelEvent) => void, last: number): void;
+  removeEventReader(reader: (event: TunnelEvent) => void): void;
 }
 
 export interface ControlServer {
-  /** Ends captures with their replies, closes connections, removes the socket file. */
+  /** Ends captures and streams of events with their replies, closes connections, removes the socket file. */
   close(): Promise<void>;
 }
 
@@ -70,6 +75,7 @@ class ControlConnection {
   readonly #target: ControlTarget;
   readonly #decoder = new FrameDecoder();
   readonly #captures = new Map<number, CaptureStream>();
+  readonly #eventStreams = new Map<number, EventStream>();
 
   constructor(socket: Socket, target: ControlTarget) {
     this.#socket = socket;
@@ -77,11 +83,11 @@ class ControlConnection {
     socket.on('data', (chunk) => this.#receive(chunk));
     // The other end vanished: "close" follows.
     socket.on('error', () => {});
-    socket.on('close', () => this.#endCaptures());
+    socket.on('close', () => this.#endStreams());
   }
 
   finish(): void {
-    this.#endCaptures();
+    this.#endStreams();
     this.#socket.end();
     // A reader that has stopped reading does not hold up the daemon.
     const timer = setTimeout(() => this.#socket.destroy(), CLOSE_PATIENCE_MS);
@@ -120,8 +126,12 @@ class ControlConnection {
       case 'capture':
         this.#startCapture(id, request.count);
         break;
+      case 'events':
+        this.#startEvents(id, request.last, request.follow);
+        break;
       case 'cancel':
         this.#endCapture(request.target);
+        this.#endEvents(request.target);
         this.#send({ id, ok: true });
         break;
     }
@@ -150,8 +160,28 @@ class ControlConnection {
     this.#send({ id, ok: true, ...capture.end() });
   }
 
-  #endCaptures(): void {
+  #startEvents(id: number, last: number, follow: boolean): void {
+    if (this.#eventStreams.size > 0) {
+      this.#send({ id, ok: false, code: 'busy', message: 'one stream of events a connection' });
+      return;
+    }
+    const stream = new EventStream({ send: (chunk) => this.#send({ id, chunk }), queuedBytes: () => this.#socket.writableLength });
+    this.#eventStreams.set(id, stream);
+    this.#target.addEventReader(stream.push, last);
+    if (!follow) this.#endEvents(id);
+  }
+
+  #endEvents(id: number): void {
+    const stream = this.#eventStreams.get(id);
+    if (stream === undefined) return;
+    this.#eventStreams.delete(id);
+    this.#target.removeEventReader(stream.push);
+    this.#send({ id, ok: true, ...stream.summary });
+  }
+
+  #endStreams(): void {
     for (const id of [...this.#captures.keys()]) this.#endCapture(id);
+    for (const id of [...this.#eventStreams.keys()]) this.#endEvents(id);
   }
 
   #send(message: object): void {

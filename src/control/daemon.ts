@@ -7,6 +7,7 @@ import type { TunnelStatus } from '../tunnel/status.js';
 import type { StartTunnel, Tunnel, TunnelLog } from '../tunnel/tunnel-api.js';
 import { TapFan } from './capture-stream.js';
 import { type ControlServer, listenControl } from './control-socket.js';
+import { EventFan } from './event-stream.js';
 import { claimInstance, cleanLeftovers } from './instance.js';
 
 export interface DaemonOptions {
@@ -71,14 +72,19 @@ class TunnelLife {
   readonly #stop: StopRequests;
   readonly #startedMs = performance.now();
   readonly #fan: TapFan;
+  readonly #events = new EventFan();
   #control: ControlServer | undefined;
   #starting: Promise<Tunnel> | undefined;
   #tunnel: Tunnel | undefined;
   #stopping = false;
+  #stopReason: string | undefined;
 
   constructor(options: DaemonOptions, stop: StopRequests) {
     this.#options = options;
     this.#stop = stop;
+    void stop.first.then((reason) => {
+      this.#stopReason = reason;
+    });
     this.#fan = new TapFan((tap) => this.#tunnel?.setTap(tap));
   }
 
@@ -90,16 +96,18 @@ class TunnelLife {
       stop: () => this.#stop.request('`mptunnel down`'),
       addTap: (tap) => this.#fan.add(tap),
       removeTap: (tap) => this.#fan.remove(tap),
+      addEventReader: (reader, last) => this.#events.add(reader, last),
+      removeEventReader: (reader) => this.#events.remove(reader),
     });
     this.#starting = this.#options.startTunnel({ config, log });
     this.#tunnel = await this.#unlessStopped(this.#starting);
     if (this.#tunnel === undefined) return;
     this.#fan.attach();
+    this.#events.attach(this.#tunnel);
     const ready = this.#tunnel.ready(readyTimeoutMs === 0 ? FOREVER_MS : readyTimeoutMs).then(() => true);
     if ((await this.#unlessStopped(ready)) === undefined) return;
-    log.info(`${config.interface.name} is up`);
     this.#options.onReady();
-    log.info(`stopping: ${await this.#stop.first}`);
+    await this.#stop.first;
   }
 
   /** Also after a failure, and while something hangs: nothing may be left behind. */
@@ -121,7 +129,7 @@ class TunnelLife {
   async #close(): Promise<void> {
     // A start that was overtaken by the wish to stop still has to be waited for, or its device would stay.
     const tunnel = this.#tunnel ?? (await this.#starting?.catch(() => undefined));
-    await tunnel?.close();
+    await tunnel?.close(this.#stopReason);
   }
 
   #unlessStopped<T>(work: Promise<T>): Promise<T | undefined> {

@@ -13,6 +13,8 @@ export interface PathLink {
   readonly id: number;
   readonly name: string;
   readonly state: PathState;
+  /** Why it is in that state, for people; "" before the first change. */
+  readonly stateReason: string;
   /** Up, but it has not answered for longer than it should: not to be used while another is up and answers. Nobody is told when this changes. */
   readonly doubtful: boolean;
   /** Smoothed and minimum round trip from path acknowledgements, -1 before the first. */

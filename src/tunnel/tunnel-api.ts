@@ -1,6 +1,8 @@
 /** The running tunnel as the control room sees it. `startTunnel` in tunnel.ts makes one. */
 
 import type { TunnelConfig } from './config.js';
+import type { TunnelEventListener } from './event-hub.js';
+import type { TunnelEvent } from './events.js';
 import type { PacketTap, PeerLink } from './link.js';
 import type { TunnelStatus } from './status.js';
 
@@ -9,9 +11,13 @@ export interface Tunnel {
   /** Resolves when every peer with an endpoint is up (handshake done, first path proven); a server: at once. Rejects with TunnelError after timeoutMs, saying why. */
   ready(timeoutMs: number): Promise<void>;
   setTap(tap: PacketTap | undefined): void;
+  /** Hears every event from now on; returns what ends that. */
+  onEvent(listener: TunnelEventListener): () => void;
+  /** The last 256 events or fewer, oldest first. */
+  readonly recentEvents: readonly TunnelEvent[];
   readonly peers: readonly PeerLink[];
-  /** Takes back routes, rules and addresses, says goodbye to peers, closes devices. Idempotent. */
-  close(): Promise<void>;
+  /** `reason`: who wanted it, for the event. Takes back routes, rules and addresses, says goodbye to peers, closes devices. Idempotent. */
+  close(reason?: string): Promise<void>;
 }
 
 export interface TunnelLog {

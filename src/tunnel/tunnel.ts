@@ -9,15 +9,18 @@ import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
 import { type FineTimer, loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
 import type { TunnelConfig } from './config.js';
 import { createEntropy } from './entropy.js';
+import { EventHub, type TunnelEventListener } from './event-hub.js';
+import type { TunnelEvent } from './events.js';
 import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.js';
 import type { LinkObserver, PacketTap, PathLink, PeerLink } from './link.js';
+import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { StreamPlane } from './planes/stream-plane.js';
 import type { PathStatus, PeerStatus, TunnelStatus } from './status.js';
 import { TunPort } from './tun-port.js';
-import { type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError, type TunnelLog } from './tunnel-api.js';
+import { type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
 
 const FLOW_SWEEP_MS = 5_000;
 /**
@@ -42,7 +45,8 @@ export const startTunnel: StartTunnel = async (options) => {
 
 class RunningTunnel implements Tunnel, LinkObserver {
   private readonly config: TunnelConfig;
-  private readonly log: TunnelLog;
+  private readonly events: EventHub;
+  private readonly linkEvents: LinkEvents;
   private readonly native: NativeAddon;
   private readonly hostNetwork: HostNetwork;
   private readonly startedMs = performance.now();
@@ -59,15 +63,14 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
-  /** What the log says of each path. */
-  private readonly toldOfPaths = new WeakMap<PathLink, string>();
   private readonly readyWaiters = new Set<() => void>();
 
   constructor({ config, log }: StartTunnelOptions) {
     this.config = config;
-    this.log = log;
+    this.events = new EventHub(log);
+    this.linkEvents = new LinkEvents(this.events, (peer, path) => this.streams?.bench(peer, path.id, performance.now()));
     this.native = loadNative();
-    this.hostNetwork = new HostNetwork({ warn: (message) => log.warn(message) });
+    this.hostNetwork = new HostNetwork({ warn: (message) => this.events.log.warn(message) });
     // Without [egress] only the tunnel's own addresses are served.
     this.egress = createEgressPolicy({
       allow: config.egress?.allow ?? [],
@@ -92,7 +95,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       uplinks: config.paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])),
       outerAddresses: config.peers.flatMap((peer) => literalAddress(peer.endpoint)),
     });
-    this.link = createLinkLayer({ config, native: this.native, log: this.log, ...(mark === 0 ? {} : { mark }) });
+    this.link = createLinkLayer({ config, native: this.native, log: this.events.log, ...(mark === 0 ? {} : { mark }) });
     for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
     this.makePlanes(this.port);
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
@@ -109,11 +112,24 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
     this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
     this.state = 'up';
+    this.events.emit({ type: 'tunnel', state: 'started', name: config.interface.name });
   }
 
   async ready(timeoutMs: number): Promise<void> {
     const missing = (): PeerLink | undefined => this.peers.find((peer) => peer.initiator && peer.state !== 'up');
-    if (missing() === undefined) return;
+    if (missing() !== undefined) await this.untilReached(missing, timeoutMs);
+    this.events.emit({ type: 'tunnel', state: 'ready', name: this.config.interface.name });
+  }
+
+  onEvent(listener: TunnelEventListener): () => void {
+    return this.events.listen(listener);
+  }
+
+  get recentEvents(): readonly TunnelEvent[] {
+    return this.events.recent;
+  }
+
+  private async untilReached(missing: () => PeerLink | undefined, timeoutMs: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const finish = (error?: Error): void => {
         clearTimeout(timeout);
@@ -150,8 +166,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.link?.setTap(tap);
   }
 
-  close(): Promise<void> {
-    this.closing ??= this.closeOnce();
+  close(reason?: string): Promise<void> {
+    this.closing ??= this.closeOnce(reason);
     return this.closing;
   }
 
@@ -183,10 +199,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
-    const text = `path ${peer.name}/${path.name}: ${path.state}`;
-    // Sizes change too, and often.
-    if (this.toldOfPaths.get(path) !== text) this.log.info(text);
-    this.toldOfPaths.set(path, text);
+    this.linkEvents.handlePathChange(peer, path);
     this.streams?.handlePathChange(peer, path, nowMs);
     this.wake();
   }
@@ -199,7 +212,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   onPeerChange(peer: PeerLink, _nowMs: number): void {
-    this.log.info(`peer ${peer.name}: ${peer.state}${peer.lastError === '' ? '' : ` (${peer.lastError})`}`);
+    this.linkEvents.handlePeerChange(peer);
     if (peer.state !== 'up') this.datagrams?.handlePeerDown(peer);
     for (const check of [...this.readyWaiters]) check();
     this.wake();
@@ -230,7 +243,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
       permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
       permitsDestination: (destination) => this.egress.permits(destination),
-      onPathBenched: (peer, path, reason) => this.log.info(`path ${peer.name}/${path.name}: benched, ${reason}`),
+      onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
       wake: () => this.wake(),
     });
   }
@@ -305,7 +318,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   private handleTunFailure(errno: number): void {
-    this.log.warn(`the device ${this.config.interface.name} failed (errno ${errno}); was it deleted?`);
+    this.events.log.warn(`the device ${this.config.interface.name} failed (errno ${errno}); was it deleted?`);
   }
 
   private notReadyError(peer: PeerLink | undefined, timeoutMs: number): TunnelError {
@@ -318,8 +331,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
     return new TunnelError('not-ready', `${who} was not reached within ${Math.round(timeoutMs / 1000)} s: ${why}`);
   }
 
-  private async closeOnce(): Promise<void> {
+  private async closeOnce(reason: string | undefined): Promise<void> {
     this.state = 'stopping';
+    this.events.emit({ type: 'tunnel', state: 'stopping', name: this.config.interface.name, ...(reason === undefined ? {} : { reason }) });
+    this.linkEvents.close();
     clearInterval(this.sweep);
     this.watch?.close();
     const nowMs = performance.now();

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCli } from '../../src/cli/main.js';
 import { runDirectory } from '../../src/tun/run-directory.js';
+import { EventHub } from '../../src/tunnel/event-hub.js';
 import type { PacketTap, PathLink } from '../../src/tunnel/link.js';
 import { type StartTunnelOptions, type Tunnel, TunnelError } from '../../src/tunnel/tunnel-api.js';
 
@@ -29,7 +30,9 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
     setTimeout(() => {
       throw new Error('a defect');
     }, 20);
-  log.info('the fake tunnel starts');
+  const events = new EventHub(log);
+  const { name } = config.interface;
+  events.emit({ type: 'tunnel', state: 'started', name });
   let tapped: PacketTap | undefined;
   const traffic = setInterval(() => {
     for (let i = 0; i < 10; i++) tapped?.onPacket('out', PATH, 'datagram', PACKET, 0, PACKET.length, PACKET, 0, 0, 0);
@@ -82,14 +85,17 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
       counters: { badTag: 2, replayed: 0 },
     }),
     ready: async (timeoutMs) => {
-      if (MODE !== 'unreachable') return;
+      if (MODE !== 'unreachable') return events.emit({ type: 'tunnel', state: 'ready', name });
       await new Promise((resolve) => setTimeout(resolve, timeoutMs));
       throw new TunnelError('unreachable', 'peer vps (203.0.113.1:5180) does not answer: check its endpoint, its firewall and the keys');
     },
     setTap: (tap) => {
       tapped = tap;
     },
-    close: async () => {
+    onEvent: (listener) => events.listen(listener),
+    recentEvents: events.recent,
+    close: async (reason) => {
+      events.emit({ type: 'tunnel', state: 'stopping', name, ...(reason === undefined ? {} : { reason }) });
       if (MODE === 'hangs-at-close') await new Promise((resolve) => setTimeout(resolve, 60_000));
       clearInterval(traffic);
       rmSync(device, { force: true });

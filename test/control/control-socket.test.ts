@@ -8,6 +8,8 @@ import { TapFan } from '../../src/control/capture-stream.js';
 import { ControlClient } from '../../src/control/control-client.js';
 import { encodeFrame, FrameDecoder } from '../../src/control/control-frames.js';
 import { type ControlServer, listenControl } from '../../src/control/control-socket.js';
+import { EventFan } from '../../src/control/event-stream.js';
+import { EventHub } from '../../src/tunnel/event-hub.js';
 import type { PacketTap, PathLink } from '../../src/tunnel/link.js';
 import type { TunnelStatus } from '../../src/tunnel/status.js';
 
@@ -19,6 +21,7 @@ class Daemon {
   stops = 0;
   tap: PacketTap | undefined;
   server!: ControlServer;
+  readonly events = new EventFan();
   readonly #fan = new TapFan((tap) => {
     this.tap = tap;
   });
@@ -38,6 +41,8 @@ class Daemon {
       stop: () => this.stops++,
       addTap: (tap) => this.#fan.add(tap),
       removeTap: (tap) => this.#fan.remove(tap),
+      addEventReader: (reader, last) => this.events.add(reader, last),
+      removeEventReader: (reader) => this.events.remove(reader),
     });
     return this;
   }
@@ -169,5 +174,74 @@ t.test('a reader that does not keep up: the queue is bounded, what is dropped is
   for (; at < file.length; at += file.readUInt32LE(at + 4)) if (file.readUInt32LE(at) === 6) found++;
   t.equal(at, file.length);
   t.equal(found, packets);
+  client.close();
+});
+
+class EventDaemon extends Daemon {
+  readonly hub = new EventHub({ info: () => {}, warn: () => {} });
+
+  constructor(t: Test) {
+    super(t);
+    const { hub } = this;
+    this.events.attach({ onEvent: (listener) => hub.listen(listener), recentEvents: hub.recent });
+  }
+}
+
+function lines(chunks: readonly Uint8Array[]): { sequence: number; message?: string }[] {
+  const text = Buffer.concat(chunks).toString();
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+}
+
+t.test('events: the last ones, then new ones, until cancelled or until the daemon ends', async (t) => {
+  const daemon = await new EventDaemon(t).listen();
+  for (const message of ['a', 'b', 'c']) daemon.hub.emit({ type: 'notice', message });
+  const client = await ControlClient.connect(daemon.socket);
+  const past: Uint8Array[] = [];
+  t.same(await client.events(2, false, (chunk) => past.push(chunk)).done, { events: 2, droppedEvents: 0 });
+  t.match(lines(past), [
+    { type: 'notice', message: 'b', sequence: 2, time: /^\d{4}-.*Z$/, monotonicMs: Number },
+    { message: 'c', sequence: 3 },
+  ]);
+
+  const followed: Uint8Array[] = [];
+  const running = client.events(1, true, (chunk) => followed.push(chunk));
+  await until(() => followed.length === 1);
+  await t.rejects(client.events(0, true, () => {}).done, { code: 'busy' });
+  daemon.hub.emit({ type: 'notice', message: 'd' });
+  running.cancel();
+  t.same(await running.done, { events: 2, droppedEvents: 0 });
+  t.same(
+    lines(followed).map(({ message }) => message),
+    ['c', 'd'],
+  );
+
+  const open = client.events(0, true, () => {});
+  await client.status();
+  await daemon.server.close();
+  t.same(await open.done, { events: 0, droppedEvents: 0 });
+});
+
+t.test('a reader of events that does not keep up: what is dropped is counted and shows as a gap', async (t) => {
+  const daemon = await new EventDaemon(t).listen();
+  const client = await ControlClient.connect(daemon.socket);
+  const chunks: Uint8Array[] = [];
+  const running = client.events(0, true, (chunk) => chunks.push(chunk));
+  await client.status();
+  client.pause();
+  const total = 4000;
+  for (let i = 0; i < total; i++) {
+    daemon.hub.emit({ type: 'notice', message: 'x'.repeat(1000) });
+    if (i % 50 === 0) await turn();
+  }
+  client.resume();
+  await until(() => chunks.length > 0);
+  running.cancel();
+  const { events, droppedEvents } = await running.done;
+  t.ok(droppedEvents > 0, `${droppedEvents} dropped`);
+  t.equal(events + droppedEvents, total);
+  t.equal(lines(chunks).length, events, 'lines are whole');
   client.close();
 });

@@ -25,6 +25,7 @@ function path(id: number, name: string): PathLink {
     lossRatio: 0,
     deliveryRateBytesPerSec: 0,
     doubtful: false,
+    stateReason: '',
     rttvarMs: 0,
     returnQueueMs: 0,
     deliveredBytes: 0,

@@ -76,6 +76,10 @@ export class SimPath implements PathLink {
   get state(): PathState {
     return this.machine.state;
   }
+  get stateReason(): string {
+    return this.machine.reason;
+  }
+
   get doubtful(): boolean {
     return this.machine.doubtful;
   }

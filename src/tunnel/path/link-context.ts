@@ -154,7 +154,8 @@ export class LinkContext {
     if (carrier === this.listener || !LINK_LOST_CODES.has(code)) return;
     for (const peer of this.peers) {
       for (const path of peer.paths) {
-        if (path.carrier === carrier && path.machine.handleSendRefused(nowMs)) this.pathChanged(path, nowMs);
+        if (path.carrier === carrier && path.machine.handleSendRefused(nowMs, `the kernel refuses to send: ${code}`))
+          this.pathChanged(path, nowMs);
       }
     }
   }

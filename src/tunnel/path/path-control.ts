@@ -197,7 +197,7 @@ export class PathControl {
       return;
     }
     if (message.state !== 'down' || path === undefined || path === carrier) return;
-    if (path.machine.handleSendRefused(nowMs)) this.#context.pathChanged(path, nowMs);
+    if (path.machine.handleSendRefused(nowMs, 'the peer says that its link is down')) this.#context.pathChanged(path, nowMs);
   }
 
   /** The client says which paths it has. One that came up after it said so is in a newer list, which it brought along. */
@@ -281,7 +281,7 @@ export class PathControl {
     const { peer } = path;
     // One that was overtaken by a new session is about the old one.
     if (peer.sendEpoch !== undefined && peer.sendEpoch !== epoch) return;
-    this.#context.log.info(`${peer.name} said goodbye`);
+    peer.lastError = `${peer.name} said goodbye`;
     this.#driver.forget(peer, nowMs);
   }
 

@@ -41,6 +41,7 @@ export const BUSY_FOR_MS = 3000;
 
 export class PathStateMachine {
   #state: PathState = 'probing';
+  #reason = '';
   #enteredMs: number;
   #linkLost = false;
   /** Start of the silence clock, -1: stopped. */
@@ -63,6 +64,11 @@ export class PathStateMachine {
 
   get state(): PathState {
     return this.#state;
+  }
+
+  /** Why the state was entered, for people. */
+  get reason(): string {
+    return this.#reason;
   }
 
   /** While the link is lost there is nothing to send on: no probes are due. */
@@ -115,7 +121,7 @@ export class PathStateMachine {
     this.#lastProofMs = nowMs;
     this.#silenceSinceMs = this.#lastElicitingMs > sentMs ? nowMs : -1;
     this.#doubtful = false;
-    return this.#apply('proven', nowMs);
+    return this.#apply('proven', 'it answers', nowMs);
   }
 
   /**
@@ -128,29 +134,31 @@ export class PathStateMachine {
   }
 
   /** The interface went down, or there is no socket. True when the state changed. */
-  handleLinkLost(nowMs: number): boolean {
+  handleLinkLost(nowMs: number, reason = 'no link'): boolean {
     this.#linkLost = true;
     this.#forgetSent(nowMs);
-    return this.#apply('link-lost', nowMs);
+    // Down it may have been for another reason; this one keeps it there.
+    if (this.#state === 'down') this.#reason = reason;
+    return this.#apply('link-lost', reason, nowMs);
   }
 
   /** The kernel refuses to send (no route, network down). No event may tell when that ends, so probes go on. True when the state changed. */
-  handleSendRefused(nowMs: number): boolean {
+  handleSendRefused(nowMs: number, reason = 'the kernel refuses to send'): boolean {
     this.#forgetSent(nowMs);
-    return this.#apply('link-lost', nowMs);
+    return this.#apply('link-lost', reason, nowMs);
   }
 
   /** There are no keys any longer: what was sent will not be answered. True when the state changed. */
   handleSessionLost(nowMs: number): boolean {
     this.#forgetSent(nowMs);
-    return this.#apply('session-lost', nowMs);
+    return this.#apply('session-lost', 'the session ended', nowMs);
   }
 
   /** The interface is there again: probe at once. True when the state changed. */
   handleLinkBack(nowMs: number): boolean {
     this.#linkLost = false;
     this.#lastProbeMs = -Infinity;
-    return this.#apply('link-back', nowMs);
+    return this.#apply('link-back', 'the link is back', nowMs);
   }
 
   /** A probe is due at once, whatever the schedule says. */
@@ -166,7 +174,7 @@ export class PathStateMachine {
       this.#proofFloorMs = nowMs;
       this.#lastProbeMs = -Infinity;
     }
-    return this.#apply('silence', nowMs);
+    return this.#apply('silence', this.#silenceReason(nowMs), nowMs);
   }
 
   /** True once for every probe that is due; the caller sends it and calls `noteElicitingSent`. */
@@ -180,6 +188,11 @@ export class PathStateMachine {
   nextTimeoutMs(nowMs: number): number {
     const doubtMs = this.#doubtful ? Infinity : this.#doubtDeadlineMs();
     return Math.min(this.#silenceDeadlineMs(), doubtMs, this.#nextProbeMs(nowMs));
+  }
+
+  #silenceReason(nowMs: number): string {
+    const sinceMs = this.#state === 'up' ? this.#silenceSinceMs : this.#enteredMs;
+    return `no answer for ${Math.round(nowMs - sinceMs)} ms${this.#state === 'suspect' ? ' more' : ''}`;
   }
 
   #forgetSent(nowMs: number): void {
@@ -231,15 +244,16 @@ export class PathStateMachine {
     }
   }
 
-  #apply(input: PathInput, nowMs: number): boolean {
+  #apply(input: PathInput, reason: string, nowMs: number): boolean {
     const next = PATH_STATE_TABLE[this.#state][input];
     if (next === undefined) return false;
-    this.#setState(next, nowMs);
+    this.#setState(next, reason, nowMs);
     return true;
   }
 
-  #setState(state: PathState, nowMs: number): void {
+  #setState(state: PathState, reason: string, nowMs: number): void {
     this.#state = state;
+    this.#reason = reason;
     this.#doubtful = false;
     this.#enteredMs = nowMs;
   }

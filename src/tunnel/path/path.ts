@@ -119,6 +119,10 @@ export class Path implements PathLink {
     return this.machine.state;
   }
 
+  get stateReason(): string {
+    return this.machine.reason;
+  }
+
   get doubtful(): boolean {
     return this.machine.doubtful;
   }

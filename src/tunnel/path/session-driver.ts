@@ -227,7 +227,7 @@ export class SessionDriver {
     if (!peer.initiator) {
       peer.clearPaths();
       for (const path of paths) {
-        path.machine.handleLinkLost(nowMs);
+        path.machine.handleLinkLost(nowMs, 'the session ended');
         this.#context.observer.onPathChange(peer, path, nowMs);
       }
     } else {

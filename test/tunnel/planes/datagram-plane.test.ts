@@ -18,6 +18,7 @@ class FakePath implements PathLink {
   lossRatio = 0;
   deliveryRateBytesPerSec = 0;
   doubtful = false;
+  readonly stateReason = '';
   rttvarMs = 0;
   returnQueueMs = 0;
   deliveredBytes = 0;
