@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addCapture } from './capture.js';
 import type { CliContext } from './cli-context.js';
+import { addConnections } from './connections.js';
 import { addDemo } from './demo-command.js';
 import { addDown } from './down.js';
 import { addEvents } from './events.js';
@@ -56,7 +57,8 @@ function createProgram(context: CliContext): Command {
             .replaceAll(/\s*\n\s*/g, ' ')} (see \`mptunnel --help\`)\n`,
         ),
     });
-  for (const add of [addUp, addDown, addStatus, addCapture, addEvents, addGenkey, addPubkey, addGenpsk, addDemo]) add(program, context);
+  for (const add of [addUp, addDown, addStatus, addConnections, addCapture, addEvents, addGenkey, addPubkey, addGenpsk, addDemo])
+    add(program, context);
   return program;
 }
 

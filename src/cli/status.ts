@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { ControlClient } from '../control/control-client.js';
 import { ControlError } from '../control/control-protocol.js';
 import { findInstance, type Instance, isAlive, listInstances } from '../control/instance.js';
-import { formatStatus } from '../control/status-text.js';
+import { formatStatus, type StatusTextOptions } from '../control/status-text.js';
 import { runFiles } from '../tun/run-directory.js';
 import type { TunnelStatus } from '../tunnel/status.js';
 import { CliError, reportWarning } from './report.js';
@@ -13,11 +13,19 @@ export function addStatus(program: Command): void {
     .description('show running tunnels: peers, paths, round-trip times, loss, rates, bytes')
     .argument('[name]', 'one tunnel; without it, all')
     .option('--json', 'print JSON, one object a line for each tunnel')
+    .option('-a, --all', 'all peers, also where they do not fit on the screen')
     .option('-v, --verbose', 'with counters of what was dropped, refused and retried')
+    .addHelpText('after', '\nExamples:\n  sudo mptunnel status\n  sudo mptunnel status home --json | jq .peers[0].paths')
     .action(status);
 }
 
-async function status(name: string | undefined, options: { json?: boolean; verbose?: boolean }): Promise<void> {
+interface StatusOptions {
+  json?: boolean;
+  all?: boolean;
+  verbose?: boolean;
+}
+
+async function status(name: string | undefined, options: StatusOptions): Promise<void> {
   const instances = name === undefined ? listInstances() : [findInstance(name)];
   const statuses: TunnelStatus[] = [];
   for (const instance of instances) {
@@ -29,8 +37,17 @@ async function status(name: string | undefined, options: { json?: boolean; verbo
   if (options.json === true) process.stdout.write(statuses.map((found) => `${JSON.stringify(found)}\n`).join(''));
   else
     process.stdout.write(
-      statuses.length === 0 ? 'No tunnel is running here.\n' : statuses.map((found) => formatStatus(found, options.verbose)).join('\n'),
+      statuses.length === 0
+        ? 'No tunnel is running here.\n'
+        : statuses.map((found) => formatStatus(found, screen(options, statuses.length))).join('\n'),
     );
+}
+
+/** The tunnels share the screen; less a line for the prompt, and those between them. Where there is no terminal there is no limit. */
+function screen({ verbose = false, all = false }: StatusOptions, count: number): StatusTextOptions {
+  const { columns = Number.POSITIVE_INFINITY, rows = Number.POSITIVE_INFINITY } = process.stdout;
+  const maxLines = all || verbose ? Number.POSITIVE_INFINITY : Math.max(3, Math.floor((rows - 1) / count) - 1);
+  return { verbose, width: columns, maxLines };
 }
 
 function crashed({ name }: Instance): string {

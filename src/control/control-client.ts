@@ -1,6 +1,7 @@
 /** The command line's end of the control socket. */
 
 import { connect, type Socket } from 'node:net';
+import type { ConnectionPage, ConnectionQuery } from '../tunnel/connections.js';
 import type { TunnelStatus } from '../tunnel/status.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { type CaptureSummary, ControlError, type EventsSummary, requireSocketPath } from './control-protocol.js';
@@ -53,6 +54,11 @@ export class ControlClient {
 
   async status(): Promise<TunnelStatus> {
     return (await this.#request('status', {})).status as TunnelStatus;
+  }
+
+  /** Rates are known when it was asked before. */
+  async connections(query: ConnectionQuery): Promise<ConnectionPage> {
+    return (await this.#request('connections', query)).page as ConnectionPage;
   }
 
   /** Resolves when the daemon has agreed; it is gone some time later. */

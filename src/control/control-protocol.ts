@@ -1,8 +1,12 @@
 /** What is said on the control socket: a request {id, command, ...}; for each any number of {id, chunk}, then one reply {id, ok, ...}. */
 
+import { CONNECTION_ORDERS, CONNECTIONS_PAGE_MAX_COUNT, type ConnectionQuery } from '../tunnel/connections.js';
+
 export type ControlRequest =
   | { id: number; command: 'status' }
   | { id: number; command: 'stop' }
+  /** Answered with a ConnectionPage; ask again for rates. */
+  | ({ id: number; command: 'connections' } & ConnectionQuery)
   /** Streams pcapng until `count` packets (0: no end), `cancel`, or the end of the tunnel. */
   | { id: number; command: 'capture'; count: number }
   /** Streams lines of JSON, one an event: the last `last`, then, where `follow` says so, new ones until `cancel` or the end of the tunnel. */
@@ -38,12 +42,21 @@ export function parseRequest(message: Record<string, unknown>): ControlRequest |
   if (!isCount(id)) return 'id is no number';
   if (command === 'status' || command === 'stop') return { id, command };
   if (command === 'capture') return isCount(count) ? { id, command, count } : 'count is no number';
+  if (command === 'connections') return parseConnectionsRequest(id, message);
   if (command === 'events') {
     if (typeof follow !== 'boolean') return 'follow is no boolean';
     return isCount(last) ? { id, command, last, follow } : 'last is no number';
   }
   if (command === 'cancel') return isCount(target) ? { id, command, target } : 'target is no number';
   return 'unknown command';
+}
+
+function parseConnectionsRequest(id: number, { order, offset, limit }: Record<string, unknown>): ControlRequest | string {
+  const known = CONNECTION_ORDERS.find((name) => name === order);
+  if (known === undefined) return 'unknown order';
+  if (!isCount(offset)) return 'offset is no number';
+  if (!isCount(limit) || limit > CONNECTIONS_PAGE_MAX_COUNT) return 'limit is no number, or too large';
+  return { id, command: 'connections', order: known, offset, limit };
 }
 
 function isCount(value: unknown): value is number {

@@ -2,6 +2,7 @@
 
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import type { ConnectionPage, ConnectionQuery } from '../tunnel/connections.js';
 import type { TunnelEvent } from '../tunnel/events.js';
 import type { PacketTap } from '../tunnel/link.js';
 import type { TunnelStatus } from '../tunnel/status.js';
@@ -15,6 +16,7 @@ export interface ControlTarget {
   status(): TunnelStatus;
   /** Begins to stop; the reply does not wait for the end. */
   stop(): void;
+  connections(query: ConnectionQuery): ConnectionPage;
   addTap(tap: PacketTap): void;
   removeTap(tap: PacketTap): void;
   /** Tells the last `last` events at once, then every new one. */
@@ -122,6 +124,9 @@ class ControlConnection {
       case 'stop':
         this.#send({ id, ok: true });
         this.#target.stop();
+        break;
+      case 'connections':
+        this.#send({ id, ok: true, page: this.#target.connections(request) });
         break;
       case 'capture':
         this.#startCapture(id, request.count);

@@ -94,6 +94,7 @@ class TunnelLife {
     this.#control = await listenControl(files.socket, {
       status: () => this.#status(),
       stop: () => this.#stop.request('`mptunnel down`'),
+      connections: (query) => this.#tunnel?.connections(query) ?? { total: 0, connections: [] },
       addTap: (tap) => this.#fan.add(tap),
       removeTap: (tap) => this.#fan.remove(tap),
       addEventReader: (reader, last) => this.#events.add(reader, last),

@@ -1,87 +1,111 @@
 /** A tunnel's status as people read it. */
 
 import type { PathStatus, PeerStatus, TunnelStatus } from '../tunnel/status.js';
+import { formatBitRate, formatBytes, formatDuration, formatMs, formatPercent, plural } from './text-figures.js';
+import { type Column, cutText, formatTable, wrapText } from './text-table.js';
 
-const HEADINGS = ['PATH', 'STATE', 'LOCAL', 'REMOTE', 'RTT', 'LOSS', 'RATE', 'RECEIVED', 'SENT'];
-/** Columns of numbers are flush right. */
-const FIRST_NUMBER_COLUMN = 4;
+const PATH_COLUMNS: readonly Column[] = [
+  { heading: 'PATH' },
+  { heading: 'STATE' },
+  { heading: 'LOCAL', dropFirst: 4 },
+  { heading: 'REMOTE', dropFirst: 3 },
+  { heading: 'RTT', align: 'right' },
+  { heading: 'LOSS', align: 'right' },
+  { heading: 'DOWN', align: 'right' },
+  { heading: 'UP', align: 'right' },
+  { heading: 'RECEIVED', align: 'right', dropFirst: 2 },
+  { heading: 'SENT', align: 'right', dropFirst: 1 },
+];
+const INDENT = '    ';
 
-/** Ends in a newline. `verbose`: with the counters that are not zero. */
-export function formatStatus(status: TunnelStatus, verbose = false): string {
-  const lines = [
-    `${status.name}: ${status.state} for ${formatDuration(status.uptimeMs)}, ${plural(status.connections, 'connection')}, process ${status.pid}`,
-    ...status.peers.flatMap(formatPeer),
-  ];
+export interface StatusTextOptions {
+  /** With the counters that are not zero. */
+  verbose?: boolean;
+  /** Of the terminal; Infinity: no limit. */
+  width?: number;
+  /** So many lines at most, as far as peers can be left out; Infinity: no limit. */
+  maxLines?: number;
+}
+
+/** Ends in a newline. */
+export function formatStatus(status: TunnelStatus, options: StatusTextOptions = {}): string {
+  const { width = Number.POSITIVE_INFINITY, maxLines = Number.POSITIVE_INFINITY, verbose = false } = options;
+  const { name, state, uptimeMs, connections, pid } = status;
+  const lines = wrapText(`${name}: ${state} for ${formatDuration(uptimeMs)}, ${plural(connections, 'connection')}, process ${pid}`, width);
   const counters = Object.entries(status.counters).filter(([, value]) => value > 0);
-  if (verbose && counters.length > 0) lines.push(`  counted: ${counters.map(([name, value]) => `${name} ${value}`).join(', ')}`);
+  const counted =
+    verbose && counters.length > 0 ? wrapText(`  counted: ${counters.map(([key, value]) => `${key} ${value}`).join(', ')}`, width) : [];
+  lines.push(...formatPeers(status.peers, width, maxLines - lines.length - counted.length), ...counted);
   return `${lines.join('\n')}\n`;
 }
 
-function formatPeer(peer: PeerStatus): string[] {
-  const trouble = peer.lastError === '' ? '' : ` (${peer.lastError})`;
-  const head = `  peer ${peer.name}: ${peer.state}${trouble}, ${plural(peer.connections, 'connection')}, key ${peer.publicKey}`;
-  if (peer.paths.length === 0) return [head];
-  return [head, ...formatTable([HEADINGS, ...peer.paths.map(pathCells)]).map((line) => `    ${line}`), ...peer.paths.flatMap(benchLine)];
+/** Where not all have room, those that carry most are shown, and the others are counted. */
+function formatPeers(peers: readonly PeerStatus[], width: number, maxLines: number): string[] {
+  const all = peers.map((peer) => formatPeer(peer, width));
+  if (all.reduce((sum, lines) => sum + lines.length, 0) <= maxLines) return all.flat();
+  const order = peers.map((_, index) => index).sort((a, b) => peerRate(peers[b]!) - peerRate(peers[a]!));
+  const shown = new Set<number>();
+  let room = maxLines - 1;
+  for (const index of order) {
+    if (all[index]!.length > room) break;
+    room -= all[index]!.length;
+    shown.add(index);
+  }
+  const hidden = peers.filter((_, index) => !shown.has(index));
+  const up = hidden.filter(({ state }) => state === 'up').length;
+  const more = `  and ${plural(hidden.length, 'more peer')}, ${up} up (--all shows them)`;
+  return [...all.filter((_, index) => shown.has(index)).flat(), cutText(more, width)];
 }
 
-function benchLine({ name, benched }: PathStatus): string[] {
-  return benched === undefined ? [] : [`    ${name} is benched for ${formatDuration(benched.remainingMs)} more: ${benched.reason}`];
+function peerRate(peer: PeerStatus): number {
+  if (peer.state !== 'up') return -1;
+  return peer.paths.reduce((sum, path) => sum + path.rxBytesPerSec + path.txBytesPerSec, 0);
+}
+
+function formatPeer(peer: PeerStatus, width: number): string[] {
+  const trouble = peer.lastError === '' ? '' : ` (${peer.lastError})`;
+  const head = `  peer ${peer.name}: ${peer.state}${trouble}, ${plural(peer.connections, 'connection')}`;
+  const withKey = `${head}, key ${peer.publicKey}`;
+  // A key that is cut is of no use.
+  const lines = withKey.length <= width ? [withKey] : wrapText(head, width);
+  if (peer.paths.length === 0) return lines;
+  const table = formatTable(PATH_COLUMNS, peer.paths.map(pathCells), width - INDENT.length);
+  return [
+    ...lines,
+    ...table.map((line) => INDENT + line),
+    ...peer.paths.flatMap((path) => pathNotes(path).flatMap((note) => wrapText(INDENT + note, width))),
+  ];
+}
+
+/** What is wrong with a path, and why. */
+export function pathNotes(path: PathStatus): string[] {
+  const notes: string[] = [];
+  if (path.state !== 'up' && path.stateReason !== '') {
+    const since = path.inStateMs < 0 ? '' : ` for ${formatDuration(path.inStateMs)}`;
+    notes.push(`${path.name} is ${path.state}${since}: ${path.stateReason}`);
+  }
+  if (path.benched !== undefined)
+    notes.push(`${path.name} is benched for ${formatDuration(path.benched.remainingMs)} more: ${path.benched.reason}`);
+  return notes;
+}
+
+/** up, down, ..., or how it is used while it is up. */
+export function pathStateText(path: PathStatus): string {
+  if (path.benched !== undefined && path.state === 'up') return 'benched';
+  return path.backup && path.state === 'up' ? 'backup' : path.state;
 }
 
 function pathCells(path: PathStatus): string[] {
   return [
     path.name,
-    path.state,
+    pathStateText(path),
     path.local || '-',
     path.remote || '-',
-    path.rttMs < 0 ? '-' : `${path.rttMs.toFixed(path.rttMs < 10 ? 1 : 0)} ms`,
-    path.rttMs < 0 ? '-' : `${(path.lossRatio * 100).toFixed(1)} %`,
-    formatBitRate(path.deliveryRateBytesPerSec),
+    formatMs(path.rttMs),
+    path.rttMs < 0 ? '-' : formatPercent(path.lossRatio),
+    formatBitRate(path.rxBytesPerSec),
+    formatBitRate(path.txBytesPerSec),
     formatBytes(path.rxBytes),
     formatBytes(path.txBytes),
   ];
-}
-
-function formatTable(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => (column < FIRST_NUMBER_COLUMN ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
-export function formatBitRate(bytesPerSec: number): string {
-  return formatScaled(bytesPerSec * 8, ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s']);
-}
-
-export function formatBytes(bytes: number): string {
-  return formatScaled(bytes, ['B', 'kB', 'MB', 'GB', 'TB']);
-}
-
-/** Three figures at most: 999 B, 1.5 kB, 48 MB. */
-function formatScaled(value: number, units: readonly string[]): string {
-  let index = 0;
-  let scaled = value;
-  // 999.5 would be written 1000.
-  while (scaled >= 999.5 && index < units.length - 1) {
-    scaled /= 1000;
-    index++;
-  }
-  const digits = index > 0 && scaled < 9.95 ? 1 : 0;
-  return `${scaled.toFixed(digits)} ${units[index]}`;
-}
-
-export function formatDuration(durationMs: number): string {
-  const seconds = Math.floor(durationMs / 1000);
-  if (seconds < 60) return `${seconds} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
-  const hours = Math.floor(minutes / 60);
-  return hours < 24 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
-}
-
-function plural(count: number, word: string): string {
-  return `${count} ${word}${count === 1 ? '' : 's'}`;
 }

@@ -8,6 +8,8 @@ interface KnownPath {
   local: string;
   remote: string;
   innerMtuBytes: number;
+  /** In this state since. */
+  sinceMs: number;
 }
 
 /** Why our streams leave a path alone, and for how long yet. */
@@ -28,7 +30,8 @@ export class LinkEvents {
   handlePathChange(peer: PeerLink, path: PathLink): void {
     const before = this.#paths.get(path);
     const { state, local, remote, innerMtuBytes } = path;
-    this.#paths.set(path, { state, local, remote, innerMtuBytes });
+    const sinceMs = before?.state === state ? before.sinceMs : performance.now();
+    this.#paths.set(path, { state, local, remote, innerMtuBytes, sinceMs });
     const names = { peer: peer.name, path: path.name };
     if (before?.state !== state) {
       const from = before === undefined ? {} : { from: before.state };
@@ -41,6 +44,12 @@ export class LinkEvents {
       this.#hub.emit({ type: 'path-moved', ...names, local, remote, fromLocal: before.local, fromRemote: before.remote });
     if (before.innerMtuBytes !== innerMtuBytes)
       this.#hub.emit({ type: 'path-mtu', ...names, innerMtuBytes, fromBytes: before.innerMtuBytes });
+  }
+
+  /** How long the path has been in its state; -1 when it was never told of. */
+  inStateMs(path: PathLink, nowMs: number): number {
+    const known = this.#paths.get(path);
+    return known === undefined ? -1 : Math.round(Math.max(0, nowMs - known.sinceMs));
   }
 
   handlePeerChange(peer: PeerLink): void {

@@ -10,12 +10,22 @@ export interface PathStatus {
   local: string;
   remote: string;
   state: PathState;
+  /** Why it is in that state, and for how long it has been; "" and -1: nothing was heard of it yet. */
+  stateReason: string;
+  inStateMs: number;
   rttMs: number;
   minRttMs: number;
   lossRatio: number;
   deliveryRateBytesPerSec: number;
   rxBytes: number;
   txBytes: number;
+  /** UDP payload, over the last one to two seconds. */
+  rxBytesPerSec: number;
+  txBytesPerSec: number;
+  /** Largest inner IP packet that fits into one datagram. */
+  innerMtuBytes: number;
+  priority: number;
+  backup: boolean;
   /** It did our streams more harm than good: for so long yet it carries new data of theirs only while no other path can. */
   benched?: { reason: string; remainingMs: number };
 }

@@ -1,6 +1,7 @@
 /** The running tunnel as the control room sees it. `startTunnel` in tunnel.ts makes one. */
 
 import type { TunnelConfig } from './config.js';
+import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import type { TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent } from './events.js';
 import type { PacketTap, PeerLink } from './link.js';
@@ -11,6 +12,8 @@ export interface Tunnel {
   /** Resolves when every peer with an endpoint is up (handshake done, first path proven); a server: at once. Rejects with TunnelError after timeoutMs, saying why. */
   ready(timeoutMs: number): Promise<void>;
   setTap(tap: PacketTap | undefined): void;
+  /** Stream-plane connections; rates are known from the second call on. */
+  connections(query: ConnectionQuery): ConnectionPage;
   /** Hears every event from now on; returns what ends that. */
   onEvent(listener: TunnelEventListener): () => void;
   /** The last 256 events or fewer, oldest first. */

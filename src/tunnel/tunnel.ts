@@ -8,6 +8,7 @@ import { HostNetwork } from '../tun/host-network.js';
 import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
 import { type FineTimer, loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
 import type { TunnelConfig } from './config.js';
+import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent } from './events.js';
@@ -16,6 +17,7 @@ import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.j
 import type { LinkObserver, PacketTap, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
+import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { StreamPlane } from './planes/stream-plane.js';
 import type { PathStatus, PeerStatus, TunnelStatus } from './status.js';
@@ -47,6 +49,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private readonly config: TunnelConfig;
   private readonly events: EventHub;
   private readonly linkEvents: LinkEvents;
+  private readonly rates = new PathRateMeter();
   private readonly native: NativeAddon;
   private readonly hostNetwork: HostNetwork;
   private readonly startedMs = performance.now();
@@ -60,6 +63,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
   private sweep: NodeJS.Timeout | undefined;
+  private rateSampling: NodeJS.Timeout | undefined;
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
@@ -111,6 +115,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     });
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
     this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
+    this.rateSampling = setInterval(() => this.rates.sample(this.peers, performance.now()), RATE_SAMPLE_MS);
     this.state = 'up';
     this.events.emit({ type: 'tunnel', state: 'started', name: config.interface.name });
   }
@@ -119,6 +124,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
     const missing = (): PeerLink | undefined => this.peers.find((peer) => peer.initiator && peer.state !== 'up');
     if (missing() !== undefined) await this.untilReached(missing, timeoutMs);
     this.events.emit({ type: 'tunnel', state: 'ready', name: this.config.interface.name });
+  }
+
+  connections(query: ConnectionQuery): ConnectionPage {
+    return this.streams?.connections(query, performance.now()) ?? { total: 0, connections: [] };
   }
 
   onEvent(listener: TunnelEventListener): () => void {
@@ -336,6 +345,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.events.emit({ type: 'tunnel', state: 'stopping', name: this.config.interface.name, ...(reason === undefined ? {} : { reason }) });
     this.linkEvents.close();
     clearInterval(this.sweep);
+    clearInterval(this.rateSampling);
     this.watch?.close();
     const nowMs = performance.now();
     this.streams?.abortAll(nowMs);
@@ -355,16 +365,25 @@ class RunningTunnel implements Tunnel, LinkObserver {
       publicKey: peer.publicKey,
       state: peer.state,
       lastError: peer.lastError,
-      paths: peer.paths.map((path) => pathStatus(path, this.streams?.bench(peer, path.id, performance.now()))),
+      paths: peer.paths.map((path) => this.pathStatus(peer, path)),
       connections: this.streams?.connectionCount(peer) ?? 0,
     };
   }
-}
 
-function pathStatus(path: PathLink, benched: PathStatus['benched']): PathStatus {
-  const { id, name, local, remote, state, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes } = path;
-  const known = { id, name, local, remote, state, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes };
-  return benched === undefined ? known : { ...known, benched };
+  private pathStatus(peer: PeerLink, path: PathLink): PathStatus {
+    const nowMs = performance.now();
+    const { id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes } = path;
+    const benched = this.streams?.bench(peer, id, nowMs);
+    return {
+      ...{ id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes },
+      ...this.rates.rates(path, nowMs),
+      inStateMs: this.linkEvents.inStateMs(path, nowMs),
+      innerMtuBytes: path.innerMtuBytes,
+      priority: path.priority,
+      backup: path.backup,
+      ...(benched === undefined ? {} : { benched }),
+    };
+  }
 }
 
 function isTcp(bytes: Uint8Array, offset: number): boolean {

@@ -64,6 +64,13 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
               deliveryRateBytesPerSec: 6_250_000,
               rxBytes: 1_234_567_890,
               txBytes: 999,
+              stateReason: 'it answers',
+              inStateMs: 65_000,
+              rxBytesPerSec: 6_000_000,
+              txBytesPerSec: 120_000,
+              innerMtuBytes: 1440,
+              priority: 0,
+              backup: false,
             },
             {
               id: 1,
@@ -76,6 +83,13 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
               lossRatio: 0,
               deliveryRateBytesPerSec: 0,
               rxBytes: 0,
+              stateReason: 'the link is back',
+              inStateMs: -1,
+              rxBytesPerSec: 0,
+              txBytesPerSec: 0,
+              innerMtuBytes: 1440,
+              priority: 0,
+              backup: false,
               txBytes: 0,
             },
           ],
@@ -92,6 +106,7 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
     setTap: (tap) => {
       tapped = tap;
     },
+    connections: () => ({ total: 0, connections: [] }),
     onEvent: (listener) => events.listen(listener),
     recentEvents: events.recent,
     close: async (reason) => {

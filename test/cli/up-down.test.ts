@@ -24,9 +24,10 @@ t.test('up leaves a daemon that status finds, refuses a second, and down ends it
     text.stdout,
     `mpt0: up for 1 min 5 s, 3 connections, process ${pid}
   peer vps: up, 3 connections, key xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
-    PATH  STATE    LOCAL            REMOTE              RTT   LOSS       RATE  RECEIVED   SENT
-    dsl   up       10.90.0.1:40000  203.0.113.1:5180  20 ms  1.2 %  50 Mbit/s    1.2 GB  999 B
-    lte   probing  -                203.0.113.1:5180      -      -    0 bit/s       0 B    0 B
+    PATH  STATE    LOCAL            REMOTE              RTT   LOSS       DOWN          UP  RECEIVED   SENT
+    dsl   up       10.90.0.1:40000  203.0.113.1:5180  20 ms  1.2 %  48 Mbit/s  960 kbit/s    1.2 GB  999 B
+    lte   probing  -                203.0.113.1:5180      -      -    0 bit/s     0 bit/s       0 B    0 B
+    lte is probing: the link is back
   counted: badTag 2
 `,
   );

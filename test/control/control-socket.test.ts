@@ -9,6 +9,7 @@ import { ControlClient } from '../../src/control/control-client.js';
 import { encodeFrame, FrameDecoder } from '../../src/control/control-frames.js';
 import { type ControlServer, listenControl } from '../../src/control/control-socket.js';
 import { EventFan } from '../../src/control/event-stream.js';
+import type { ConnectionView } from '../../src/tunnel/connections.js';
 import { EventHub } from '../../src/tunnel/event-hub.js';
 import type { PacketTap, PathLink } from '../../src/tunnel/link.js';
 import type { TunnelStatus } from '../../src/tunnel/status.js';
@@ -39,6 +40,7 @@ class Daemon {
     this.server = await listenControl(this.socket, {
       status: () => STATUS,
       stop: () => this.stops++,
+      connections: ({ offset, limit }) => ({ total: 3, connections: [{ id: offset }, { id: limit }] as ConnectionView[] }),
       addTap: (tap) => this.#fan.add(tap),
       removeTap: (tap) => this.#fan.remove(tap),
       addEventReader: (reader, last) => this.events.add(reader, last),
@@ -64,6 +66,7 @@ t.test('status and stop are answered; the socket is for its owner and goes with 
   t.equal(statSync(daemon.socket).mode & 0o777, 0o600);
   const client = await ControlClient.connect(daemon.socket);
   t.same(await client.status(), STATUS);
+  t.match(await client.connections({ order: 'rate', offset: 7, limit: 9 }), { total: 3, connections: [{ id: 7 }, { id: 9 }] });
   await client.stop();
   t.equal(daemon.stops, 1);
   await daemon.server.close();
@@ -89,6 +92,9 @@ t.test('garbage gets one answer and the end; others are served on', async (t) =>
     Buffer.from([0, 0, 0, 1, 0xc1]),
     Buffer.from([0xff, 0xff, 0xff, 0xff]),
     encodeFrame({ id: 1, command: 'reboot' }),
+    encodeFrame({ id: 1, command: 'connections', order: 'rate', offset: 0, limit: 201 }),
+    encodeFrame({ id: 1, command: 'connections', order: 'size', offset: 0, limit: 20 }),
+    encodeFrame({ id: 1, command: 'events', last: 1 }),
     encodeFrame({ command: 'status' }),
     Buffer.concat([encodeFrame({ id: 7, command: 'status' }), Buffer.from([0, 0, 0, 0])]),
   ];

@@ -199,6 +199,11 @@ export class MptcpHost implements TcpHostServices {
     return this.connections.size;
   }
 
+  /** In the order in which they were opened. */
+  openConnections(): Iterable<MptcpConnection> {
+    return this.connections;
+  }
+
   // ---- paths ----
 
   path(pathId: number): HostPath | undefined {

@@ -15,7 +15,9 @@ import type { FourTuple } from '../../mptcp-over-udp/tcp/header-template.js';
 import { BlockPool } from '../../mptcp-over-udp/tcp/payload-block.js';
 import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
 import type { StreamConfig } from '../config.js';
+import type { ConnectionPage, ConnectionQuery } from '../connections.js';
 import type { PathLink, PeerLink } from '../link.js';
+import { ConnectionList, type ListedConnection } from './connection-list.js';
 import { SocketStream } from './socket-egress.js';
 import { SpliceHalf } from './splice.js';
 import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable } from './syn-unreachable.js';
@@ -71,6 +73,7 @@ export class StreamPlane {
   private readonly hosts: MptcpHost[] = [];
   private readonly notice = new Uint8Array(MAX_NOTICE_BYTES);
   private readonly counters: Record<string, number> = {};
+  private readonly list = new ConnectionList();
 
   constructor(options: StreamPlaneOptions) {
     this.options = options;
@@ -171,6 +174,11 @@ export class StreamPlane {
     return this.streams.get(peer)?.host.connectionCount ?? 0;
   }
 
+  /** Some of the connections with their subflows, for people. */
+  connections(query: ConnectionQuery, nowMs: number): ConnectionPage {
+    return this.list.page(this.allConnections(), query, nowMs);
+  }
+
   allCounters(): Record<string, number> {
     const all: Record<string, number> = { ...this.counters };
     for (const [prefix, counters] of [
@@ -185,6 +193,13 @@ export class StreamPlane {
   abortAll(nowMs: number): void {
     for (const host of this.hosts) host.abortAll(nowMs);
     this.poll(nowMs);
+  }
+
+  private *allConnections(): Iterable<ListedConnection> {
+    for (const { peer, host, links } of this.streams.values()) {
+      const pathName = (pathId: number): string => links[pathId]?.name ?? String(pathId);
+      for (const connection of host.openConnections()) yield { peer: peer.name, connection, pathName };
+    }
   }
 
   private count(counter: string): void {
