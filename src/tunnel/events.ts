@@ -9,6 +9,7 @@ export type TunnelOccurrence =
   | { type: 'peer'; peer: string; state: PeerState; from: PeerState; reason: string }
   /** `from` is absent when the path is new. */
   | { type: 'path'; peer: string; path: string; state: PathState; from?: PathState; reason: string; local: string; remote: string }
+  | { type: 'path-removed'; peer: string; path: string }
   | { type: 'path-moved'; peer: string; path: string; local: string; remote: string; fromLocal: string; fromRemote: string }
   /** Largest inner IP packet that fits into one datagram. */
   | { type: 'path-mtu'; peer: string; path: string; innerMtuBytes: number; fromBytes: number }
@@ -40,6 +41,8 @@ export function describeEvent(event: TunnelOccurrence): string {
       return `peer ${event.peer}: ${change(event.from, event.state)}${inBrackets(event.reason)}`;
     case 'path':
       return `path ${event.peer}/${event.path}: ${change(event.from, event.state)}${inBrackets(event.reason)}`;
+    case 'path-removed':
+      return `path ${event.peer}/${event.path}: removed`;
     case 'path-moved':
       return `path ${event.peer}/${event.path}: ${moves(event)}`;
     case 'path-mtu':

@@ -60,6 +60,13 @@ export class LinkEvents {
     this.#hub.emit({ type: 'peer', peer: peer.name, state, from: before?.state ?? (peer.initiator ? 'connecting' : 'down'), reason });
   }
 
+  handlePathRemoved(peer: PeerLink, path: PathLink): void {
+    clearTimeout(this.#benches.get(path));
+    this.#benches.delete(path);
+    this.#paths.delete(path);
+    this.#hub.emit({ type: 'path-removed', peer: peer.name, path: path.name });
+  }
+
   handleBenched(peer: PeerLink, path: PathLink, reason: string): void {
     const forMs = this.#benchOf(peer, path)?.remainingMs ?? 0;
     this.#hub.emit({ type: 'path-benched', peer: peer.name, path: path.name, reason, forMs: Math.round(forMs) });

@@ -214,7 +214,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
-    this.log.info(`path ${peer.name}/${path.name}: removed`);
+    this.linkEvents.handlePathRemoved(peer, path);
     this.streams?.handlePathRemoved(peer, path, nowMs);
     this.datagrams?.handlePathRemoved(peer, path);
     this.wake();

@@ -127,8 +127,10 @@ export class Uplinks {
     uplink.problem = problem;
     for (const peer of this.#context.peers) {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
-      if (path === undefined || path.machine.linkLost) continue;
-      path.machine.handleLinkLost(nowMs);
+      if (path === undefined) continue;
+      const isNews = !path.machine.linkLost;
+      path.machine.handleLinkLost(nowMs, problem);
+      if (!isNews) continue;
       this.#control.tellDown(path);
       this.#context.pathChanged(path, nowMs);
     }
@@ -196,7 +198,7 @@ export class Uplinks {
     peer.addPath(path);
     path.useEpoch(peer.sendEpoch);
     // Until the sockets are open there is no link.
-    path.machine.handleLinkLost(nowMs);
+    path.machine.handleLinkLost(nowMs, 'no socket yet');
   }
 
   #restore(uplink: Uplink, path: Path, opened: readonly UdpCarrier[], nowMs: number): void {
