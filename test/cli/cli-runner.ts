@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 
-const ENTRY = fileURLToPath(new URL('./fake-mptunnel.js', import.meta.url));
+export const ENTRY = fileURLToPath(new URL('./fake-mptunnel.js', import.meta.url));
 
 export interface CliResult {
   code: number;
