@@ -10,9 +10,11 @@ import { addDown } from './down.js';
 import { addEvents } from './events.js';
 import { addGenkey } from './genkey.js';
 import { addGenpsk } from './genpsk.js';
+import { addMetrics } from './metrics.js';
 import { addPubkey } from './pubkey.js';
 import { reportFailure } from './report.js';
 import { addStatus } from './status.js';
+import { addTop } from './top.js';
 import { addUp } from './up.js';
 
 const EXAMPLES = `
@@ -57,7 +59,20 @@ function createProgram(context: CliContext): Command {
             .replaceAll(/\s*\n\s*/g, ' ')} (see \`mptunnel --help\`)\n`,
         ),
     });
-  for (const add of [addUp, addDown, addStatus, addConnections, addCapture, addEvents, addGenkey, addPubkey, addGenpsk, addDemo])
+  for (const add of [
+    addUp,
+    addDown,
+    addStatus,
+    addTop,
+    addConnections,
+    addCapture,
+    addEvents,
+    addMetrics,
+    addGenkey,
+    addPubkey,
+    addGenpsk,
+    addDemo,
+  ])
     add(program, context);
   return program;
 }

@@ -9,6 +9,8 @@ import { TapFan } from './capture-stream.js';
 import { type ControlServer, listenControl } from './control-socket.js';
 import { EventFan } from './event-stream.js';
 import { claimInstance, cleanLeftovers } from './instance.js';
+import { type MetricsServer, serveMetrics } from './metrics-server.js';
+import { formatMetrics } from './metrics-text.js';
 
 export interface DaemonOptions {
   config: TunnelConfig;
@@ -74,6 +76,7 @@ class TunnelLife {
   readonly #fan: TapFan;
   readonly #events = new EventFan();
   #control: ControlServer | undefined;
+  #metrics: MetricsServer | undefined;
   #starting: Promise<Tunnel> | undefined;
   #tunnel: Tunnel | undefined;
   #stopping = false;
@@ -100,6 +103,7 @@ class TunnelLife {
       addEventReader: (reader, last) => this.#events.add(reader, last),
       removeEventReader: (reader) => this.#events.remove(reader),
     });
+    if (config.metrics !== undefined) this.#metrics = await serveMetrics(config.metrics, () => formatMetrics(this.#status()));
     this.#starting = this.#options.startTunnel({ config, log });
     this.#tunnel = await this.#unlessStopped(this.#starting);
     if (this.#tunnel === undefined) return;
@@ -123,6 +127,7 @@ class TunnelLife {
     const fault = await Promise.race([closed, overdue, this.#stop.second]);
     if (fault !== undefined) this.#options.log.warn(`closing ${name} was cut short (${fault})`);
     for (const failure of await undoJournal(runFiles(name).journal)) this.#options.log.warn(`not undone: ${failure}`);
+    await this.#metrics?.close();
     await this.#control?.close();
     await cleanLeftovers(name);
   }

@@ -6,7 +6,7 @@ import { parse, TomlError } from 'smol-toml';
 import type { z } from 'zod';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
-import type { PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { describe, missingHint, typeFault } from './config-messages.js';
 import {
   type ConfigDocument,
@@ -17,6 +17,7 @@ import {
   interfaceNameFault,
   KNOWN_KEYS,
   PRIVATE_KEY_FAULT,
+  parseEndpoint,
   parsePorts,
   parseProtocol,
 } from './config-schema.js';
@@ -115,8 +116,26 @@ class ConfigReader {
         steer: document.stream?.steer ?? 'aggregate',
         headerCompression: document.stream?.header_compression ?? true,
       },
+      ...(document.metrics === undefined ? {} : { metrics: this.#metrics(document.metrics) }),
       ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, paths) }),
     };
+  }
+
+  #metrics({ listen, socket, allow_remote: allowRemote = false }: NonNullable<ConfigDocument['metrics']>): MetricsConfig {
+    if (listen === undefined && socket === undefined)
+      throw this.#error(
+        'missing-key',
+        ['metrics', 'listen'],
+        'is missing: give listen = "127.0.0.1:9150", or socket = "/run/mptunnel.metrics"',
+      );
+    const place = listen === undefined ? undefined : parseEndpoint(listen);
+    if (place !== undefined && !isLoopback(place.host) && !allowRemote)
+      throw this.#error(
+        'conflict',
+        ['metrics', 'listen'],
+        `"${listen}" can be read by other hosts: use 127.0.0.1, or add allow_remote = true`,
+      );
+    return { listen: place, socketPath: socket === undefined ? undefined : resolve(dirname(this.#file), socket) };
   }
 
   #parseToml(): unknown {
@@ -384,4 +403,8 @@ function networks(prefixes: readonly string[] | undefined): string[] {
 
 function valueAt(raw: unknown, path: KeyPath): unknown {
   return path.reduce<unknown>((value, key) => (value as Record<string | number, unknown> | undefined)?.[key], raw);
+}
+
+function isLoopback(host: string): boolean {
+  return host === '::1' || /^127\./.test(host);
 }

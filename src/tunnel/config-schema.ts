@@ -94,6 +94,12 @@ const endpoint = text((value) =>
     : undefined,
 );
 
+/** A literal address: what a name stands for could change from local to public. */
+const listenAddress = text((value) => {
+  const host = parseEndpoint(value)?.host;
+  return host === undefined || isIP(host) === 0 ? `"${value}" is no address and port: write it as 127.0.0.1:9150 or [::1]:9150` : undefined;
+});
+
 /** Names of IP protocols; a rule may also give the number. */
 const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
   icmp: [1, 58],
@@ -175,6 +181,9 @@ export const configSchema = z.strictObject({
       header_compression: z.boolean().optional(),
     })
     .optional(),
+  metrics: z
+    .strictObject({ listen: listenAddress.optional(), socket: z.string().optional(), allow_remote: z.boolean().optional() })
+    .optional(),
   rule: z
     .array(
       z.strictObject({
@@ -200,5 +209,6 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   peer: Object.keys(configSchema.shape.peer.element.shape),
   egress: Object.keys(configSchema.shape.egress.unwrap().shape),
   stream: Object.keys(configSchema.shape.stream.unwrap().shape),
+  metrics: Object.keys(configSchema.shape.metrics.unwrap().shape),
   rule: Object.keys(configSchema.shape.rule.unwrap().element.shape),
 };

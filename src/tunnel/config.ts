@@ -38,6 +38,13 @@ export interface EgressConfig {
   allow: readonly string[];
 }
 
+/** Where metrics are served: at least one of the two. */
+export interface MetricsConfig {
+  listen: { host: string; port: number } | undefined;
+  /** Absolute. */
+  socketPath: string | undefined;
+}
+
 export interface StreamConfig {
   scheduler: SchedulerName;
   congestionControl: CongestionControlName;
@@ -72,6 +79,8 @@ export interface TunnelConfig {
   /** undefined: connections from peers reach only the tunnel's own addresses. */
   egress: EgressConfig | undefined;
   stream: StreamConfig;
+  /** Absent: nowhere. */
+  metrics?: MetricsConfig;
   /** Of datagrams; the first that fits counts. Absent: none. */
   rules?: readonly RuleConfig[];
 }

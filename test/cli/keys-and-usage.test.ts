@@ -41,7 +41,20 @@ t.test('wrong usage is one line and exit code 1, help and version are 0', async 
     cli.run([]),
   ]);
   t.match(help, { code: 0, stderr: '' });
-  for (const command of ['up', 'down', 'status', 'capture', 'genkey', 'pubkey', 'genpsk', 'demo'])
+  for (const command of [
+    'up',
+    'down',
+    'status',
+    'top',
+    'connections',
+    'events',
+    'metrics',
+    'capture',
+    'genkey',
+    'pubkey',
+    'genpsk',
+    'demo',
+  ])
     t.match(help.stdout, new RegExp(`^  ${command} `, 'm'));
   t.match(version, { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ });
   t.match(upHelp, { code: 0, stdout: /--foreground/ });

@@ -7,6 +7,7 @@ import { WEB_ADDRESS } from '../../src/lab/topology.js';
 import { startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import type { ConnectionView } from '../../src/tunnel/connections.js';
 import type { TunnelEvent } from '../../src/tunnel/events.js';
+import { parseExposition, type Sample } from '../control/exposition-grammar.js';
 import { createTunnelRig, PROGRAM, type TunnelRig, until } from './tunnel-rig.js';
 
 const LINKS = [
@@ -53,7 +54,7 @@ function isPath(name: string, state: string, from: string): (event: TunnelEvent)
 }
 
 t.test('a cut link in events, status, connections and the log', async (t) => {
-  const rig = await createTunnelRig({ links: LINKS });
+  const rig = await createTunnelRig({ links: LINKS, append: { client: '[metrics]\nlisten = "127.0.0.1:9150"\nsocket = "metrics.sock"' } });
   t.teardown(() => rig.close());
   await startTrafficServer(rig.lab.web);
   const [client, server] = [new Watcher(rig, 'client'), new Watcher(rig, 'server')];
@@ -90,6 +91,20 @@ t.test('a cut link in events, status, connections and the log', async (t) => {
   t.ok(connection!.rxBytesPerSec > 10_000, `${connection!.rxBytesPerSec} bytes a second`);
   t.match((await rig.mptunnel('server', 'connections', 'mpt0', '--json')).stdout, /"direction":"incoming","source":"10\.77\.0\.2:/);
   t.match((await rig.mptunnel('client', 'connections', 'mpt0')).stdout, /10\.77\.0\.2:\d+ > .*\n {2}link/);
+
+  const scrape = async (...args: string[]): Promise<Sample[]> => {
+    const { stdout } = await rig.lab.client.run('curl', ['--silent', '--show-error', '--fail', ...args]);
+    const samples = parseExposition(stdout);
+    if (typeof samples === 'string') throw new Error(samples);
+    return samples;
+  };
+  const received = (samples: Sample[], path: string): number =>
+    samples.find(({ name, labels }) => name === 'mptunnel_path_received_bytes_total' && labels.path === path)!.value;
+  const first = await scrape('http://127.0.0.1:9150/metrics');
+  const second = await scrape('--unix-socket', join(rig.lab.folder, 'metrics.sock'), 'http://localhost/metrics');
+  for (const path of ['link0', 'link1']) t.ok(received(second, path) > received(first, path), `${path}: what was received grows`);
+  const printed = parseExposition((await rig.mptunnel('client', 'metrics', 'mpt0')).stdout);
+  t.ok(typeof printed !== 'string' && received(printed, 'link0') > 0, '`mptunnel metrics` prints the same');
 
   await rig.lab.links[1]!.blackhole(true);
   const silent = await client.until(isPath('link1', 'suspect', 'up'));
