@@ -488,6 +488,17 @@ export class MptcpConnection implements ByteStream {
     }
   }
 
+  /** What is on its way there arrives by itself; new data goes elsewhere. */
+  setPathBackup(pathId: number, backup: boolean): void {
+    for (const subflow of this.subflows) {
+      if (subflow.pathId !== pathId) continue;
+      subflow.onBackupPath = backup;
+      subflow.remoteBackup = backup;
+      if (subflow.localBackup !== backup) subflow.setBackup(backup);
+      this.markDirty();
+    }
+  }
+
   handlePathMtu(pathId: number, mtuBytes: number, segmentPayloadBytes: number): void {
     for (const subflow of this.subflows) {
       if (subflow.pathId === pathId) subflow.setPathMss(mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), segmentPayloadBytes);
@@ -521,6 +532,7 @@ export class MptcpConnection implements ByteStream {
     for (const subflow of this.subflows) {
       if (!subflow.stale || this.host.path(subflow.pathId) !== undefined) continue;
       subflow.pathId = pathId;
+      subflow.onBackupPath = path.backup === true;
       subflow.setPathMss(path.mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), path.segmentPayloadBytes ?? 0);
     }
   }

@@ -56,6 +56,8 @@ export interface HostPath {
   memory: PathMemory;
   /** Of the priority scheduler: lower first, 0 when absent. */
   priority?: number;
+  /** Only for use while no other is up, in both directions; changed by `setPathBackup`. */
+  backup?: boolean;
   /** The host's own. */
   bench?: PathBench;
 }
@@ -272,18 +274,32 @@ export class MptcpHost implements TcpHostServices {
     }
   }
 
-  /** The usable path with the lowest round trip, one whose round trip is not known only where there is no other; or any. */
+  /**
+   * Both sides shall hear of it from whoever decides; the subflows there say it by MP_PRIO too (RFC 8684, 3.3.8), so what the peer asked for before counts no
+   * longer: a lost MP_PRIO would count for ever.
+   */
+  setPathBackup(pathId: number, backup: boolean): void {
+    const path = this.path(pathId);
+    if (path === undefined || (path.backup ?? false) === backup) return;
+    path.backup = backup;
+    for (const connection of this.connections) connection.setPathBackup(pathId, backup);
+  }
+
+  /**
+   * Where a connection begins. Of the usable paths: no backup; with the scheduler `priority` the first in order; the lowest round trip, and one that is not
+   * known last. When none is usable, any.
+   */
   bestPath(): HostPath | undefined {
     let best: HostPath | undefined;
-    let bestRttMs = Number.POSITIVE_INFINITY;
-    for (const path of this.paths) {
-      if (!path.usable) continue;
-      const rttMs = path.rttMs > 0 ? path.rttMs : Number.POSITIVE_INFINITY;
-      if (best !== undefined && rttMs >= bestRttMs) continue;
-      best = path;
-      bestRttMs = rttMs;
-    }
+    for (const path of this.paths) if (path.usable && (best === undefined || this.goesBefore(path, best))) best = path;
     return best ?? this.paths[0];
+  }
+
+  private goesBefore(path: HostPath, other: HostPath): boolean {
+    if ((path.backup ?? false) !== (other.backup ?? false)) return other.backup === true;
+    const [priority, otherPriority] = [path.priority ?? 0, other.priority ?? 0];
+    if (this.scheduler.name === 'priority' && priority !== otherPriority) return priority < otherPriority;
+    return path.rttMs > 0 && (other.rttMs <= 0 || path.rttMs < other.rttMs);
   }
 
   // ---- connections ----
@@ -402,6 +418,9 @@ export class MptcpHost implements TcpHostServices {
       subflow.recovery.rtt.initialRtoMs = Math.min(1_000, Math.max(MIN_INITIAL_RTO_MS, 3 * path.rttMs));
     subflow.stale = path !== undefined && !path.usable;
     subflow.benched = path?.bench?.isBenched(nowMs) === true;
+    subflow.onBackupPath = path?.backup === true;
+    // MP_CAPABLE has no B bit.
+    if (subflow.onBackupPath && role.startsWith('join')) subflow.localBackup = true;
     connection.subflows.push(subflow);
     this.table.add(subflow);
     this.tokens.set(connection.local.token, connection);

@@ -42,6 +42,8 @@ export class Subflow extends TcpConnection {
   remoteBackup = false;
   /** Its path did streams more harm than good lately. */
   benched = false;
+  /** Its path is a backup by the decision of who runs both sides. */
+  onBackupPath = false;
   /** We asked the peer. */
   localBackup = false;
   localNonce = 0;
@@ -86,7 +88,7 @@ export class Subflow extends TcpConnection {
 
   /** Carries new data only while no other subflow can. */
   get heldBack(): boolean {
-    return this.remoteBackup || this.benched;
+    return this.remoteBackup || this.benched || this.onBackupPath;
   }
 
   /** Smoothed RTT; before a sample, what the path layer knows. */

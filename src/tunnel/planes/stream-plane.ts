@@ -133,9 +133,11 @@ export class StreamPlane {
         segmentPayloadBytes: path.segmentPayloadBytes,
         memory: pathMemory(() => links[path.id] ?? path),
         priority: path.priority,
+        backup: path.backup,
       });
     } else {
       known.priority = path.priority;
+      host.setPathBackup(path.id, path.backup);
       host.setPathMtu(path.id, path.innerMtuBytes, path.segmentPayloadBytes);
     }
     host.setPathUsable(path.id, usable, nowMs);
