@@ -11,8 +11,11 @@ import { addEvents } from './events.js';
 import { addGenkey } from './genkey.js';
 import { addGenpsk } from './genpsk.js';
 import { addMetrics } from './metrics.js';
+import { addPath } from './path.js';
 import { addPubkey } from './pubkey.js';
+import { addReload } from './reload.js';
 import { reportFailure } from './report.js';
+import { addSet } from './set.js';
 import { addStatus } from './status.js';
 import { addTop } from './top.js';
 import { addUp } from './up.js';
@@ -65,6 +68,9 @@ function createProgram(context: CliContext): Command {
     addStatus,
     addTop,
     addConnections,
+    addPath,
+    addSet,
+    addReload,
     addCapture,
     addEvents,
     addMetrics,

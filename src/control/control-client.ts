@@ -3,6 +3,7 @@
 import { connect, type Socket } from 'node:net';
 import type { ConnectionPage, ConnectionQuery } from '../tunnel/connections.js';
 import type { TunnelStatus } from '../tunnel/status.js';
+import type { ChangeReply, ChangeRequest } from './change-requests.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { type CaptureSummary, ControlError, type EventsSummary, requireSocketPath } from './control-protocol.js';
 
@@ -64,6 +65,13 @@ export class ControlClient {
   /** Resolves when the daemon has agreed; it is gone some time later. */
   async stop(): Promise<void> {
     await this.#request('stop', {});
+  }
+
+  /** Rejects with ControlError, whose message tells what to do. */
+  async change(request: ChangeRequest): Promise<ChangeReply> {
+    const { command, ...parameters } = request;
+    const { done, left } = await this.#request(command, parameters);
+    return { done: done as string[], left: left as string[] };
   }
 
   /** `count` 0: until cancelled. `onChunk` owns its chunks. */

@@ -1,5 +1,6 @@
 /** What is said on the control socket: a request {id, command, ...}; for each any number of {id, chunk}, then one reply {id, ok, ...}. */
 
+import { type ChangeRequest, isChangeCommand, parseChange } from './change-requests.js';
 import { CONNECTION_ORDERS, CONNECTIONS_PAGE_MAX_COUNT, type ConnectionQuery } from '../tunnel/connections.js';
 
 export type ControlRequest =
@@ -12,7 +13,9 @@ export type ControlRequest =
   /** Streams lines of JSON, one an event: the last `last`, then, where `follow` says so, new ones until `cancel` or the end of the tunnel. */
   | { id: number; command: 'events'; last: number; follow: boolean }
   /** Ends the capture or the stream of events whose id is `target`: that request then gets its reply. */
-  | { id: number; command: 'cancel'; target: number };
+  | { id: number; command: 'cancel'; target: number }
+  /** Answered by a ChangeReply. */
+  | { id: number; command: 'change'; change: ChangeRequest };
 
 export interface CaptureSummary {
   packets: number;
@@ -48,6 +51,10 @@ export function parseRequest(message: Record<string, unknown>): ControlRequest |
     return isCount(last) ? { id, command, last, follow } : 'last is no number';
   }
   if (command === 'cancel') return isCount(target) ? { id, command, target } : 'target is no number';
+  if (isChangeCommand(command)) {
+    const change = parseChange(message);
+    return typeof change === 'string' ? change : { id, command: 'change', change };
+  }
   return 'unknown command';
 }
 

@@ -7,6 +7,7 @@ import type { TunnelEvent } from '../tunnel/events.js';
 import type { PacketTap } from '../tunnel/link.js';
 import type { TunnelStatus } from '../tunnel/status.js';
 import { CaptureStream } from './capture-stream.js';
+import type { ChangeReply, ChangeRequest } from './change-requests.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { ControlError, type ControlRequest, parseRequest, requireSocketPath } from './control-protocol.js';
 import { EventStream } from './event-stream.js';
@@ -17,6 +18,8 @@ export interface ControlTarget {
   /** Begins to stop; the reply does not wait for the end. */
   stop(): void;
   connections(query: ConnectionQuery): ConnectionPage;
+  /** Rejects with an error that has a `code`. */
+  change(request: ChangeRequest): Promise<ChangeReply>;
   addTap(tap: PacketTap): void;
   removeTap(tap: PacketTap): void;
   /** Tells the last `last` events at once, then every new one. */
@@ -127,6 +130,12 @@ class ControlConnection {
         break;
       case 'connections':
         this.#send({ id, ok: true, page: this.#target.connections(request) });
+        break;
+      case 'change':
+        this.#target.change(request.change).then(
+          (reply) => this.#send({ id, ok: true, ...reply }),
+          (error: Error & { code?: string }) => this.#send({ id, ok: false, code: error.code ?? 'failed', message: error.message }),
+        );
         break;
       case 'capture':
         this.#startCapture(id, request.count);

@@ -3,9 +3,12 @@
 import { undoJournal } from '../tun/network-journal.js';
 import { runFiles } from '../tun/run-directory.js';
 import type { TunnelConfig } from '../tunnel/config.js';
+import { loadConfig } from '../tunnel/config-file.js';
 import type { TunnelStatus } from '../tunnel/status.js';
 import type { StartTunnel, Tunnel, TunnelLog } from '../tunnel/tunnel-api.js';
 import { TapFan } from './capture-stream.js';
+import type { ChangeReply, ChangeRequest } from './change-requests.js';
+import { ControlError } from './control-protocol.js';
 import { type ControlServer, listenControl } from './control-socket.js';
 import { EventFan } from './event-stream.js';
 import { claimInstance, cleanLeftovers } from './instance.js';
@@ -30,11 +33,13 @@ export interface StopRequests {
   /** Resolves at the second: whoever asks twice does not want to wait. */
   readonly second: Promise<string>;
   request(reason: string): void;
+  /** SIGHUP to a daemon, until it is set nothing. With a terminal it ends the program instead: the terminal was closed. */
+  onReload: (() => void) | undefined;
   /** Gives the signals back. */
   release(): void;
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /** A goodbye to peers and a few `ip` calls take a fraction of it. */
 const CLOSE_TIMEOUT_MS = 10_000;
 /** The longest that a timer can hold. */
@@ -46,11 +51,18 @@ export function listenForStop(): StopRequests {
   const first = new Promise<string>((resolve) => waiting.push(resolve));
   const second = new Promise<string>((resolve) => waiting.push(resolve));
   const request = (reason: string): void => waiting.shift()?.(reason);
+  const handleHangUp = (): void => {
+    if (process.stderr.isTTY || process.stdin.isTTY) request('SIGHUP');
+    else requests.onReload?.();
+  };
   for (const signal of SIGNALS) process.on(signal, request);
+  process.on('SIGHUP', handleHangUp);
   const release = (): void => {
     for (const signal of SIGNALS) process.off(signal, request);
+    process.off('SIGHUP', handleHangUp);
   };
-  return { first, second, request, release };
+  const requests: StopRequests = { first, second, request, onReload: undefined, release };
+  return requests;
 }
 
 /**
@@ -81,6 +93,7 @@ class TunnelLife {
   #tunnel: Tunnel | undefined;
   #stopping = false;
   #stopReason: string | undefined;
+  #lastChange: Promise<unknown> = Promise.resolve();
 
   constructor(options: DaemonOptions, stop: StopRequests) {
     this.#options = options;
@@ -98,6 +111,7 @@ class TunnelLife {
       status: () => this.#status(),
       stop: () => this.#stop.request('`mptunnel down`'),
       connections: (query) => this.#tunnel?.connections(query) ?? { total: 0, connections: [] },
+      change: (request) => this.#change(request),
       addTap: (tap) => this.#fan.add(tap),
       removeTap: (tap) => this.#fan.remove(tap),
       addEventReader: (reader, last) => this.#events.add(reader, last),
@@ -111,6 +125,7 @@ class TunnelLife {
     this.#events.attach(this.#tunnel);
     const ready = this.#tunnel.ready(readyTimeoutMs === 0 ? FOREVER_MS : readyTimeoutMs).then(() => true);
     if ((await this.#unlessStopped(ready)) === undefined) return;
+    this.#stop.onReload = () => void this.#change({ command: 'reload' }).catch(() => {});
     this.#options.onReady();
     await this.#stop.first;
   }
@@ -136,6 +151,49 @@ class TunnelLife {
     // A start that was overtaken by the wish to stop still has to be waited for, or its device would stay.
     const tunnel = this.#tunnel ?? (await this.#starting?.catch(() => undefined));
     await tunnel?.close(this.#stopReason);
+  }
+
+  /** One after another: each finds what the one before has left. */
+  #change(request: ChangeRequest): Promise<ChangeReply> {
+    const result = this.#lastChange.then(() => this.#changeNow(request));
+    this.#lastChange = result.catch(() => {});
+    return result;
+  }
+
+  async #changeNow(request: ChangeRequest): Promise<ChangeReply> {
+    const tunnel = this.#tunnel;
+    const { log } = this.#options;
+    if (tunnel === undefined || this.#stopping) throw new ControlError('not-up', 'the tunnel is not up yet: try again in a moment');
+    switch (request.command) {
+      case 'path-add': {
+        const problem = await tunnel.addPath(request.path);
+        return { done: [`path ${request.path.name}: added${problem === '' ? '' : `, waits: ${problem}`}`], left: [] };
+      }
+      case 'path-remove':
+        tunnel.removePath(request.name);
+        return { done: [`path ${request.name}: removed`], left: [] };
+      case 'path-set':
+        tunnel.changePath(request.name, request.change);
+        log.info(`path ${request.name}: set to ${JSON.stringify(request.change)}`);
+        return { done: [`path ${request.name}: changed`], left: [] };
+      case 'reload':
+        return this.#reload(tunnel);
+    }
+  }
+
+  /** A faulty file changes nothing. */
+  async #reload(tunnel: Tunnel): Promise<ChangeReply> {
+    const { configFile, log } = this.#options;
+    try {
+      const { done, left } = await tunnel.reconfigure(loadConfig(configFile, (message) => log.warn(message)));
+      for (const line of done) log.info(`reload: ${line}`);
+      for (const what of left) log.warn(`reload: ${what} differs, and is in force only after a restart`);
+      if (done.length === 0 && left.length === 0) log.info('reload: nothing has changed');
+      return { done, left };
+    } catch (error) {
+      log.warn(`reload: nothing was changed: ${(error as Error).message}`);
+      throw error;
+    }
   }
 
   #unlessStopped<T>(work: Promise<T>): Promise<T | undefined> {

@@ -16,6 +16,14 @@ const PATH_COLUMNS: readonly Column[] = [
   { heading: 'RECEIVED', align: 'right', dropFirst: 2 },
   { heading: 'SENT', align: 'right', dropFirst: 1 },
 ];
+const POLICY_COLUMNS: readonly Column[] = [
+  { heading: 'PATH' },
+  { heading: 'STATE' },
+  { heading: 'LOCAL', dropFirst: 1 },
+  { heading: 'REMOTE', dropFirst: 2 },
+  { heading: 'USE' },
+  { heading: 'PRIORITY', align: 'right' },
+];
 const INDENT = '    ';
 
 export interface StatusTextOptions {
@@ -37,6 +45,25 @@ export function formatStatus(status: TunnelStatus, options: StatusTextOptions = 
     verbose && counters.length > 0 ? wrapText(`  counted: ${counters.map(([key, value]) => `${key} ${value}`).join(', ')}`, width) : [];
   lines.push(...formatPeers(status.peers, width, maxLines - lines.length - counted.length), ...counted);
   return `${lines.join('\n')}\n`;
+}
+
+/** Of `mptunnel path list`. */
+export function formatPaths(peers: readonly PeerStatus[], width = Number.POSITIVE_INFINITY): string {
+  const withPeer = peers.length > 1;
+  const rows = peers.flatMap(({ name, paths }) =>
+    paths.map((path) => [
+      path.name,
+      path.state,
+      path.local || '-',
+      path.remote || '-',
+      path.backup ? 'backup' : '-',
+      String(path.priority),
+      ...(withPeer ? [name] : []),
+    ]),
+  );
+  if (rows.length === 0) return 'No path.\n';
+  const columns = withPeer ? [...POLICY_COLUMNS, { heading: 'PEER' }] : POLICY_COLUMNS;
+  return `${formatTable(columns, rows, width).join('\n')}\n`;
 }
 
 /** Where not all have room, those that carry most are shown, and the others are counted. */

@@ -101,6 +101,11 @@ export class HostNetwork {
     }
   }
 
+  /** An uplink that came after `apply`; without one that is in force nothing happens. */
+  addUplink(device: string): void {
+    if (this.#applied !== undefined) this.#loosen(device);
+  }
+
   /** Takes everything back. Idempotent; does not throw for things that are gone already. */
   async undo(): Promise<void> {
     const journalFile = this.#applied;
@@ -199,21 +204,20 @@ export class HostNetwork {
    */
   async #loosenReversePathFilter(plan: HostNetworkPlan, defaultLike: boolean): Promise<void> {
     const uplinks = plan.uplinks.length > 0 || !defaultLike ? plan.uplinks : await defaultRouteDevices();
-    const strictForAll = readSysctl(rpFilterPath('all'));
-    for (const uplink of uplinks) {
-      const path = rpFilterPath(uplink);
-      const previous = readSysctl(path);
-      // The kernel takes the larger of "all" and the interface's own.
-      if (previous === undefined || Math.max(Number(strictForAll), Number(previous)) !== 1) continue;
-      const ids = this.#journal!.add([{ kind: 'sysctl', path, previous, ours: '2' }]);
-      try {
-        writeFileSync(path, '2');
-      } catch (error) {
-        this.#journal!.cancel(ids);
-        this.#warn(
-          `${path} cannot be set to 2 (${(error as NodeJS.ErrnoException).code}): answers on ${uplink} may be dropped by rp_filter`,
-        );
-      }
+    for (const uplink of uplinks) this.#loosen(uplink);
+  }
+
+  #loosen(uplink: string): void {
+    const path = rpFilterPath(uplink);
+    const previous = readSysctl(path);
+    // The kernel takes the larger of "all" and the interface's own.
+    if (previous === undefined || Math.max(Number(readSysctl(rpFilterPath('all'))), Number(previous)) !== 1) return;
+    const ids = this.#journal!.add([{ kind: 'sysctl', path, previous, ours: '2' }]);
+    try {
+      writeFileSync(path, '2');
+    } catch (error) {
+      this.#journal!.cancel(ids);
+      this.#warn(`${path} cannot be set to 2 (${(error as NodeJS.ErrnoException).code}): answers on ${uplink} may be dropped by rp_filter`);
     }
   }
 

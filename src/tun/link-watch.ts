@@ -10,34 +10,58 @@ export interface LinkWatch {
   close(): void;
 }
 
+/** What decides whether an interface can be a way out of this host. */
+export interface LinkFacts {
+  readonly name: string;
+  /** Up, with carrier, and with an address beyond link scope. */
+  readonly usable: boolean;
+  /** The main table has a default route over it, of IPv4 or IPv6. */
+  readonly hasDefaultRoute: boolean;
+  /** As iproute2 names it: "veth", "wireguard", "tun"; "" for hardware. */
+  readonly kind: string;
+  readonly isLoopback: boolean;
+}
+
 interface LinkRecord {
   readonly ifname: string;
+  readonly linkinfo?: { readonly info_kind?: string };
   readonly flags: readonly string[];
   readonly operstate: string;
   readonly addr_info?: readonly { local?: string; scope?: string; tentative?: boolean; dadfailed?: boolean }[];
 }
 
+interface RouteRecord {
+  readonly dev?: string;
+  readonly gateway?: string;
+  readonly nexthops?: readonly { readonly dev?: string; readonly gateway?: string }[];
+}
+
 /** Between the death of a monitor and the next; each new one begins with a reading, so this is also the slowest poll. */
 const RESTART_MS = 1000;
 const SETTLE_MS = 300;
-const MONITOR: readonly string[] = ['ip', 'monitor', 'link', 'address'];
+const MONITOR: readonly string[] = ['ip', 'monitor', 'link', 'address', 'route'];
 /** util-linux; without it a monitor whose watcher was killed stays until the next event. */
 const MONITOR_THAT_DIES_WITH_US: readonly string[] = ['setpriv', '--pdeathsig', 'KILL', ...MONITOR];
 
 /**
- * Calls `onChange(name, up)` when an interface becomes usable or ceases to be, and with up = true when a usable one's addresses change. Up: it is
- * up, has carrier, and has an address beyond link scope. At the start it is called for those that are not usable. An interface that vanishes is
- * reported down once.
+ * Calls `onChange(name, up)` when an interface becomes usable or ceases to be, and with up = true when a usable one's addresses or default routes
+ * change. Up: it is up, has carrier, and has an address beyond link scope. At the start it is called for those that are not usable. An interface that vanishes is
+ * reported down once. `onLinks` has all interfaces, at the start and after every change of what it is told of them; it is called after `onChange`.
  */
-export function createLinkWatch(onChange: (name: string, up: boolean) => void): LinkWatch {
-  const watch = new IpMonitorWatch(onChange);
+export function createLinkWatch(
+  onChange: (name: string, up: boolean) => void,
+  onLinks: (links: readonly LinkFacts[]) => void = () => {},
+): LinkWatch {
+  const watch = new IpMonitorWatch(onChange, onLinks);
   watch.start();
   return watch;
 }
 
 class IpMonitorWatch implements LinkWatch {
   readonly #onChange: (name: string, up: boolean) => void;
-  /** Interface -> its usable addresses; "" when it is not usable. */
+  readonly #onLinks: (links: readonly LinkFacts[]) => void;
+  #toldLinks = '';
+  /** Interface -> its usable addresses and default routes; "" when it is not usable. */
   #known = new Map<string, string>();
   #started = false;
   #command = MONITOR_THAT_DIES_WITH_US;
@@ -48,8 +72,9 @@ class IpMonitorWatch implements LinkWatch {
   #readAgain = false;
   #closed = false;
 
-  constructor(onChange: (name: string, up: boolean) => void) {
+  constructor(onChange: (name: string, up: boolean) => void, onLinks: (links: readonly LinkFacts[]) => void) {
     this.#onChange = onChange;
+    this.#onLinks = onLinks;
   }
 
   start(): void {
@@ -95,14 +120,16 @@ class IpMonitorWatch implements LinkWatch {
     this.#reading = true;
     do {
       this.#readAgain = false;
-      const links = await queryIp<LinkRecord>(['addr', 'show']).catch(() => undefined);
-      if (links !== undefined && links.length > 0 && !this.#closed) this.#compare(links);
+      const reading = await readLinks().catch(() => undefined);
+      if (reading !== undefined && reading.links.length > 0 && !this.#closed) this.#compare(reading.links, routesByDevice(reading.routes));
     } while (this.#readAgain && !this.#closed);
     this.#reading = false;
   }
 
-  #compare(links: readonly LinkRecord[]): void {
-    const now = new Map(links.map((link) => [link.ifname, usableAddresses(link)]));
+  #compare(links: readonly LinkRecord[], routes: ReadonlyMap<string, string>): void {
+    const now = new Map(
+      links.map((link) => [link.ifname, usableAddresses(link) && usableAddresses(link) + (routes.get(link.ifname) ?? '')]),
+    );
     for (const name of this.#known.keys()) if (!now.has(name)) now.set(name, '');
     const before = this.#known;
     this.#known = new Map(links.map((link) => [link.ifname, now.get(link.ifname)!]));
@@ -113,7 +140,44 @@ class IpMonitorWatch implements LinkWatch {
       const isNews = first ? addresses === '' : (was ?? '') !== addresses;
       if (isNews) this.#onChange(name, addresses !== '');
     }
+    this.#tellLinks(links, routes);
   }
+
+  #tellLinks(links: readonly LinkRecord[], routes: ReadonlyMap<string, string>): void {
+    const facts = links.map(
+      (link): LinkFacts => ({
+        name: link.ifname,
+        usable: usableAddresses(link) !== '',
+        hasDefaultRoute: routes.has(link.ifname),
+        kind: link.linkinfo?.info_kind ?? '',
+        isLoopback: link.flags.includes('LOOPBACK'),
+      }),
+    );
+    const text = JSON.stringify(facts);
+    if (text === this.#toldLinks || this.#closed) return;
+    this.#toldLinks = text;
+    this.#onLinks(facts);
+  }
+}
+
+async function readLinks(): Promise<{ links: LinkRecord[]; routes: RouteRecord[] }> {
+  const [links, routes4, routes6] = await Promise.all([
+    queryIp<LinkRecord>(['-d', 'addr', 'show']),
+    queryIp<RouteRecord>(['-4', 'route', 'show', 'default']),
+    queryIp<RouteRecord>(['-6', 'route', 'show', 'default']),
+  ]);
+  return { links, routes: [...routes4, ...routes6] };
+}
+
+/** Interface -> the gateways of its default routes, in the order of their metrics. */
+function routesByDevice(routes: readonly RouteRecord[]): Map<string, string> {
+  const byDevice = new Map<string, string>();
+  for (const route of routes) {
+    for (const { dev, gateway } of route.nexthops ?? [route]) {
+      if (dev !== undefined) byDevice.set(dev, `${byDevice.get(dev) ?? ''} via ${gateway ?? 'link'}`);
+    }
+  }
+  return byDevice;
 }
 
 /** Sorted and joined; "" when nothing can be sent from this interface. */

@@ -20,6 +20,7 @@ import {
   parseEndpoint,
   parsePorts,
   parseProtocol,
+  type pathSchema,
 } from './config-schema.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
 import { type KeyPath, lineOfKey } from './toml-lines.js';
@@ -108,6 +109,7 @@ class ConfigReader {
         mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
       },
       paths,
+      ...(document.paths?.auto === true ? { autoPaths: { include: document.paths.include, exclude: document.paths.exclude ?? [] } } : {}),
       peers,
       egress: document.egress && { mode: document.egress.mode ?? 'socket', allow: networks(document.egress.allow) },
       stream: {
@@ -117,7 +119,7 @@ class ConfigReader {
         headerCompression: document.stream?.header_compression ?? true,
       },
       ...(document.metrics === undefined ? {} : { metrics: this.#metrics(document.metrics) }),
-      ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, paths) }),
+      ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, document.paths?.auto === true ? [] : paths) }),
     };
   }
 
@@ -298,14 +300,18 @@ class ConfigReader {
         );
     });
     const isClient = document.peer.some((peer) => peer.endpoint !== undefined);
+    if (document.paths?.auto === true) return this.#overridesOfAuto(tables);
     if (tables.length === 0 && isClient) return [{ name: 'default', interface: undefined, address: undefined }];
-    return tables.map(({ name, interface: device, address, priority, backup }) => ({
-      name,
-      interface: device,
-      address,
-      ...(priority === undefined ? {} : { priority }),
-      ...(backup === undefined ? {} : { backup }),
-    }));
+    return tables.map(pathConfigOf);
+  }
+
+  /** Beside automatic paths an entry says more of one interface. */
+  #overridesOfAuto(tables: NonNullable<ConfigDocument['path']>): PathConfig[] {
+    tables.forEach((table, index) => {
+      if (table.interface !== undefined || table.address !== undefined) return;
+      throw this.#error('missing-key', ['path', index, 'interface'], 'is missing: beside paths = "auto" an entry is about one interface');
+    });
+    return tables.map(pathConfigOf);
   }
 
   #rules(tables: NonNullable<ConfigDocument['rule']>, paths: readonly PathConfig[]): RuleConfig[] {
@@ -349,7 +355,7 @@ class ConfigReader {
       (name) => name,
       (_, name) => this.#error('conflict', where, `names "${name}" twice: remove one`),
     );
-    // A server knows no names of its own: the client tells them.
+    // A server knows no names of its own: the client tells them. Automatic paths have names that nobody knows yet.
     const known = paths.map(({ name }) => name);
     for (const name of paths.length === 0 ? [] : (names ?? [])) {
       if (known.includes(name)) continue;
@@ -395,6 +401,17 @@ class ConfigReader {
     const line = lineOfKey(this.#document, path);
     return new ConfigError(code, `${this.#file}${line === undefined ? '' : `:${line}`}: ${describe(path)} ${what}`);
   }
+}
+
+/** What a [[path]] table, or a request to add a path, means. */
+export function pathConfigOf({ name, interface: device, address, priority, backup }: z.infer<typeof pathSchema>): PathConfig {
+  return {
+    name,
+    interface: device,
+    address,
+    ...(priority === undefined ? {} : { priority }),
+    ...(backup === undefined ? {} : { backup }),
+  };
 }
 
 function networks(prefixes: readonly string[] | undefined): string[] {

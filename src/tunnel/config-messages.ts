@@ -19,6 +19,7 @@ export function missingHint(path: KeyPath): string {
     interface: ': every configuration begins with it',
     peer: ': a tunnel needs one, with the public_key of the other side',
     'interface.address': ': give the address inside the tunnel, as address = ["10.77.0.2/24"]',
+    'paths.auto': ': say auto = true, or leave [paths] out',
     'path.name': ': give the uplink a name, as name = "dsl"',
     'rule.mode': ': say how its packets go, as mode = "redundant"',
     'peer.public_key': ": print the other side's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
@@ -27,6 +28,7 @@ export function missingHint(path: KeyPath): string {
 }
 
 export function typeFault(expected: string, value: unknown, path: KeyPath): string {
+  if (path.length === 1 && path[0] === 'paths') return 'must be "auto", or a table [paths] with auto = true';
   if (path.length === 1 && expected === 'array') return `must be written with double brackets: [[${path[0]}]]`;
   if (path.length === 1 && expected === 'object') return `must be a table with single brackets: [${path[0]}]`;
   if (expected === 'array') return `must be a list: ["${String(value)}"]`;

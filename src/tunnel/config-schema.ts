@@ -143,6 +143,20 @@ const ports = z.unknown().superRefine((value, context) => {
   context.addIssue({ code: 'custom', message: `must be a port (5004) or a range in quotes ("5004-5010"), not ${JSON.stringify(value)}` });
 });
 
+/** "wwan*" */
+const interfacePattern = text((value) => {
+  const fault = interfaceNameFault(value.replaceAll('*', ''));
+  return value === '*' || fault === undefined || (value.includes('*') && value.replaceAll('*', '') === '') ? undefined : fault;
+});
+
+export const pathSchema = z.strictObject({
+  name,
+  interface: text(interfaceNameFault).optional(),
+  address: address.optional(),
+  priority: integer(0, 255).optional(),
+  backup: z.boolean().optional(),
+});
+
 export const configSchema = z.strictObject({
   interface: z.strictObject({
     name: text(interfaceNameFault).optional(),
@@ -152,14 +166,15 @@ export const configSchema = z.strictObject({
     listen_port: integer(1, 65_535).optional(),
     mtu: integer(576, 65_535).optional(),
   }),
-  path: z
-    .array(
+  path: z.array(pathSchema).optional(),
+  /** paths = "auto" is short for a table with auto = true. */
+  paths: z
+    .preprocess(
+      (value) => (value === 'auto' ? { auto: true } : value),
       z.strictObject({
-        name,
-        interface: text(interfaceNameFault).optional(),
-        address: address.optional(),
-        priority: integer(0, 255).optional(),
-        backup: z.boolean().optional(),
+        auto: z.boolean(),
+        include: z.array(interfacePattern).optional(),
+        exclude: z.array(interfacePattern).optional(),
       }),
     )
     .optional(),
@@ -205,7 +220,8 @@ export type ConfigDocument = z.infer<typeof configSchema>;
 export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   '': Object.keys(configSchema.shape),
   interface: Object.keys(configSchema.shape.interface.shape),
-  path: Object.keys(configSchema.shape.path.unwrap().element.shape),
+  path: Object.keys(pathSchema.shape),
+  paths: ['auto', 'include', 'exclude'],
   peer: Object.keys(configSchema.shape.peer.element.shape),
   egress: Object.keys(configSchema.shape.egress.unwrap().shape),
   stream: Object.keys(configSchema.shape.stream.unwrap().shape),

@@ -23,6 +23,14 @@ export interface PathConfig {
   backup?: boolean;
 }
 
+/** Interfaces become paths by themselves. Names may have "*" for any characters. */
+export interface AutoPathsConfig {
+  /** Only these; also tunnels among them. undefined: all but tunnels. */
+  include: readonly string[] | undefined;
+  /** Never these. */
+  exclude: readonly string[];
+}
+
 export interface PeerConfig {
   name: string;
   publicKey: Uint8Array;
@@ -75,6 +83,8 @@ export interface RuleConfig {
 export interface TunnelConfig {
   interface: InterfaceConfig;
   paths: readonly PathConfig[];
+  /** Beside `paths`, every interface with a default route. */
+  autoPaths?: AutoPathsConfig;
   peers: readonly PeerConfig[];
   /** undefined: connections from peers reach only the tunnel's own addresses. */
   egress: EgressConfig | undefined;

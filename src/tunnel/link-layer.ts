@@ -78,7 +78,8 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#control = new PathControl(this.#context, this.#driver, this.#table);
     this.#receiveLoop = new ReceiveLoop(this.#context, this.#driver, this.#control, this.#table);
     this.#unresolved = this.#context.peers.filter((peer) => peer.initiator);
-    const pathConfigs = this.#unresolved.length === 0 ? [] : config.paths.length === 0 ? [ANY_PATH] : config.paths;
+    const usesAnyPath = config.paths.length === 0 && config.autoPaths === undefined;
+    const pathConfigs = this.#unresolved.length === 0 ? [] : usesAnyPath ? [ANY_PATH] : config.paths;
     const { receive } = this.#receiveLoop;
     this.#uplinks = new Uplinks({ context: this.#context, driver: this.#driver, control: this.#control, native, mark, receive });
     for (const path of pathConfigs) this.#uplinks.add(path, performance.now());
@@ -95,11 +96,13 @@ class UdpLinkLayer implements CountingLinkLayer {
     try {
       this.#openListener();
       const failure = await this.#resolveEndpoints();
-      if (failure !== undefined && this.#unresolved.length === this.#context.peers.filter((peer) => peer.initiator).length) throw failure;
+      const initiators = this.#context.peers.filter((peer) => peer.initiator);
+      // Where paths come by themselves there may be no network yet.
+      if (failure !== undefined && this.#unresolved.length === initiators.length && this.#config.autoPaths === undefined) throw failure;
       const interfaces = await readInterfaces();
       for (const uplink of this.#uplinks.all) this.#uplinks.refresh(uplink, interfaces, performance.now());
       for (const peer of this.#context.peers) this.#driver.updateRoutes(peer, performance.now());
-      this.#requireUplink();
+      if (this.#config.autoPaths === undefined) this.#requireUplink();
     } catch (error) {
       await this.close();
       throw error;

@@ -1,10 +1,10 @@
 /** The running tunnel as the control room sees it. `startTunnel` in tunnel.ts makes one. */
 
-import type { TunnelConfig } from './config.js';
+import type { PathConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import type { TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent } from './events.js';
-import type { PacketTap, PeerLink } from './link.js';
+import type { PacketTap, PathChange, PeerLink } from './link.js';
 import type { TunnelStatus } from './status.js';
 
 export interface Tunnel {
@@ -19,8 +19,21 @@ export interface Tunnel {
   /** The last 256 events or fewer, oldest first. */
   readonly recentEvents: readonly TunnelEvent[];
   readonly peers: readonly PeerLink[];
+  /** As the LinkLayer's. */
+  addPath(config: PathConfig): Promise<string>;
+  removePath(name: string): void;
+  changePath(name: string, change: PathChange): void;
+  /** Goes over to another configuration, as far as that touches no connection. Rejects with TunnelError when it is another tunnel's. */
+  reconfigure(config: TunnelConfig): Promise<Reconfigured>;
   /** `reason`: who wanted it, for the event. Takes back routes, rules and addresses, says goodbye to peers, closes devices. Idempotent. */
   close(reason?: string): Promise<void>;
+}
+
+/** One line for each difference between two configurations. */
+export interface Reconfigured {
+  done: string[];
+  /** In force after a restart. */
+  left: string[];
 }
 
 export interface TunnelLog {

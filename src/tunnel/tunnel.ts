@@ -5,24 +5,26 @@ import { isIP } from 'node:net';
 import { UNKNOWN_CONNECTION } from '../mptcp-over-udp/tcp/endpoint-host.js';
 import { createIpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../mptcp-over-udp/wire/ip-header.js';
 import { HostNetwork } from '../tun/host-network.js';
-import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
+import { createLinkWatch, type LinkFacts, type LinkWatch } from '../tun/link-watch.js';
 import { type FineTimer, loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
-import type { TunnelConfig } from './config.js';
+import { AutoPaths } from './auto-paths.js';
+import type { AutoPathsConfig, PathConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent } from './events.js';
 import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.js';
-import type { LinkObserver, PacketTap, PathLink, PeerLink } from './link.js';
+import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { StreamPlane } from './planes/stream-plane.js';
+import { applyConfig } from './reconfigure.js';
 import type { PathStatus, PeerStatus, TunnelStatus } from './status.js';
 import { TunPort } from './tun-port.js';
-import { type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
+import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
 
 const FLOW_SWEEP_MS = 5_000;
 /**
@@ -46,7 +48,8 @@ export const startTunnel: StartTunnel = async (options) => {
 };
 
 class RunningTunnel implements Tunnel, LinkObserver {
-  private readonly config: TunnelConfig;
+  /** As applied last. */
+  private config: TunnelConfig;
   private readonly events: EventHub;
   private readonly linkEvents: LinkEvents;
   private readonly rates = new PathRateMeter();
@@ -62,6 +65,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private datagrams: DatagramPlane | undefined;
   private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
+  private autoPaths: AutoPaths | undefined;
+  private links: readonly LinkFacts[] = [];
   private sweep: NodeJS.Timeout | undefined;
   private rateSampling: NodeJS.Timeout | undefined;
   private state: TunnelStatus['state'] = 'starting';
@@ -96,7 +101,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
       addresses: config.interface.addresses,
       mtuBytes: config.interface.mtuBytes,
       routes: config.peers.flatMap((peer) => [...peer.allowedIps]),
-      uplinks: config.paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])),
+      // Beside automatic paths an interface may come later.
+      uplinks: config.autoPaths !== undefined ? [] : config.paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])),
       outerAddresses: config.peers.flatMap((peer) => literalAddress(peer.endpoint)),
     });
     this.link = createLinkLayer({ config, native: this.native, log: this.events.log, ...(mark === 0 ? {} : { mark }) });
@@ -109,10 +115,17 @@ class RunningTunnel implements Tunnel, LinkObserver {
       onBatchEnd: (nowMs) => this.drive(nowMs),
       onFailure: (errno) => this.handleTunFailure(errno),
     });
-    this.watch = createLinkWatch((name, up) => {
-      this.link?.onInterfaceChange(name, up);
-      this.drive(performance.now());
-    });
+    this.setAutoPaths(config.autoPaths, config.paths);
+    this.watch = createLinkWatch(
+      (name, up) => {
+        this.link?.onInterfaceChange(name, up);
+        this.drive(performance.now());
+      },
+      (links) => {
+        this.links = links;
+        this.autoPaths?.update(links);
+      },
+    );
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
     this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
     this.rateSampling = setInterval(() => this.rates.sample(this.peers, performance.now()), RATE_SAMPLE_MS);
@@ -173,6 +186,48 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   setTap(tap: PacketTap | undefined): void {
     this.link?.setTap(tap);
+  }
+
+  async addPath(path: PathConfig): Promise<string> {
+    if (path.interface === this.config.interface.name)
+      throw new TunnelError('path-is-tunnel', `${path.interface} is the tunnel itself: name the interface of an uplink.`);
+    const problem = await this.startedLink.addPath(path);
+    if (path.interface !== undefined) this.hostNetwork.addUplink(path.interface);
+    this.drive(performance.now());
+    return problem;
+  }
+
+  removePath(name: string): void {
+    this.startedLink.removePath(name);
+    this.autoPaths?.noteRemoved(name);
+    this.drive(performance.now());
+  }
+
+  changePath(name: string, change: PathChange): void {
+    this.startedLink.changePath(name, change);
+    this.drive(performance.now());
+  }
+
+  async reconfigure(config: TunnelConfig): Promise<Reconfigured> {
+    if (config.interface.name !== this.config.interface.name)
+      throw new TunnelError('other-tunnel', `The file is that of tunnel ${config.interface.name} now: restart to change the name.`);
+    const hasPath = (name: string): boolean => this.peers.some((peer) => peer.initiator && peer.paths.some((path) => path.name === name));
+    const result = await applyConfig(
+      {
+        hasPath,
+        addPath: (path) => this.addPath(path),
+        removePath: (name) => this.removePath(name),
+        changePath: (name, change) => this.changePath(name, change),
+        setAutoPaths: (auto, explicit) => this.setAutoPaths(auto, explicit),
+        setRules: (rules) => this.datagrams?.setRules(rules),
+      },
+      this.config,
+      config,
+    );
+    // What waits for a restart is not forgotten: the next comparison names it again.
+    const { paths, autoPaths, rules } = config;
+    this.config = { ...withoutOptional(this.config), paths, ...(autoPaths && { autoPaths }), ...(rules && { rules }) };
+    return result;
   }
 
   close(reason?: string): Promise<void> {
@@ -314,6 +369,33 @@ class RunningTunnel implements Tunnel, LinkObserver {
     });
   }
 
+  // ---- paths ----
+
+  private get startedLink(): CountingLinkLayer {
+    if (this.link === undefined || this.closing !== undefined) throw new TunnelError('not-running', 'The tunnel is not up: try again.');
+    return this.link;
+  }
+
+  private setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void {
+    if (!this.peers.some((peer) => peer.initiator)) return;
+    if (config !== undefined && this.autoPaths !== undefined) {
+      this.autoPaths.reconfigure(config, explicit);
+      return;
+    }
+    this.autoPaths?.end();
+    this.autoPaths =
+      config &&
+      new AutoPaths({
+        config,
+        explicit,
+        device: this.config.interface.name,
+        add: (path) => this.addPath(path),
+        remove: (name) => this.removePath(name),
+        warn: (message) => this.events.log.warn(message),
+      });
+    this.autoPaths?.update(this.links);
+  }
+
   // ---- beginning and end ----
 
   private openTun(): TunHandle {
@@ -347,6 +429,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     clearInterval(this.sweep);
     clearInterval(this.rateSampling);
     this.watch?.close();
+    this.autoPaths?.close();
     const nowMs = performance.now();
     this.streams?.abortAll(nowMs);
     this.link?.flush();
@@ -384,6 +467,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...(benched === undefined ? {} : { benched }),
     };
   }
+}
+
+function withoutOptional({ autoPaths: _, rules: __, ...config }: TunnelConfig): TunnelConfig {
+  return config;
 }
 
 function isTcp(bytes: Uint8Array, offset: number): boolean {

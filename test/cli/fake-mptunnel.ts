@@ -103,6 +103,16 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
       await new Promise((resolve) => setTimeout(resolve, timeoutMs));
       throw new TunnelError('unreachable', 'peer vps (203.0.113.1:5180) does not answer: check its endpoint, its firewall and the keys');
     },
+    addPath: async ({ name }) => {
+      log.info(`fake: add ${name}`);
+      return name === 'late' ? 'interface "usb0" does not exist' : '';
+    },
+    removePath: (name) => {
+      if (name !== 'dsl') throw new TunnelError('no-such-path', `There is no path "${name}" here: known are dsl, lte.`);
+      log.info(`fake: remove ${name}`);
+    },
+    changePath: (name, change) => log.info(`fake: change ${name} ${JSON.stringify(change)}`),
+    reconfigure: async ({ paths }) => ({ done: paths.map(({ name }) => `path ${name}: added`), left: ['[stream]'] }),
     setTap: (tap) => {
       tapped = tap;
     },

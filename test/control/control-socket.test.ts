@@ -41,6 +41,7 @@ class Daemon {
       status: () => STATUS,
       stop: () => this.stops++,
       connections: ({ offset, limit }) => ({ total: 3, connections: [{ id: offset }, { id: limit }] as ConnectionView[] }),
+      change: async () => ({ done: [], left: [] }),
       addTap: (tap) => this.#fan.add(tap),
       removeTap: (tap) => this.#fan.remove(tap),
       addEventReader: (reader, last) => this.events.add(reader, last),

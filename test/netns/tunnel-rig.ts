@@ -22,6 +22,8 @@ const POLL_MS = 50;
 export interface TunnelRigOptions extends LabOptions {
   /** Lines for [stream] on both sides. */
   stream?: string;
+  /** Lines of the client's configuration in place of a [[path]] for each link. */
+  paths?: string;
   /** Lines at the end of a side's configuration, as [[rule]]. */
   append?: Readonly<Partial<Record<'client' | 'server', string>>>;
   /** Routed into the tunnel beside the web network and the server's tunnel addresses. */
@@ -117,7 +119,7 @@ ${options.append?.server ?? ''}
     { mode: 0o600 },
   );
   const allowed = [WEB_NETWORK, `${SERVER_ADDRESS}/32`, 'fd77::1/128', 'fd98::/64', ...(options.allowedIps ?? [])];
-  const paths = options.links.map((_, i) => `[[path]]\nname = "link${i}"\ninterface = "wan${i}"\n`).join('\n');
+  const paths = options.paths ?? options.links.map((_, i) => `[[path]]\nname = "link${i}"\ninterface = "wan${i}"\n`).join('\n');
   writeFileSync(
     configFile('client'),
     `[interface]

@@ -14,7 +14,7 @@ import type { PathLink, PeerLink } from '../link.js';
 import { createFlowTrailer, isNumbered, parseFlowTrailer } from '../session/flow-trailer.js';
 import { bestPathIn, isAsGood } from '../steering/best-path.js';
 import { FlowRules } from '../steering/flow-rules.js';
-import { FlowTable, RULE_MIRRORED, RULE_NONE } from '../steering/flow-table.js';
+import { FlowTable, RULE_MIRRORED, RULE_NONE, RULE_UNKNOWN } from '../steering/flow-table.js';
 import { PathChooser } from '../steering/path-chooser.js';
 import { Resequencer } from '../steering/resequencer.js';
 import { waitMsOf } from '../steering/resequencing-wait.js';
@@ -100,6 +100,12 @@ export class DatagramPlane {
     return { flows: this.#resequencer.flowCount, heldPackets: this.#resequencer.heldPackets };
   }
 
+  /** Flows under way go by the new rules from their next packet on. Throws RangeError on a malformed prefix. */
+  setRules(rules: readonly RuleConfig[]): void {
+    this.#rules.replace(rules);
+    this.flows.forgetRules();
+  }
+
   /** One packet as read from the TUN (vnet fields as in a TUN descriptor). Its header is changed in place. */
   handleTunPacket(
     bytes: Uint8Array,
@@ -180,7 +186,7 @@ export class DatagramPlane {
       return;
     }
     if (slot < 0) this.#learnFlow(peer, path, bytes, hasTrailer, nowMs);
-    else if (this.flows.rule(slot) < 0) this.#mirror(slot, path, hasTrailer);
+    else if (this.flows.rule(slot) < 0 && this.flows.rule(slot) !== RULE_UNKNOWN) this.#mirror(slot, path, hasTrailer);
     const { mode, spread, flowId, sequence } = this.#trailer;
     // What was joined has no trailer.
     if (!hasTrailer || !isNumbered(mode)) this.#deliver(bytes, offset, facts.totalBytes, segmentBytes);
@@ -221,10 +227,11 @@ export class DatagramPlane {
   /** The flow's mode is decided by its first packet. */
   #slotOf(bytes: Uint8Array, nowMs: number): number {
     const known = this.flows.find(bytes, this.#facts, false, nowMs);
-    if (known >= 0) return known;
-    const slot = this.flows.insert(bytes, this.#facts, false, -1, nowMs);
+    if (known >= 0 && this.flows.rule(known) !== RULE_UNKNOWN) return known;
+    const slot = known >= 0 ? known : this.flows.insert(bytes, this.#facts, false, -1, nowMs);
     const rule = this.#rules.match(bytes, this.#facts, false);
     if (rule >= 0) this.flows.setMode(slot, this.#rules.rule(rule).mode, rule);
+    else if (known >= 0) this.flows.setMode(slot, 'min-delay', RULE_NONE);
     return slot;
   }
 

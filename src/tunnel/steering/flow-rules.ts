@@ -22,10 +22,15 @@ interface CompiledRule extends FlowRule {
 }
 
 export class FlowRules {
-  readonly #rules: readonly CompiledRule[];
+  #rules: readonly CompiledRule[];
 
   /** Throws RangeError on a malformed prefix. */
   constructor(rules: readonly RuleConfig[]) {
+    this.#rules = rules.map(compile);
+  }
+
+  /** Numbers of rules from before mean nothing any more. Throws RangeError on a malformed prefix, and nothing has changed then. */
+  replace(rules: readonly RuleConfig[]): void {
     this.#rules = rules.map(compile);
   }
 

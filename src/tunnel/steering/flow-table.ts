@@ -12,6 +12,8 @@ const NONE = -1;
 /** Instead of the number of a rule: there is none, or the flow goes as the other side sends it. */
 export const RULE_NONE = -1;
 export const RULE_MIRRORED = -2;
+/** The rules are others since it was asked. */
+export const RULE_UNKNOWN = -3;
 
 /** A flow counts as spread for so long after it changed paths. */
 const SPREAD_FOR_MS = 400;
@@ -152,6 +154,13 @@ export class FlowTable {
     this.#countByMode[index]!++;
     this.#rules[slot] = rule;
     this.#betterSinceMs[slot] = Number.NaN;
+  }
+
+  /** The rules are others now: which one a flow goes by is to be asked again. What the peer decides stays. */
+  forgetRules(): void {
+    for (let slot = this.#newest; slot !== NONE; slot = this.#older[slot]!) {
+      if (this.#rules[slot] !== RULE_MIRRORED) this.setMode(slot, 'min-delay', RULE_UNKNOWN);
+    }
   }
 
   countOf(mode: FlowMode): number {

@@ -1,0 +1,27 @@
+import type { Command } from 'commander';
+import { changeTunnel } from './change-tunnel.js';
+import { parseSettings } from './path-settings.js';
+import { CliError } from './report.js';
+
+export function addSet(program: Command): void {
+  program
+    .command('set')
+    .description('change a path of a running tunnel, on both sides and without touching connections, until it is started anew')
+    .argument('<name>', 'the tunnel')
+    .argument('<kind>', 'path')
+    .argument('<path>', 'its name, as `mptunnel path list` shows it')
+    .argument('<settings...>', 'backup=on or off, priority=0 to 255')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sudo mptunnel set home path lte backup=on     # only while no other path is up\n  sudo mptunnel set home path dsl priority=1',
+    )
+    .action(set);
+}
+
+async function set(name: string, kind: string, path: string, settings: string[], options: { json?: boolean }): Promise<void> {
+  if (kind !== 'path') throw new CliError('bad-setting', `"${kind}" cannot be set: write \`mptunnel set ${name} path PATH backup=on\``);
+  const { priority, backup } = parseSettings(settings, ['backup', 'priority']);
+  const change = { ...(priority === undefined ? {} : { priority }), ...(backup === undefined ? {} : { backup }) };
+  await changeTunnel(name, { command: 'path-set', name: path, change }, options.json);
+}

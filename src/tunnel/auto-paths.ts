@@ -1,0 +1,157 @@
+/**
+ * Paths by themselves: every interface with a default route becomes one, named after it, as soon as it can be used. One that loses carrier or address
+ * stays and is down; one that vanishes goes after a while, in which a modem that only starts anew finds its path again.
+ */
+
+import type { LinkFacts } from '../tun/link-watch.js';
+import type { AutoPathsConfig, PathConfig } from './config.js';
+
+/** After an interface has vanished. */
+const GONE_AFTER_MS = 5_000;
+/** After a usable interface has lost its default route: a renewed lease takes it away for a moment. */
+const UNROUTED_AFTER_MS = 30_000;
+/** Interfaces that lead into other tunnels, as iproute2 names their kinds. */
+const TUNNEL_KINDS: ReadonlySet<string> = new Set([
+  ...[
+    'tun',
+    'wireguard',
+    'ipip',
+    'gre',
+    'gretap',
+    'erspan',
+    'sit',
+    'vti',
+    'vti6',
+    'ip6tnl',
+    'ip6gre',
+    'ip6gretap',
+    'xfrm',
+    'vxlan',
+    'geneve',
+  ],
+  'dummy',
+]);
+
+export interface AutoPathsOptions {
+  config: AutoPathsConfig;
+  /** Of [[path]]: their interfaces are taken. */
+  explicit: readonly PathConfig[];
+  /** The tunnel's own. */
+  device: string;
+  add: (path: PathConfig) => Promise<unknown>;
+  remove: (name: string) => void;
+  warn: (message: string) => void;
+}
+
+interface AutoPath {
+  /** While its interface is missing, or has no default route. */
+  goneTimer: NodeJS.Timeout | undefined;
+}
+
+export class AutoPaths {
+  readonly #options: AutoPathsOptions;
+  #config: AutoPathsConfig;
+  #explicit: ReadonlySet<string>;
+  /** By interface, which is the name too. */
+  readonly #paths = new Map<string, AutoPath>();
+  /** Removed by hand: not again before the interface was away. */
+  readonly #dismissed = new Set<string>();
+  #links: readonly LinkFacts[] = [];
+  #closed = false;
+
+  constructor(options: AutoPathsOptions) {
+    this.#options = options;
+    this.#config = options.config;
+    this.#explicit = interfacesOf(options.explicit);
+  }
+
+  /** All interfaces that there are now. */
+  update(links: readonly LinkFacts[]): void {
+    if (this.#closed) return;
+    this.#links = links;
+    const byName = new Map(links.map((link) => [link.name, link]));
+    for (const name of this.#dismissed) if (!byName.has(name)) this.#dismissed.delete(name);
+    for (const link of links) if (link.usable && link.hasDefaultRoute && this.#wants(link)) this.#keep(link.name);
+    for (const [name, path] of this.#paths) {
+      const link = byName.get(name);
+      if (link === undefined) this.#removeAfter(name, path, GONE_AFTER_MS);
+      else if (!this.#wants(link)) this.#removeNow(name);
+      else if (link.usable && !link.hasDefaultRoute) this.#removeAfter(name, path, UNROUTED_AFTER_MS);
+      else this.#keep(name);
+    }
+  }
+
+  /** Another configuration. */
+  reconfigure(config: AutoPathsConfig, explicit: readonly PathConfig[]): void {
+    this.#config = config;
+    this.#explicit = interfacesOf(explicit);
+    this.#dismissed.clear();
+    this.update(this.#links);
+  }
+
+  /** A path was removed by hand. */
+  noteRemoved(name: string): void {
+    const path = this.#paths.get(name);
+    if (path === undefined) return;
+    clearTimeout(path.goneTimer);
+    this.#paths.delete(name);
+    this.#dismissed.add(name);
+  }
+
+  /** Paths are no longer made by themselves: those that were, go. */
+  end(): void {
+    for (const name of [...this.#paths.keys()]) this.#removeNow(name);
+    this.close();
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { goneTimer } of this.#paths.values()) clearTimeout(goneTimer);
+  }
+
+  #wants({ name, kind, isLoopback }: LinkFacts): boolean {
+    const { include, exclude } = this.#config;
+    if (isLoopback || name === this.#options.device || this.#explicit.has(name) || this.#dismissed.has(name)) return false;
+    if (exclude.some((pattern) => matchesPattern(pattern, name))) return false;
+    return include === undefined ? !TUNNEL_KINDS.has(kind) : include.some((pattern) => matchesPattern(pattern, name));
+  }
+
+  #keep(name: string): void {
+    const known = this.#paths.get(name);
+    if (known !== undefined) {
+      clearTimeout(known.goneTimer);
+      known.goneTimer = undefined;
+      return;
+    }
+    this.#paths.set(name, { goneTimer: undefined });
+    this.#options.add({ name, interface: name, address: undefined }).catch((error: Error) => {
+      // The next change of any interface tries again.
+      this.#paths.delete(name);
+      this.#options.warn(`interface ${name} does not become a path: ${error.message}`);
+    });
+  }
+
+  #removeAfter(name: string, path: AutoPath, ms: number): void {
+    path.goneTimer ??= setTimeout(() => this.#removeNow(name), ms);
+  }
+
+  #removeNow(name: string): void {
+    clearTimeout(this.#paths.get(name)?.goneTimer);
+    if (!this.#paths.delete(name) || this.#closed) return;
+    try {
+      this.#options.remove(name);
+    } catch (error) {
+      this.#options.warn(`path ${name}: ${(error as Error).message}`);
+    }
+  }
+}
+
+function interfacesOf(paths: readonly PathConfig[]): ReadonlySet<string> {
+  return new Set(paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])));
+}
+
+/** "*" stands for any characters. */
+export function matchesPattern(pattern: string, name: string): boolean {
+  const parts = pattern.split('*').map((part) => part.replaceAll(/[.+^${}()|[\]\\?]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`).test(name);
+}

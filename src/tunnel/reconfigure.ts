@@ -1,0 +1,78 @@
+/** From one configuration to another while the tunnel runs: what differs, what of it can be had without touching connections, and what waits for a restart. */
+
+import { isDeepStrictEqual } from 'node:util';
+import type { AutoPathsConfig, PathConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { PathChange } from './link.js';
+import type { Reconfigured } from './tunnel-api.js';
+
+/** What the running tunnel can change. */
+export interface Reconfigurable {
+  /** Of the paths that the configuration names. */
+  hasPath(name: string): boolean;
+  addPath(config: PathConfig): Promise<string>;
+  removePath(name: string): void;
+  changePath(name: string, change: PathChange): void;
+  setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void;
+  setRules(rules: readonly RuleConfig[]): void;
+}
+
+const INTERFACE_KEYS = {
+  name: 'name',
+  privateKey: 'private_key',
+  addresses: 'address',
+  listenPort: 'listen_port',
+  mtuBytes: 'mtu',
+} as const;
+
+/** Paths first go, then come: names and interfaces may change hands. */
+export async function applyConfig(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig): Promise<Reconfigured> {
+  const result: Reconfigured = { done: [], left: leftForRestart(before, after) };
+  await changePaths(target, before, after, result);
+  if (!isDeepStrictEqual(before.rules ?? [], after.rules ?? [])) {
+    target.setRules(after.rules ?? []);
+    result.done.push('[[rule]]: changed');
+  }
+  return result;
+}
+
+async function changePaths(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig, { done }: Reconfigured): Promise<void> {
+  const old = new Map(before.paths.map((path) => [path.name, path]));
+  const stays = (path: PathConfig): boolean => {
+    const known = old.get(path.name);
+    return known !== undefined && known.interface === path.interface && known.address === path.address && target.hasPath(path.name);
+  };
+  const staying = new Set(after.paths.filter(stays).map(({ name }) => name));
+  for (const { name } of before.paths) {
+    if (staying.has(name) || !target.hasPath(name)) continue;
+    target.removePath(name);
+    done.push(`path ${name}: removed`);
+  }
+  const autoChanged = !isDeepStrictEqual(before.autoPaths, after.autoPaths);
+  // Before the new ones: an interface that is named now may have been an automatic path.
+  if (autoChanged || !isDeepStrictEqual(before.paths, after.paths)) target.setAutoPaths(after.autoPaths, after.paths);
+  if (autoChanged) done.push('[paths]: changed');
+  for (const path of after.paths) {
+    if (!staying.has(path.name)) {
+      const problem = await target.addPath(path);
+      done.push(`path ${path.name}: added${problem === '' ? '' : `, waits: ${problem}`}`);
+      continue;
+    }
+    const change = { priority: path.priority ?? 0, backup: path.backup ?? false };
+    const known = old.get(path.name)!;
+    if (change.priority === (known.priority ?? 0) && change.backup === (known.backup ?? false)) continue;
+    target.changePath(path.name, change);
+    done.push(`path ${path.name}: priority ${change.priority}, backup ${change.backup ? 'on' : 'off'}`);
+  }
+}
+
+function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {
+  const left: string[] = [];
+  for (const [key, written] of Object.entries(INTERFACE_KEYS)) {
+    const name = key as keyof typeof INTERFACE_KEYS;
+    if (!isDeepStrictEqual(before.interface[name], after.interface[name])) left.push(`[interface] ${written}`);
+  }
+  if (!isDeepStrictEqual(before.peers, after.peers)) left.push('[[peer]]');
+  if (!isDeepStrictEqual(before.egress, after.egress)) left.push('[egress]');
+  if (!isDeepStrictEqual(before.stream, after.stream)) left.push('[stream]');
+  return left;
+}

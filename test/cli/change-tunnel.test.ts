@@ -1,0 +1,77 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { CliRunner } from './cli-runner.js';
+
+// Each command is a process of its own.
+t.setTimeout(90_000);
+
+const logOf = (cli: CliRunner): string => readFileSync(join(cli.runDirectory, 'mpt0.log'), 'utf8');
+
+async function untilLogged(cli: CliRunner, text: string): Promise<void> {
+  while (!logOf(cli).includes(text)) await sleep(5);
+}
+
+t.test('paths are set, added and removed by command', async (t) => {
+  const cli = new CliRunner(t);
+  t.match(await cli.run(['up', cli.config]), { code: 0 });
+  t.match(await cli.run(['set', 'mpt0', 'path', 'lte', 'backup=on', 'priority=7']), { code: 0, stdout: 'path lte: changed\n', stderr: '' });
+  await untilLogged(cli, 'fake: change lte {"priority":7,"backup":true}');
+  t.match(await cli.run(['path', 'add', 'mpt0', 'usb', 'interface=usb0', 'backup=off']), { code: 0, stdout: 'path usb: added\n' });
+  t.match(await cli.run(['path', 'add', 'mpt0', 'late', 'interface=usb0']), {
+    stdout: 'path late: added, waits: interface "usb0" does not exist\n',
+  });
+  t.match(await cli.run(['path', 'remove', 'mpt0', 'dsl', '--json']), { code: 0, stdout: '{"done":["path dsl: removed"],"left":[]}\n' });
+  t.match(await cli.run(['path', 'remove', 'mpt0', 'nope']), {
+    code: 1,
+    stderr: 'mptunnel: There is no path "nope" here: known are dsl, lte.\n',
+  });
+  const list = await cli.run(['path', 'list', 'mpt0']);
+  t.match(list, { code: 0, stdout: /^PATH +STATE +LOCAL +REMOTE +USE +PRIORITY\ndsl +up / });
+  t.match(JSON.parse((await cli.run(['path', 'list', 'mpt0', '--json'])).stdout.split('\n')[0]!), {
+    peer: 'vps',
+    name: 'dsl',
+    state: 'up',
+  });
+});
+
+t.test('wrong settings are refused before anybody is asked', async (t) => {
+  const cli = new CliRunner(t);
+  for (const [args, fault] of [
+    [['set', 'mpt0', 'path', 'lte', 'backup=maybe'], /backup must be on or off, not "maybe"/],
+    [['set', 'mpt0', 'path', 'lte', 'priority=-1'], /priority must be a whole number from 0 to 255/],
+    [['set', 'mpt0', 'path', 'lte', 'priority=256'], /from 0 to 255, not 256/],
+    [['set', 'mpt0', 'path', 'lte', 'colour=red'], /"colour=red" is no setting of a path: write backup=on, priority=10/],
+    [['set', 'mpt0', 'path', 'lte', 'backup=on', 'backup=off'], /set twice/],
+    [['set', 'mpt0', 'peer', 'lte', 'backup=on'], /"peer" cannot be set/],
+    [['path', 'add', 'mpt0', 'a b', 'interface=usb0'], /name "a b" may hold only/],
+    [['path', 'add', 'mpt0', 'usb', 'address=nowhere'], /address "nowhere" is no IP address/],
+    [['set', 'mpt0', 'path', 'lte', 'backup=on'], /no tunnel named mpt0 is running/],
+  ] as const)
+    t.match(await cli.run(args), { code: 1, stdout: '', stderr: fault }, args.join(' '));
+});
+
+t.test('reload and SIGHUP read the configuration again; a faulty file changes nothing and says why', async (t) => {
+  const cli = new CliRunner(t);
+  t.match(await cli.run(['up', cli.config]), { code: 0 });
+  const written = readFileSync(cli.config, 'utf8');
+  writeFileSync(cli.config, `${written}[[path]]\nname = "usb"\ninterface = "usb0"\n`);
+  t.match(await cli.run(['reload', 'mpt0']), {
+    code: 0,
+    stdout: 'path usb: added\n',
+    stderr: 'mptunnel: warning: [stream] differs, and is in force only after a restart\n',
+  });
+  writeFileSync(cli.config, `${written}[[path]]\nnome = "usb"\n`);
+  t.match(await cli.run(['reload', 'mpt0']), {
+    code: 1,
+    stdout: '',
+    stderr: /mpt0\.toml:\d+: \[\[path\]\] 1: nome is not known: did you mean "name"\?\n$/,
+  });
+  process.kill(cli.daemonPid()!, 'SIGHUP');
+  await untilLogged(cli, 'reload: nothing was changed: ');
+  writeFileSync(cli.config, `${written}[[path]]\nname = "two"\ninterface = "usb0"\n`);
+  process.kill(cli.daemonPid()!, 'SIGHUP');
+  await untilLogged(cli, 'reload: path two: added');
+  t.match(await cli.run(['status', 'mpt0']), { code: 0 }, 'it runs on');
+});
