@@ -1,7 +1,7 @@
 /** What is said on the control socket: a request {id, command, ...}; for each any number of {id, chunk}, then one reply {id, ok, ...}. */
 
-import { type ChangeRequest, isChangeCommand, parseChange } from './change-requests.js';
 import { CONNECTION_ORDERS, CONNECTIONS_PAGE_MAX_COUNT, type ConnectionQuery } from '../tunnel/connections.js';
+import { type ChangeRequest, isChangeCommand, parseChange } from './change-requests.js';
 
 export type ControlRequest =
   | { id: number; command: 'status' }

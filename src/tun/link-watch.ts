@@ -39,6 +39,8 @@ interface RouteRecord {
 /** Between the death of a monitor and the next; each new one begins with a reading, so this is also the slowest poll. */
 const RESTART_MS = 1000;
 const SETTLE_MS = 300;
+/** With carrier, but not let in yet (802.1X, link tests). */
+const WAITING_STATES: ReadonlySet<string> = new Set(['DORMANT', 'TESTING', 'NOTPRESENT']);
 const MONITOR: readonly string[] = ['ip', 'monitor', 'link', 'address', 'route'];
 /** util-linux; without it a monitor whose watcher was killed stays until the next event. */
 const MONITOR_THAT_DIES_WITH_US: readonly string[] = ['setpriv', '--pdeathsig', 'KILL', ...MONITOR];
@@ -182,7 +184,8 @@ function routesByDevice(routes: readonly RouteRecord[]): Map<string, string> {
 
 /** Sorted and joined; "" when nothing can be sent from this interface. */
 function usableAddresses(link: LinkRecord): string {
-  const isUp = link.flags.includes('UP') && link.flags.includes('LOWER_UP') && (link.operstate === 'UP' || link.operstate === 'UNKNOWN');
+  // The kernel tells of a carrier by LOWER_UP at once, by operstate up to a second later.
+  const isUp = link.flags.includes('UP') && link.flags.includes('LOWER_UP') && !WAITING_STATES.has(link.operstate);
   if (!isUp) return '';
   const usable = (link.addr_info ?? []).filter(
     (info) => info.local !== undefined && info.scope !== 'link' && info.tentative !== true && info.dadfailed !== true,

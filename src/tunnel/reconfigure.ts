@@ -74,5 +74,6 @@ function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {
   if (!isDeepStrictEqual(before.peers, after.peers)) left.push('[[peer]]');
   if (!isDeepStrictEqual(before.egress, after.egress)) left.push('[egress]');
   if (!isDeepStrictEqual(before.stream, after.stream)) left.push('[stream]');
+  if (!isDeepStrictEqual(before.metrics, after.metrics)) left.push('[metrics]');
   return left;
 }

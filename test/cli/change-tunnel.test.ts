@@ -5,7 +5,7 @@ import t from 'tap';
 import { CliRunner } from './cli-runner.js';
 
 // Each command is a process of its own.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 const logOf = (cli: CliRunner): string => readFileSync(join(cli.runDirectory, 'mpt0.log'), 'utf8');
 

@@ -52,7 +52,8 @@ export function parseInterfaces(json: string): InterfaceInfo[] {
       index: entry.ifindex,
       name: entry.ifname,
       mtuBytes: entry.mtu ?? 1500,
-      usable: flags.includes('UP') && !flags.includes('NO-CARRIER'),
+      // NO-CARRIER stands for a second after the carrier has come, LOWER_UP comes with it.
+      usable: flags.includes('UP') && (flags.includes('LOWER_UP') || !flags.includes('NO-CARRIER')),
       addresses: infos.map((info) => info.local!),
     });
   }
