@@ -137,9 +137,14 @@ class UdpLinkLayer implements CountingLinkLayer {
   async addPath(config: PathConfig): Promise<string> {
     this.#requireClient();
     const uplink = this.#uplinks.add(config, performance.now());
-    const isNew = (): boolean => uplink.isNew && !this.#context.closed && this.#uplinks.all.includes(uplink);
-    // An interface event makes what was read before it void.
-    while (isNew()) await this.#reread((one) => one === uplink);
+    const interfaces = await readInterfaces();
+    const nowMs = performance.now();
+    if (this.#context.closed || !this.#uplinks.all.includes(uplink)) return uplink.problem;
+    // An interface event meanwhile has its own reading, and looks at this uplink too.
+    this.#uplinks.refresh(uplink, interfaces, nowMs);
+    for (const peer of this.#context.peers) this.#driver.updateRoutes(peer, nowMs);
+    this.#scheduleRetry(nowMs);
+    this.#handleTimer(nowMs);
     return uplink.problem;
   }
 

@@ -164,8 +164,8 @@ const MESSAGES = [
   'empty file: [missing-key] /nowhere/mpt0.toml: [interface] is missing: every configuration begins with it',
   'not TOML: [syntax] /nowhere/mpt0.toml:1: is not valid TOML: illegal character in key (column 11)',
   'key twice: [syntax] /nowhere/mpt0.toml:4: is not valid TOML: trying to redefine an already defined table or value (column 1)',
-  'unknown table: [unknown-key] /nowhere/mpt0.toml:8: pears is not known here: known are interface, path, peer, egress, stream, metrics, rule',
-  'unknown table without a likeness: [unknown-key] /nowhere/mpt0.toml:8: zebra is not known here: known are interface, path, peer, egress, stream, metrics, rule',
+  'unknown table: [unknown-key] /nowhere/mpt0.toml:8: pears is not known here: known are interface, path, paths, peer, egress, stream, metrics, rule',
+  'unknown table without a likeness: [unknown-key] /nowhere/mpt0.toml:8: zebra is not known here: known are interface, path, paths, peer, egress, stream, metrics, rule',
   'WireGuard spelling: [unknown-key] /nowhere/mpt0.toml:2: [interface] PrivateKey is not known: did you mean "private_key"?',
   'typing error in the second peer: [unknown-key] /nowhere/mpt0.toml:9: [[peer]] 2: pubic_key is not known: did you mean "public_key"?',
   'private key missing: [missing-key] /nowhere/mpt0.toml:1: [interface] private_key is missing: make one with `mptunnel genkey` (or name private_key_file)',
@@ -224,6 +224,42 @@ const MESSAGES = [
   'path priority in quotes: [bad-value] /nowhere/mpt0.toml:6: [[path]] 1: priority must be a number without quotes, not "1"',
   'path backup in quotes: [bad-value] /nowhere/mpt0.toml:6: [[path]] 1: backup must be true or false, not "yes"',
 ];
+
+t.test('paths by themselves: in a word, or in a table with what is wanted', async (t) => {
+  const auto = (text: string) => parseConfig(text, FILE);
+  t.same(auto(`paths = "auto"\n${INTERFACE}${PEER}`).autoPaths, { include: undefined, exclude: [] });
+  t.same(auto(`paths = "auto"\n${INTERFACE}${PEER}`).paths, [], 'no path goes wherever the routing table says');
+  t.same(auto(`${INTERFACE}[paths]\nauto = true\ninclude = ["wwan*"]\nexclude = ["docker*", "eth0.7"]\n${PEER}`).autoPaths, {
+    include: ['wwan*'],
+    exclude: ['docker*', 'eth0.7'],
+  });
+  t.equal(auto(`${INTERFACE}[paths]\nauto = false\n${PEER}`).autoPaths, undefined);
+  const beside = auto(
+    `paths = "auto"\n${INTERFACE}[[path]]\nname = "lte"\ninterface = "wwan0"\nbackup = true\n${PEER}[[rule]]\nmode = "pin"\npaths = ["eth0"]\n`,
+  );
+  t.match(beside.paths, [{ name: 'lte', interface: 'wwan0', backup: true }]);
+  t.same(beside.rules, [{ mode: 'pin', paths: ['eth0'] }], 'a rule may name a path that comes later');
+  t.throws(() => auto(`paths = "all"\n${INTERFACE}${PEER}`), {
+    code: 'bad-value',
+    message: `${FILE}:1: [paths] must be "auto", or a table [paths] with auto = true`,
+  });
+  t.throws(() => auto(`${INTERFACE}[paths]\nexclude = ["a"]\n${PEER}`), {
+    code: 'missing-key',
+    message: /\[paths\] auto is missing: say auto = true/,
+  });
+  t.throws(() => auto(`${INTERFACE}[paths]\nauto = true\nskip = []\n${PEER}`), {
+    code: 'unknown-key',
+    message: /known are auto, include, exclude/,
+  });
+  t.throws(() => auto(`${INTERFACE}[paths]\nauto = true\nexclude = ["a b"]\n${PEER}`), {
+    code: 'bad-value',
+    message: /is no name of a network interface/,
+  });
+  t.throws(() => auto(`paths = "auto"\n${INTERFACE}[[path]]\nname = "x"\n${PEER}`), {
+    code: 'missing-key',
+    message: /is about one interface/,
+  });
+});
 
 t.test('each refusal is one line with a stable code', async (t) => {
   const path = (lines: string): string => `${INTERFACE}[[path]]\n${lines}${PEER}`;

@@ -115,7 +115,11 @@ t.test('the id of a removed path is used again only when the epochs of its time 
   await client.layer.addPath({ ...CABLE, name: 'a', address: '127.0.0.6' });
   t.equal(states(client).replaceAll(/ \w+(,|$)/g, '$1'), '1 b, 2 a', 'not at once');
   await bothHave(pair, '1 b up, 2 a up');
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  // With the second handshake from now the epochs of then are gone: the first replaced them.
+  const handshakes = (): number => client.layer.counters().handshakesInitiated ?? 0;
+  const before = handshakes();
+  await until('two more handshakes', () => handshakes() >= before + 2, 20_000);
+  await new Promise((resolve) => setTimeout(resolve, 3 * session.retireAfterMs));
   await client.layer.addPath({ ...CABLE, name: 'c', address: '127.0.0.7' });
   await bothHave(pair, '0 c up, 1 b up, 2 a up');
   t.equal(server.peer.paths[0]!.lossRatio, 0, 'and begins with counts of its own');

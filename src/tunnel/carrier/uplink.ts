@@ -22,8 +22,6 @@ export class Uplink {
   #openedOnIndex = -1;
   /** "" when it can be used. */
   problem = 'its interface was not looked at yet';
-  /** Nobody has looked at its interface yet. */
-  isNew = true;
 
   constructor(native: NativeAddon, index: number, config: PathConfig, mark: number | undefined, onReadable: (carrier: UdpCarrier) => void) {
     this.#native = native;
@@ -69,7 +67,6 @@ export class Uplink {
    * that changed; `problem` says why there is none.
    */
   refresh(interfaces: readonly InterfaceInfo[]): UdpCarrier[] {
-    this.isNew = false;
     this.#info = this.#find(interfaces);
     this.problem = interfaces.length === 0 ? '' : this.#interfaceProblem();
     if (this.problem !== '') return [];
