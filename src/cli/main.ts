@@ -6,6 +6,7 @@ import { addCapture } from './capture.js';
 import type { CliContext } from './cli-context.js';
 import { addConnections } from './connections.js';
 import { addDemo } from './demo-command.js';
+import { addDoctor } from './doctor.js';
 import { addDown } from './down.js';
 import { addEvents } from './events.js';
 import { addGenkey } from './genkey.js';
@@ -74,6 +75,7 @@ function createProgram(context: CliContext): Command {
     addCapture,
     addEvents,
     addMetrics,
+    addDoctor,
     addGenkey,
     addPubkey,
     addGenpsk,

@@ -42,6 +42,8 @@ export interface PathLink {
   readonly segmentPayloadBytes: number;
   /** "address:port" or "[v6]:port"; "" when unknown. */
   readonly local: string;
+  /** Where the peer says that our packets come from; "" when it has not said. */
+  readonly seenAs?: string;
   readonly remote: string;
   readonly rxBytes: number;
   readonly txBytes: number;

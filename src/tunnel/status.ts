@@ -9,6 +9,8 @@ export interface PathStatus {
   name: string;
   local: string;
   remote: string;
+  /** Which address the peer sees us send from; absent while it has not said (only servers say). */
+  seenAs?: string;
   state: PathState;
   /** Why it is in that state, and for how long it has been; "" and -1: nothing was heard of it yet. */
   stateReason: string;

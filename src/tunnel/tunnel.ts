@@ -460,6 +460,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     return {
       ...{ id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes },
       ...this.rates.rates(path, nowMs),
+      ...(path.seenAs ? { seenAs: path.seenAs } : {}),
       inStateMs: this.linkEvents.inStateMs(path, nowMs),
       innerMtuBytes: path.innerMtuBytes,
       priority: path.priority,

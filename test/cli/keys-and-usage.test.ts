@@ -49,6 +49,7 @@ t.test('wrong usage is one line and exit code 1, help and version are 0', async 
     'connections',
     'events',
     'metrics',
+    'doctor',
     'capture',
     'genkey',
     'pubkey',

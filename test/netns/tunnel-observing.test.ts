@@ -3,6 +3,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Finding } from '../../src/control/doctor-checks.js';
 import { WEB_ADDRESS } from '../../src/lab/topology.js';
 import { startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import type { ConnectionView } from '../../src/tunnel/connections.js';
@@ -137,4 +138,59 @@ t.test('a cut link in events, status, connections and the log', async (t) => {
   await rig.mptunnel('server', 'down', 'mpt0');
   t.equal(await server.ended, 0, 'and so does the end of the tunnel');
   t.match(server.events.at(-1), { type: 'tunnel', state: 'stopping', reason: '`mptunnel down`' });
+});
+
+t.test('doctor: a tunnel in order, one with a broken link, and a configuration without a tunnel', async (t) => {
+  const rig = await createTunnelRig({ links: LINKS });
+  t.teardown(() => rig.close());
+  const doctor = async (name: string): Promise<{ code: number | null; findings: Finding[] }> => {
+    const child = spawnMptunnel(rig, 'client', [process.execPath, PROGRAM, 'doctor', name, '--json']);
+    let out = '';
+    child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+      out += chunk;
+    });
+    child.stderr!.resume();
+    const code = await ended(child);
+    return {
+      code,
+      findings: out
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as Finding),
+    };
+  };
+  const of = (findings: Finding[], check: string): Finding | undefined => findings.find((finding) => finding.check === check);
+
+  const { code, findings } = await doctor('mpt0');
+  t.comment(findings.map(({ check, verdict, found }) => `${verdict} ${check}: ${found}`).join('\n'));
+  t.equal(code, 0);
+  t.match(of(findings, 'configuration'), { verdict: 'ok', found: rig.configFile('client') });
+  for (const [link, path] of [
+    ['uplink link0', 'path vps/link0'],
+    ['uplink link1', 'path vps/link1'],
+  ] as const) {
+    t.match(of(findings, link), { verdict: 'ok', found: /^wan\d, / });
+    t.match(of(findings, `${link}, MTU`), { verdict: 'ok', found: 'packets of 1500 bytes get through' });
+    t.match(of(findings, path)?.found, /^up, RTT \d/);
+    t.match(of(findings, `${path}, NAT`), { verdict: 'ok', found: /^none: the peer sees / });
+  }
+  t.match(of(findings, 'peer vps'), { verdict: 'ok', found: 'up over 2 of 2 paths' });
+  t.match(of(findings, 'bottleneck'), { verdict: 'unknown', found: /^nothing is carried now/ });
+
+  await rig.lab.links[1]!.blackhole(true);
+  const isDown = async (): Promise<boolean> => (await rig.status('client')).peers[0]!.paths[1]!.state === 'down';
+  await until('the path is down', isDown, PATIENCE_MS);
+  const broken = await doctor('mpt0');
+  t.equal(broken.code, 1);
+  t.match(of(broken.findings, 'path vps/link1'), { verdict: 'fail', found: /^down: no answer/, advice: /UDP/ });
+  t.match(of(broken.findings, 'uplink link1, MTU'), { verdict: 'unknown' });
+  t.match(of(broken.findings, 'peer vps'), { verdict: 'warn', found: 'up over 1 of 2 paths' });
+
+  await rig.mptunnel('client', 'down', 'mpt0');
+  await rig.lab.links[1]!.setDown(true);
+  const without = await doctor(rig.configFile('client'));
+  t.equal(without.code, 1);
+  t.match(of(without.findings, 'tunnel'), { verdict: 'unknown', advice: /^mptunnel up/ });
+  t.match(of(without.findings, 'uplink link0'), { verdict: 'ok' });
+  t.match(of(without.findings, 'uplink link1')?.verdict, 'fail');
 });

@@ -19,6 +19,7 @@ async function startBehindNat(t: { teardown(close: () => Promise<void>): void })
 t.test('the server follows a client whose address changed, after one round trip, without losing a packet', async (t) => {
   const { server, nat, client } = await startBehindNat(t);
   t.equal(server.peer.paths[0]!.remote, nat.outer());
+  await until('the client is told which address the server sees', () => client.peer.paths[0]!.seenAs === nat.outer());
   let sent = 0;
   const load = setInterval(() => {
     sendNumbered(client.peer.paths[0]!, sent);
@@ -30,6 +31,7 @@ t.test('the server follows a client whose address changed, after one round trip,
   for (let round = 0; round < 3; round++) {
     await nat.rebind();
     await until('the move', () => server.peer.paths[0]!.remote === nat.outer(), 1000);
+    await until('the client is told of it', () => client.peer.paths[0]!.seenAs === nat.outer(), 1000);
   }
   clearInterval(load);
   await until('all packets', () => server.observer.packets.length === sent && client.observer.packets.length === sent);

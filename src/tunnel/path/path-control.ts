@@ -22,6 +22,7 @@ import {
   parseFrames,
 } from '../session/frames.js';
 import type { SlowControl } from '../session/slow-control.js';
+import { formatRemote } from './address-record.js';
 import type { AddressValidation } from './address-validation.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
@@ -177,6 +178,7 @@ export class PathControl {
       }
       case 'slow':
         if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message);
+        else if (frame.message.kind === 'seen-address' && from.path.peer.initiator) from.path.seenAs = frame.message.endpoint;
         else if (frame.message.kind === 'paths') this.#handlePaths(from, frame.message);
         else this.#context.counters.rxSlowIgnored++;
         return;
@@ -216,7 +218,10 @@ export class PathControl {
 
   #handleChallenge({ path, epoch, candidate, nowMs }: Origin, frame: PathChallengeFrame): void {
     const out = this.#context.control;
-    path.sendControl(epoch, out, emitPathResponse(out, 0, frame.token), false, candidate);
+    let length = emitPathResponse(out, 0, frame.token);
+    if (!path.peer.initiator)
+      length = emitSlow(out, length, { kind: 'seen-address', endpoint: formatRemote(candidate?.address ?? path.target) });
+    path.sendControl(epoch, out, length, false, candidate);
     let changed = path.setPeerInnerMtu(frame.innerMtuBytes);
     // The client names its paths.
     if (!path.peer.initiator && frame.name !== '' && frame.name !== path.name) {
@@ -306,6 +311,11 @@ export class PathControl {
     path.candidate = undefined;
     path.retarget(this.#context.epochs.values());
     this.#context.counters.roamingMoves++;
+    const epoch = path.peer.sendEpoch;
+    if (path.peer.initiator || epoch === undefined) return;
+    // A client behind a NAT cannot see that it has moved.
+    const out = this.#context.control;
+    path.sendControl(epoch, out, emitSlow(out, 0, { kind: 'seen-address', endpoint: formatRemote(path.target) }), false);
   }
 
   /** A path that is not proven, or that the peer may not know under these keys, is challenged; others are probed. */

@@ -75,6 +75,8 @@ export class Path implements PathLink {
   candidate: Candidate | undefined;
   /** Of a bound socket, when known. */
   localAddress: string;
+  /** What the peer sees as our address: behind a NAT another than ours. */
+  seenAs = '';
   /** What arrived under which epoch, for the acknowledgement that is owed. */
   receiveEpoch: Epoch | undefined;
   acks: AckSchedule | undefined;

@@ -23,6 +23,8 @@ const SCHEMAS = {
   hello: z.object({ kind: z.literal('hello'), version: z.int().min(1), software: text }),
   addresses: z.object({ kind: z.literal('addresses'), addresses: z.array(prefix).max(16) }),
   routes: z.object({ kind: z.literal('routes'), prefixes: z.array(prefix).max(32) }),
+  /** From a server, with the answer to a challenge: where that came from. */
+  'seen-address': z.object({ kind: z.literal('seen-address'), endpoint: text }),
   'path-state': z.object({
     kind: z.literal('path-state'),
     pathId,
