@@ -11,6 +11,7 @@ import { addDown } from './down.js';
 import { addEvents } from './events.js';
 import { addGenkey } from './genkey.js';
 import { addGenpsk } from './genpsk.js';
+import { addInit } from './init.js';
 import { addMetrics } from './metrics.js';
 import { addPath } from './path.js';
 import { addPubkey } from './pubkey.js';
@@ -24,9 +25,30 @@ import { addUp } from './up.js';
 const EXAMPLES = `
 Begin with:
   sudo mptunnel demo
-  mptunnel genkey > private.key && mptunnel pubkey < private.key
+  sudo mptunnel init server    # on a server: keys and configuration, and what to do next
   sudo mptunnel up home        # /etc/mptunnel/home.toml
   sudo mptunnel status`;
+
+/** In the order of --help. */
+const COMMANDS: readonly ((program: Command, context: CliContext) => void)[] = [
+  addInit,
+  addUp,
+  addDown,
+  addStatus,
+  addTop,
+  addConnections,
+  addPath,
+  addSet,
+  addReload,
+  addCapture,
+  addEvents,
+  addMetrics,
+  addDoctor,
+  addGenkey,
+  addPubkey,
+  addGenpsk,
+  addDemo,
+];
 
 /** `args` without node and script. Sets nothing but what the command itself does; returns the exit code. */
 export async function runCli(args: readonly string[], context: CliContext): Promise<number> {
@@ -63,25 +85,7 @@ function createProgram(context: CliContext): Command {
             .replaceAll(/\s*\n\s*/g, ' ')} (see \`mptunnel --help\`)\n`,
         ),
     });
-  for (const add of [
-    addUp,
-    addDown,
-    addStatus,
-    addTop,
-    addConnections,
-    addPath,
-    addSet,
-    addReload,
-    addCapture,
-    addEvents,
-    addMetrics,
-    addDoctor,
-    addGenkey,
-    addPubkey,
-    addGenpsk,
-    addDemo,
-  ])
-    add(program, context);
+  for (const add of COMMANDS) add(program, context);
   return program;
 }
 

@@ -3,11 +3,11 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
-import type { z } from 'zod';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
 import type { MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
-import { describe, missingHint, typeFault } from './config-messages.js';
+import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
+import { describe, missingHint, schemaFault } from './config-messages.js';
 import {
   type ConfigDocument,
   configSchema,
@@ -15,7 +15,6 @@ import {
   decodeKey,
   hasPorts,
   interfaceNameFault,
-  KNOWN_KEYS,
   PRIVATE_KEY_FAULT,
   parseEndpoint,
   parsePorts,
@@ -23,28 +22,16 @@ import {
   type pathSchema,
 } from './config-schema.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
+import { peerDirectory, readPeerDirectory } from './peer-directory.js';
 import { type KeyPath, lineOfKey } from './toml-lines.js';
+
+export { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 
 export const CONFIG_DIRECTORY = '/etc/mptunnel';
 /** As MAX_PATHS on the wire. */
 const PATHS_MAX_COUNT = 32;
 /** RFC 8200 (5). */
 const IPV6_MINIMUM_MTU_BYTES = 1280;
-
-export type ConfigErrorCode = 'not-found' | 'unreadable' | 'syntax' | 'unknown-key' | 'missing-key' | 'bad-value' | 'conflict' | 'key-file';
-
-/** The message is complete and one line. */
-export class ConfigError extends Error {
-  readonly code: ConfigErrorCode;
-  constructor(code: ConfigErrorCode, message: string, options?: ErrorOptions) {
-    super(message.replaceAll(/\s*\n\s*/g, ' '), options);
-    this.name = 'ConfigError';
-    this.code = code;
-  }
-}
-
-/** Receives one line for each thing that works but should not stay so. */
-export type ConfigWarning = (message: string) => void;
 
 /** The file that a user means: a path, or the NAME of /etc/mptunnel/NAME.toml. */
 export function configPath(nameOrPath: string): string {
@@ -56,7 +43,8 @@ export function configPath(nameOrPath: string): string {
 export function loadConfig(nameOrPath: string, warn: ConfigWarning = () => {}): TunnelConfig {
   const file = configPath(nameOrPath);
   const document = readConfigText(file, nameOrPath);
-  return parseConfig(document, file, warn);
+  const config = parseConfig(document, file, warn);
+  return { ...config, peers: [...config.peers, ...readPeerDirectory(peerDirectory(file), config, warn)] };
 }
 
 function readConfigText(file: string, asked: string): string {
@@ -92,12 +80,15 @@ class ConfigReader {
   read(): TunnelConfig {
     const raw = this.#parseToml();
     const result = configSchema.safeParse(raw);
-    if (!result.success) throw this.#schemaError(result.error.issues, raw);
+    if (!result.success) {
+      const { code, path, what } = schemaFault(result.error.issues, raw);
+      throw this.#error(code, path, what);
+    }
     const document = result.data;
     const privateKey = this.#privateKey(document.interface);
     const name = this.#interfaceName(document.interface.name);
     this.#checkAddresses(document.interface);
-    const peers = this.#peers(document.peer, privateKey);
+    const peers = this.#peers(document, privateKey);
     this.#checkRoles(document);
     const paths = this.#paths(document, name);
     return {
@@ -106,6 +97,7 @@ class ConfigReader {
         privateKey,
         addresses: document.interface.address.map((address) => formatPrefix(parsePrefix(address)!)),
         listenPort: document.interface.listen_port,
+        ...(document.interface.endpoint === undefined ? {} : { publicEndpoint: document.interface.endpoint }),
         mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
       },
       paths,
@@ -213,8 +205,11 @@ class ConfigReader {
     );
   }
 
-  #peers(tables: ConfigDocument['peer'], privateKey: Uint8Array): PeerConfig[] {
-    if (tables.length === 0) throw this.#error('missing-key', ['peer'], 'is empty: a tunnel needs a [[peer]] with its public_key');
+  #peers(document: ConfigDocument, privateKey: Uint8Array): PeerConfig[] {
+    const tables = document.peer ?? [];
+    // A server may wait for the first that it invites.
+    if (tables.length === 0 && document.interface.listen_port === undefined)
+      throw this.#error('missing-key', ['peer'], `is ${document.peer === undefined ? 'missing' : 'empty'}${missingHint(['peer'])}`);
     const own = Buffer.from(publicKeyOf(privateKey)).toString('base64');
     const peers = tables.map((table, index) => {
       if (table.public_key.trim() === own)
@@ -261,7 +256,7 @@ class ConfigReader {
   }
 
   #checkRoles(document: ConfigDocument): void {
-    const isClient = document.peer.some((peer) => peer.endpoint !== undefined);
+    const isClient = (document.peer ?? []).some((peer) => peer.endpoint !== undefined);
     if (document.interface.listen_port === undefined && !isClient)
       throw this.#error(
         'missing-key',
@@ -299,7 +294,7 @@ class ConfigReader {
           `"${tunnelName}" is the tunnel itself: name the interface of an uplink`,
         );
     });
-    const isClient = document.peer.some((peer) => peer.endpoint !== undefined);
+    const isClient = (document.peer ?? []).some((peer) => peer.endpoint !== undefined);
     if (document.paths?.auto === true) return this.#overridesOfAuto(tables);
     if (tables.length === 0 && isClient) return [{ name: 'default', interface: undefined, address: undefined }];
     return tables.map(pathConfigOf);
@@ -373,30 +368,6 @@ class ConfigReader {
     });
   }
 
-  /** An unknown key goes first: it is often the reason why another is missing. */
-  #schemaError(issues: readonly z.core.$ZodIssue[], raw: unknown): ConfigError {
-    const issue = issues.find((candidate) => candidate.code === 'unrecognized_keys') ?? issues[0]!;
-    const path = issue.path as KeyPath;
-    if (issue.code === 'unrecognized_keys') return this.#unknownKey(path, issue.keys[0]!);
-    const value = valueAt(raw, path);
-    if (value === undefined) return this.#error('missing-key', path, `is missing${missingHint(path)}`);
-    if (issue.code === 'invalid_type') return this.#error('bad-value', path, typeFault(issue.expected, value, path));
-    if (issue.code === 'invalid_value') {
-      const suggestion = typeof value === 'string' ? didYouMean(value, issue.values.map(String)) : undefined;
-      const hint = suggestion === undefined ? '' : `: did you mean "${suggestion}"?`;
-      return this.#error('bad-value', path, `must be ${quotedList(issue.values)}${hint}`);
-    }
-    return this.#error('bad-value', path, issue.message);
-  }
-
-  #unknownKey(table: KeyPath, key: string): ConfigError {
-    const known = KNOWN_KEYS[String(table[0] ?? '')] ?? [];
-    const suggestion = didYouMean(key, known);
-    const what =
-      suggestion === undefined ? `is not known here: known are ${known.join(', ')}` : `is not known: did you mean "${suggestion}"?`;
-    return this.#error('unknown-key', [...table, key], what);
-  }
-
   #error(code: ConfigErrorCode, path: KeyPath, what: string): ConfigError {
     const line = lineOfKey(this.#document, path);
     return new ConfigError(code, `${this.#file}${line === undefined ? '' : `:${line}`}: ${describe(path)} ${what}`);
@@ -414,12 +385,9 @@ export function pathConfigOf({ name, interface: device, address, priority, backu
   };
 }
 
-function networks(prefixes: readonly string[] | undefined): string[] {
+/** Host bits cleared, each once. */
+export function networks(prefixes: readonly string[] | undefined): string[] {
   return [...new Set((prefixes ?? []).map((prefix) => formatPrefix(networkOf(parsePrefix(prefix)!))))];
-}
-
-function valueAt(raw: unknown, path: KeyPath): unknown {
-  return path.reduce<unknown>((value, key) => (value as Record<string | number, unknown> | undefined)?.[key], raw);
 }
 
 function isLoopback(host: string): boolean {

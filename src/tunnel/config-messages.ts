@@ -1,6 +1,9 @@
 /** Words for what is wrong in a configuration file. */
 
+import type { z } from 'zod';
+import type { ConfigErrorCode } from './config-error.js';
 import { KNOWN_KEYS } from './config-schema.js';
+import { didYouMean, quotedList } from './did-you-mean.js';
 import type { KeyPath } from './toml-lines.js';
 
 /** ["peer", 1, "public_key"] -> `[[peer]] 2: public_key`. */
@@ -12,6 +15,42 @@ export function describe(path: KeyPath): string {
   }
   if (second !== undefined) return `[${table}] ${second}`;
   return table !== undefined && Object.hasOwn(KNOWN_KEYS, String(table)) ? `[${table}]` : `${table}`;
+}
+
+export interface SchemaFault {
+  readonly code: ConfigErrorCode;
+  readonly path: KeyPath;
+  /** What follows the name of the key. */
+  readonly what: string;
+}
+
+/** The worst of what does not fit the schema. An unknown key goes first: it is often the reason why another is missing. */
+export function schemaFault(issues: readonly z.core.$ZodIssue[], raw: unknown): SchemaFault {
+  const issue = issues.find((candidate) => candidate.code === 'unrecognized_keys') ?? issues[0]!;
+  const path = issue.path as KeyPath;
+  if (issue.code === 'unrecognized_keys') return unknownKey(path, issue.keys[0]!);
+  const value = valueAt(raw, path);
+  if (value === undefined) return { code: 'missing-key', path, what: `is missing${missingHint(path)}` };
+  const bad = (what: string): SchemaFault => ({ code: 'bad-value', path, what });
+  if (issue.code === 'invalid_type') return bad(typeFault(issue.expected, value, path));
+  if (issue.code === 'invalid_value') {
+    const suggestion = typeof value === 'string' ? didYouMean(value, issue.values.map(String)) : undefined;
+    const hint = suggestion === undefined ? '' : `: did you mean "${suggestion}"?`;
+    return bad(`must be ${quotedList(issue.values)}${hint}`);
+  }
+  return bad(issue.message);
+}
+
+function unknownKey(table: KeyPath, key: string): SchemaFault {
+  const known = KNOWN_KEYS[String(table[0] ?? '')] ?? [];
+  const suggestion = didYouMean(key, known);
+  const what =
+    suggestion === undefined ? `is not known here: known are ${known.join(', ')}` : `is not known: did you mean "${suggestion}"?`;
+  return { code: 'unknown-key', path: [...table, key], what };
+}
+
+function valueAt(raw: unknown, path: KeyPath): unknown {
+  return path.reduce<unknown>((value, key) => (value as Record<string | number, unknown> | undefined)?.[key], raw);
 }
 
 export function missingHint(path: KeyPath): string {

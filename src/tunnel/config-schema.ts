@@ -100,6 +100,12 @@ const listenAddress = text((value) => {
   return host === undefined || isIP(host) === 0 ? `"${value}" is no address and port: write it as 127.0.0.1:9150 or [::1]:9150` : undefined;
 });
 
+const publicEndpoint = text((value) =>
+  parseEndpoint(value) === undefined && parseEndpoint(isIP(value) === 6 ? `[${value}]:1` : `${value}:1`) === undefined
+    ? `"${value}" is no address that clients could reach: write it as vpn.example.org, 203.0.113.1 or vpn.example.org:5180`
+    : undefined,
+);
+
 /** Names of IP protocols; a rule may also give the number. */
 const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
   icmp: [1, 58],
@@ -157,6 +163,15 @@ export const pathSchema = z.strictObject({
   backup: z.boolean().optional(),
 });
 
+/** A [[peer]]; also the whole of a file in the peers' folder. */
+export const peerSchema = z.strictObject({
+  name: name.optional(),
+  public_key: publicKey,
+  preshared_key: presharedKey.optional(),
+  endpoint: endpoint.optional(),
+  allowed_ips: z.array(prefix).optional(),
+});
+
 export const configSchema = z.strictObject({
   interface: z.strictObject({
     name: text(interfaceNameFault).optional(),
@@ -164,6 +179,7 @@ export const configSchema = z.strictObject({
     private_key_file: z.string().optional(),
     address: z.array(interfaceAddress),
     listen_port: integer(1, 65_535).optional(),
+    endpoint: publicEndpoint.optional(),
     mtu: integer(576, 65_535).optional(),
   }),
   path: z.array(pathSchema).optional(),
@@ -178,15 +194,7 @@ export const configSchema = z.strictObject({
       }),
     )
     .optional(),
-  peer: z.array(
-    z.strictObject({
-      name: name.optional(),
-      public_key: publicKey,
-      preshared_key: presharedKey.optional(),
-      endpoint: endpoint.optional(),
-      allowed_ips: z.array(prefix).optional(),
-    }),
-  ),
+  peer: z.array(peerSchema).optional(),
   egress: z.strictObject({ mode: z.enum(['socket']).optional(), allow: z.array(prefix).optional() }).optional(),
   stream: z
     .strictObject({
@@ -222,7 +230,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   interface: Object.keys(configSchema.shape.interface.shape),
   path: Object.keys(pathSchema.shape),
   paths: ['auto', 'include', 'exclude'],
-  peer: Object.keys(configSchema.shape.peer.element.shape),
+  peer: Object.keys(peerSchema.shape),
   egress: Object.keys(configSchema.shape.egress.unwrap().shape),
   stream: Object.keys(configSchema.shape.stream.unwrap().shape),
   metrics: Object.keys(configSchema.shape.metrics.unwrap().shape),

@@ -10,6 +10,8 @@ export interface InterfaceConfig {
   addresses: readonly string[];
   /** Server: the UDP port; undefined: not listening. */
   listenPort: number | undefined;
+  /** Where clients reach this server from outside, for invites: "vpn.example.org" or with a port. Absent: the host's own global addresses. */
+  publicEndpoint?: string;
   mtuBytes: number;
 }
 
@@ -38,6 +40,8 @@ export interface PeerConfig {
   /** "203.0.113.1:5180", "[2001:db8::1]:5180" or "host:port" */
   endpoint: string | undefined;
   allowedIps: readonly string[];
+  /** Not a peer yet, but the holder of an invite: it may enrol and do nothing else. */
+  enrolling?: boolean;
 }
 
 export interface EgressConfig {

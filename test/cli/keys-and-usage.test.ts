@@ -42,6 +42,7 @@ t.test('wrong usage is one line and exit code 1, help and version are 0', async 
   ]);
   t.match(help, { code: 0, stderr: '' });
   for (const command of [
+    'init',
     'up',
     'down',
     'status',

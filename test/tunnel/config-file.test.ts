@@ -152,6 +152,13 @@ t.test('a rule behind one that takes every flow is pointed out; a server cannot 
   t.match(parseConfig(server, FILE).rules, [{ paths: ['lte'] }]);
 });
 
+t.test('a server may wait for its first peer, and says where clients reach it', async (t) => {
+  const config = parseConfig(`${INTERFACE}listen_port = 5180\nendpoint = "vpn.example.org"\n`, FILE);
+  t.same(config.peers, []);
+  t.equal(config.interface.publicEndpoint, 'vpn.example.org');
+  t.throws(() => parseConfig(`${INTERFACE}listen_port = 5180\nendpoint = "a b"\n`, FILE), { code: 'bad-value' });
+});
+
 t.test('a server has no path of its own', async (t) => {
   const config = parseConfig(`${INTERFACE}listen_port = 5180\n[[peer]]\npublic_key = "${PUBLIC}"\nallowed_ips = ["10.77.0.3"]\n`, FILE);
   t.same(config.paths, []);

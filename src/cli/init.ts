@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { join, resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { formatKey, generatePrivateKey } from '../crypto/keys.js';
+import { publicKeyOf } from '../crypto/x25519.js';
+import { formatIp, formatPrefix, type IpPrefix, networkOf, parsePrefix, prefixContains } from '../tun/ip-prefix.js';
+import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
+import { interfaceNameFault } from '../tunnel/config-schema.js';
+import { peerDirectory, writePrivateFile } from '../tunnel/peer-directory.js';
+import { CliError } from './report.js';
+
+interface InitServerOptions {
+  name: string;
+  listenPort: number;
+  address?: string[];
+  endpoint?: string;
+  dir: string;
+  json?: boolean;
+}
+
+const DEFAULT_NAME = 'mpt0';
+const DEFAULT_PORT = 5180;
+/** 10.77.0.0/24 and on, until one is free here. */
+const FIRST_SECOND_BYTE = 77;
+
+export function addInit(program: Command): void {
+  const init = program.command('init').description('make the configuration of a new tunnel');
+  init
+    .command('server')
+    .description('write the keys and the configuration of a server; asks nothing, overwrites nothing')
+    .option('-n, --name <name>', 'the name of the tunnel and of its device', DEFAULT_NAME)
+    .option('-p, --listen-port <port>', 'the UDP port', parsePort, DEFAULT_PORT)
+    .option(
+      '-a, --address <prefix...>',
+      'addresses inside the tunnel, with the prefix that clients get theirs from (default: a free 10.x.0.1/24 and a random fd.../64)',
+    )
+    .option('-e, --endpoint <host>', 'the name or address at which clients reach this server (default: its public addresses)')
+    .option('-d, --dir <folder>', 'where to', CONFIG_DIRECTORY)
+    .option('--json', 'print what was made as JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sudo mptunnel init server\n  sudo mptunnel init server --name office --endpoint vpn.example.org --address 10.9.0.1/24',
+    )
+    .action(initServer);
+}
+
+function initServer(options: InitServerOptions): void {
+  const fault = interfaceNameFault(options.name);
+  if (fault !== undefined) throw new CliError('bad-name', `--name ${fault}`);
+  const directory = resolve(options.dir);
+  const configFile = join(directory, `${options.name}.toml`);
+  const keyFile = join(directory, `${options.name}.key`);
+  const privateKey = generatePrivateKey(randomBytes);
+  const addresses = options.address ?? [freePrefix(), uniqueLocalPrefix()];
+  const text = configText(options, addresses);
+  requireAbsent([configFile, keyFile, peerDirectory(configFile)]);
+  // Whatever is wrong with the options is said in the words of the configuration, before anything is written.
+  const check = text.replace(/^private_key_file = .*$/m, `private_key = "${formatKey(privateKey)}"`);
+  parseConfig(check, configFile);
+  try {
+    mkdirSync(peerDirectory(configFile), { recursive: true, mode: 0o700 });
+    writePrivateFile(keyFile, `${formatKey(privateKey)}\n`);
+    writePrivateFile(configFile, text);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const what = code === 'EACCES' || code === 'EPERM' ? 'permission denied: run with sudo, or choose a folder of yours with --dir' : code;
+    throw new CliError('not-written', `${directory} cannot be written: ${what}`, { cause });
+  }
+  const made = {
+    name: options.name,
+    configFile,
+    keyFile,
+    peersDirectory: peerDirectory(configFile),
+    publicKey: formatKey(publicKeyOf(privateKey)),
+    listenPort: options.listenPort,
+    addresses: addresses.map((address) => formatPrefix(parsePrefix(address)!)),
+  };
+  process.stdout.write(options.json === true ? `${JSON.stringify(made)}\n` : `${nextSteps(made, directory)}\n`);
+}
+
+function requireAbsent(paths: readonly string[]): void {
+  const present = paths.find((path) => existsSync(path));
+  if (present === undefined) return;
+  throw new CliError('exists', `${present} exists already and stays as it is: choose another --name, or remove it first`);
+}
+
+function configText(options: InitServerOptions, addresses: readonly string[]): string {
+  const host = options.endpoint ?? 'vpn.example.org';
+  return `# A mptunnel server. Peers come into ${options.name}.peers.d: sudo mptunnel invite ${options.name} PEER
+
+[interface]
+private_key_file = "${options.name}.key"
+address = ${JSON.stringify(addresses)}
+listen_port = ${options.listenPort}
+# Where clients reach this server, for invites.
+${options.endpoint === undefined ? '# ' : ''}endpoint = ${JSON.stringify(host)}
+
+# Peers reach the Internet through this host. Without it they reach only its addresses in the tunnel. They reach each other, or networks
+# behind this host, where \`allow\` says so: allow = ["192.168.1.0/24"]
+[egress]
+mode = "socket"
+`;
+}
+
+interface Made {
+  name: string;
+  configFile: string;
+  keyFile: string;
+  publicKey: string;
+  listenPort: number;
+  addresses: readonly string[];
+}
+
+function nextSteps({ name, configFile, keyFile, publicKey, listenPort, addresses }: Made, directory: string): string {
+  const network = addresses.map((address) => networkOf(parsePrefix(address)!)).find(({ family }) => family === 4);
+  const target = directory === CONFIG_DIRECTORY ? name : configFile;
+  return [
+    `Configuration: ${configFile}`,
+    `Private key:   ${keyFile} (readable by its owner only; never leaves this host)`,
+    `Public key:    ${publicKey}`,
+    `Addresses:     ${addresses.join(', ')}`,
+    '',
+    'Let the UDP port in, with the firewall that you use:',
+    `  sudo ufw allow ${listenPort}/udp`,
+    `  sudo nft add rule inet filter input udp dport ${listenPort} accept`,
+    ...(network === undefined
+      ? []
+      : [
+          '',
+          'TCP of clients needs nothing more. For their UDP and ping, this host forwards:',
+          '  sudo sysctl -w net.ipv4.ip_forward=1',
+          `  sudo nft 'add table ip ${name}; add chain ip ${name} post { type nat hook postrouting priority srcnat; }'`,
+          `  sudo nft 'add rule ip ${name} post ip saddr ${formatPrefix(network)} oifname != "${name}" masquerade'`,
+        ]),
+    '',
+    'Next:',
+    `  sudo mptunnel up ${target}`,
+    `  sudo mptunnel invite ${name} laptop`,
+  ].join('\n');
+}
+
+/** The first 10.x.0.1/24 whose network no interface of this host has a part of. */
+function freePrefix(): string {
+  const taken = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .flatMap(({ cidr }) => (cidr === null ? [] : [parsePrefix(cidr)]))
+    .filter((prefix): prefix is IpPrefix => prefix?.family === 4);
+  for (let second = FIRST_SECOND_BYTE; second < FIRST_SECOND_BYTE + 100; second++) {
+    const prefix = parsePrefix(`10.${second}.0.1/24`)!;
+    if (!taken.some((one) => prefixContains(one, prefix) || prefixContains(prefix, one))) return formatPrefix(prefix);
+  }
+  throw new CliError('no-prefix', 'no 10.x.0.0/24 is free here: give --address');
+}
+
+/** RFC 4193 (3.2): fd, 40 random bits, subnet 0, host 1. */
+function uniqueLocalPrefix(): string {
+  const bytes = new Uint8Array(16);
+  bytes.set(randomBytes(5), 1);
+  bytes[0] = 0xfd;
+  bytes[15] = 1;
+  return `${formatIp(bytes)}/64`;
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!/^\d+$/.test(text) || port < 1 || port > 65_535) throw new InvalidArgumentError('Give a port from 1 to 65535.');
+  return port;
+}
