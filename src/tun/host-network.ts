@@ -4,9 +4,9 @@
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, runIpBatch } from './ip-command.js';
-import { formatPrefix, type IpFamily, parsePrefix } from './ip-prefix.js';
-import { journalOwner, NetworkJournal, type UndoEntry, undoJournal } from './network-journal.js';
+import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, runIpBatch, runIpBatchAll } from './ip-command.js';
+import { formatPrefix, type IpFamily, parsePrefix, prefixContains } from './ip-prefix.js';
+import { journalOwner, meansGone, NetworkJournal, type UndoEntry, undoJournal } from './network-journal.js';
 import { type PolicyGroup, planRoutes } from './route-plan.js';
 import { ensureRunDirectory, runFiles } from './run-directory.js';
 
@@ -74,6 +74,7 @@ export class HostNetwork {
   readonly #journalFile: string | undefined;
   readonly #warn: (message: string) => void;
   #applied: string | undefined;
+  #plan: HostNetworkPlan | undefined;
   #journal: NetworkJournal | undefined;
 
   constructor(options: HostNetworkOptions = {}) {
@@ -92,6 +93,7 @@ export class HostNetwork {
     await requireInterfaces(plan.uplinks, plan.device);
     this.#journal = NetworkJournal.create(journalFile);
     this.#applied = journalFile;
+    this.#plan = plan;
     try {
       await this.#setUpDevice(plan);
       return { mark: await this.#route(plan) };
@@ -104,6 +106,35 @@ export class HostNetwork {
   /** An uplink that came after `apply`; without one that is in force nothing happens. */
   addUplink(device: string): void {
     if (this.#applied !== undefined) this.#loosen(device);
+  }
+
+  /** Routes for a peer that came later. What lies within the device's own prefixes needs none. Throws HostNetworkError. */
+  async addRoutes(prefixes: readonly string[]): Promise<void> {
+    const plan = this.#plan;
+    if (plan === undefined) throw new TypeError('addRoutes before apply');
+    const connected = plan.addresses.map((address) => parsePrefix(address)!);
+    const uncovered = prefixes.filter((prefix) => !connected.some((network) => prefixContains(network, parsePrefix(prefix)!)));
+    const { main, policy } = planRoutes(uncovered, plan.addresses, plan.outerAddresses);
+    const covering = policy[0]?.prefixes[0];
+    if (covering !== undefined)
+      throw new HostNetworkError('needs-restart', `${covering} cannot be routed to a peer while the tunnel runs: restart it`);
+    await this.#change(
+      0,
+      main.map((prefix) => routeChange(prefix, plan.device, 'main')),
+      plan,
+    );
+  }
+
+  /** Takes back those of a peer that leaves, as far as they are there. */
+  async removeRoutes(prefixes: readonly string[]): Promise<void> {
+    const plan = this.#plan;
+    if (plan === undefined || this.#applied === undefined) return;
+    const { main } = planRoutes(prefixes, plan.addresses, plan.outerAddresses);
+    // Their entries stay in the journal: to undo what is gone is no failure.
+    const lines = main
+      .map((prefix) => routeChange(prefix, plan.device, 'main').undo)
+      .flatMap((undo) => (undo.kind === 'ip' ? [undo.line] : []));
+    for (const reason of await runIpBatchAll(0, lines)) if (!meansGone(reason)) this.#warn(`not undone: ${reason}`);
   }
 
   /** Takes everything back. Idempotent; does not throw for things that are gone already. */

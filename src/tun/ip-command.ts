@@ -9,6 +9,7 @@ export type HostNetworkErrorCode =
   | 'route-exists'
   | 'ipv6-disabled'
   | 'busy'
+  | 'needs-restart'
   | 'ip-failed';
 
 /** A change of the host's network failed; the message, one line, tells the user what to do. */

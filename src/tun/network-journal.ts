@@ -127,7 +127,8 @@ function restoreSysctl(entry: { path: string; previous: string; ours: string }, 
   }
 }
 
-function meansGone(reason: string): boolean {
+/** Of a failure to delete. */
+export function meansGone(reason: string): boolean {
   return /No such (process|file or directory|device)|Cannot find device|Address not found|Cannot assign requested address|does not exist/i.test(
     reason,
   );

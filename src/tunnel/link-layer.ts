@@ -6,7 +6,7 @@ import { resolveEndpoint } from './carrier/endpoint.js';
 import { readInterfaces } from './carrier/interface-info.js';
 import { UdpCarrier } from './carrier/udp-carrier.js';
 import type { Uplink } from './carrier/uplink.js';
-import type { PathConfig, TunnelConfig } from './config.js';
+import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { LinkLayer, LinkObserver, PacketTap, PathChange, PeerLink } from './link.js';
 import { LinkContext } from './path/link-context.js';
 import { PathControl } from './path/path-control.js';
@@ -16,6 +16,7 @@ import { SessionDriver, sessionPeer } from './path/session-driver.js';
 import type { SessionConstants } from './session/constants.js';
 import { createSessionEndpoint } from './session/endpoint.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURES } from './session/messages.js';
+import type { PeerMessage } from './session/slow-control.js';
 import type { AeadStatus } from './status.js';
 import { TunnelError, type TunnelLog } from './tunnel-api.js';
 import { Uplinks } from './uplinks.js';
@@ -38,6 +39,8 @@ export interface CountingLinkLayer extends LinkLayer {
 }
 
 const RETRY_MS = 3000;
+/** A route of the session is peer * MAX_PATHS + path, below those of strangers (session-driver.ts). */
+const PEER_IDS = 1 << 18;
 /** What a client without [[path]] has: whatever way the routing table says. */
 const ANY_PATH: PathConfig = { name: 'default', interface: undefined, address: undefined };
 /** The kernel has no IPv6. */
@@ -61,6 +64,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   readonly #uplinks: Uplinks;
   /** Initiators whose endpoint is not resolved yet. */
   #unresolved: Peer[];
+  #nextPeerId = 0;
   #retryAtMs = Infinity;
   /** Raised by every interface event: what was read before it is stale. */
   #generation = 0;
@@ -71,24 +75,57 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#log = log;
     this.#mark = mark;
     this.#context = new LinkContext(native, log);
-    for (const [peerId, peer] of config.peers.entries()) this.#context.peers.push(new Peer(peerId, peer));
+    for (const peer of config.peers) this.#context.addPeer(new Peer(this.#nextPeerId++, peer));
     this.aeads = measuredAeads(native);
     this.#table = native.createOpenTable();
     this.#driver = new SessionDriver(this.#context, this.#table, this.#createSession(session), randomBytes);
     this.#control = new PathControl(this.#context, this.#driver, this.#table);
     this.#receiveLoop = new ReceiveLoop(this.#context, this.#driver, this.#control, this.#table);
     this.#unresolved = this.#context.peers.filter((peer) => peer.initiator);
-    const usesAnyPath = config.paths.length === 0 && config.autoPaths === undefined;
-    const pathConfigs = this.#unresolved.length === 0 ? [] : usesAnyPath ? [ANY_PATH] : config.paths;
     const { receive } = this.#receiveLoop;
     this.#uplinks = new Uplinks({ context: this.#context, driver: this.#driver, control: this.#control, native, mark, receive });
-    for (const path of pathConfigs) this.#uplinks.add(path, performance.now());
+    this.#makeUplinks();
     this.#context.onTimer = (nowMs) => this.#handleTimer(nowMs);
     this.#context.onPeerPathsChanged = (peer, nowMs) => this.#driver.updateRoutes(peer, nowMs);
   }
 
   get peers(): readonly PeerLink[] {
     return this.#context.peers;
+  }
+
+  addPeer(config: PeerConfig): PeerLink {
+    const context = this.#context;
+    if (context.closed) throw new TunnelError('closed', 'the tunnel is closing');
+    if (context.peers.some(({ name }) => name === config.name)) throw new RangeError(`peer name "${config.name}" is taken`);
+    while (context.peer(this.#nextPeerId) !== undefined) this.#nextPeerId = (this.#nextPeerId + 1) % PEER_IDS;
+    const peer = new Peer(this.#nextPeerId, config);
+    this.#nextPeerId = (this.#nextPeerId + 1) % PEER_IDS;
+    this.#driver.add(peer);
+    if (peer.initiator) {
+      this.#unresolved.push(peer);
+      this.#makeUplinks();
+      this.#retryAtMs = performance.now();
+      context.arm(this.#retryAtMs);
+    }
+    return peer;
+  }
+
+  removePeer(link: PeerLink): void {
+    const context = this.#context;
+    const peer = context.peers.find((one) => one === link);
+    if (peer === undefined || context.closed) return;
+    this.#control.sendClose(peer);
+    context.flush();
+    this.#unresolved = this.#unresolved.filter((one) => one !== peer);
+    this.#uplinks.forgetPeer(peer);
+    this.#driver.remove(peer, performance.now());
+  }
+
+  sendMessage(link: PeerLink, message: PeerMessage): boolean {
+    const peer = this.#context.peers.find((one) => one === link);
+    if (peer === undefined || this.#context.closed || !this.#control.sendMessage(peer, message)) return false;
+    this.#context.flush();
+    return true;
   }
 
   async start(observer: LinkObserver): Promise<void> {
@@ -167,7 +204,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   async close(): Promise<void> {
     const context = this.#context;
     if (context.closed) return;
-    this.#control.sendClose();
+    for (const peer of context.peers) this.#control.sendClose(peer);
     context.flush();
     context.closed = true;
     context.disarm();
@@ -180,6 +217,14 @@ class UdpLinkLayer implements CountingLinkLayer {
   #requireClient(): void {
     if (this.#context.peers.some((peer) => peer.initiator)) return;
     throw new TunnelError('no-client', 'No peer has an endpoint here: its paths are those that the other side has.');
+  }
+
+  /** Those of the configuration, once somebody is to be dialled. */
+  #makeUplinks(): void {
+    if (this.#unresolved.length === 0 || this.#uplinks.all.length > 0) return;
+    const usesAnyPath = this.#config.paths.length === 0 && this.#config.autoPaths === undefined;
+    const configs = usesAnyPath ? [ANY_PATH] : this.#config.paths;
+    for (const path of configs) this.#uplinks.add(path, performance.now());
   }
 
   #createSession(overrides: Partial<SessionConstants> | undefined) {
@@ -224,6 +269,8 @@ class UdpLinkLayer implements CountingLinkLayer {
       try {
         const endpoint = await resolveEndpoint(peer.config.endpoint!);
         if (this.#context.closed) return undefined;
+        // It may have gone meanwhile.
+        if (!this.#unresolved.includes(peer)) continue;
         this.#uplinks.setEndpoint(peer, endpoint, performance.now());
         this.#unresolved = this.#unresolved.filter((one) => one !== peer);
       } catch (error) {

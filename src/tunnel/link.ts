@@ -3,7 +3,8 @@
  * `LinkLayer` (link-layer.ts) implements it; the planes and the composition root know only these types.
  */
 
-import type { PathConfig } from './config.js';
+import type { PathConfig, PeerConfig } from './config.js';
+import type { PeerMessage } from './session/slow-control.js';
 
 /** probing: not yet proven; up; suspect: silent for longer than its round trips allow, not to be used while another is up; down: no traffic but probes. */
 export type PathState = 'probing' | 'up' | 'suspect' | 'down';
@@ -83,6 +84,8 @@ export interface PeerLink {
   readonly paths: readonly PathLink[];
   /** Prefixes that the peer may send from and that are routed to it. */
   readonly allowedIps: readonly string[];
+  /** The holder of an invite, no peer yet: no packet of its is anything. */
+  readonly enrolling: boolean;
 }
 
 /** What the link layer tells upwards. Called synchronously from its receive loop; buffers are borrowed until return. */
@@ -112,6 +115,8 @@ export interface LinkObserver {
   /** The path goes for good, now: what is sent on it during this call still leaves, if it can. */
   onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void;
   onPeerChange(peer: PeerLink, nowMs: number): void;
+  /** A message of the kinds that are between peers and not about paths. May be lost, may come twice. Peers may not be removed within the call. */
+  onMessage?(peer: PeerLink, message: PeerMessage, nowMs: number): void;
   /** After each batch: the planes flush what they hold (acknowledgements, transmissions), then the link layer flushes its sockets. */
   onBatchEnd(nowMs: number): void;
 }
@@ -145,6 +150,12 @@ export interface LinkLayer {
   /** Sends what is staged on every socket; call after sending outside of onBatchEnd. */
   flush(): void;
   setTap(tap: PacketTap | undefined): void;
+  /** From now on it may come, or is dialled. Throws RangeError when its name or key is another's, our own, or weak. */
+  addPeer(config: PeerConfig): PeerLink;
+  /** Says goodbye; its sessions and paths end, and it is a stranger. Not from within an observer's call. */
+  removePeer(peer: PeerLink): void;
+  /** On the best path of the peer, at once. False: there is none that is up. Nobody sends it again. */
+  sendMessage(peer: PeerLink, message: PeerMessage): boolean;
   /** The link watch says that an interface went down, came up, or changed its addresses: paths on it go down or are tried at once. */
   onInterfaceChange(interfaceName: string, up: boolean): void;
   /**

@@ -1,10 +1,11 @@
 /** The running tunnel as the control room sees it. `startTunnel` in tunnel.ts makes one. */
 
-import type { PathConfig, TunnelConfig } from './config.js';
+import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import type { TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent } from './events.js';
 import type { PacketTap, PathChange, PeerLink } from './link.js';
+import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
 
 export interface Tunnel {
@@ -25,6 +26,14 @@ export interface Tunnel {
   changePath(name: string, change: PathChange): void;
   /** Goes over to another configuration, as far as that touches no connection. Rejects with TunnelError when it is another tunnel's. */
   reconfigure(config: TunnelConfig): Promise<Reconfigured>;
+  /** A peer that comes while the tunnel runs: known, and routed to. Rejects with TunnelError or HostNetworkError, with nothing left of it. */
+  addPeer(peer: PeerConfig): Promise<void>;
+  /** Ends its sessions and connections, and takes its routes back. False: there is none of that name. */
+  removePeer(name: string): Promise<boolean>;
+  /** Receives what peers say to each other beside paths; peers may be added and removed within the call. */
+  setMessageHandler(handler: (peer: PeerLink, message: PeerMessage) => void): void;
+  /** At once, unconfirmed. False: no path is up. */
+  sendMessage(peer: PeerLink, message: PeerMessage): boolean;
   /** `reason`: who wanted it, for the event. Takes back routes, rules and addresses, says goodbye to peers, closes devices. Idempotent. */
   close(reason?: string): Promise<void>;
 }

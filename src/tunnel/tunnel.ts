@@ -8,7 +8,7 @@ import { HostNetwork } from '../tun/host-network.js';
 import { createLinkWatch, type LinkFacts, type LinkWatch } from '../tun/link-watch.js';
 import { type FineTimer, loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
 import { AutoPaths } from './auto-paths.js';
-import type { AutoPathsConfig, PathConfig, TunnelConfig } from './config.js';
+import type { AutoPathsConfig, PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
@@ -22,6 +22,7 @@ import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { StreamPlane } from './planes/stream-plane.js';
 import { applyConfig } from './reconfigure.js';
+import type { PeerMessage } from './session/slow-control.js';
 import type { PathStatus, PeerStatus, TunnelStatus } from './status.js';
 import { TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
@@ -72,6 +73,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
+  private messageHandler: ((peer: PeerLink, message: PeerMessage) => void) | undefined;
+  /** Being removed just now. */
+  private leaving: PeerLink | undefined;
   private readonly readyWaiters = new Set<() => void>();
 
   constructor({ config, log }: StartTunnelOptions) {
@@ -168,7 +172,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   status(): TunnelStatus {
-    const peers = this.peers.map((peer) => this.peerStatus(peer));
+    const peers = this.peers.filter((peer) => !peer.enrolling).map((peer) => this.peerStatus(peer));
     return {
       name: this.config.interface.name,
       state: this.state,
@@ -182,6 +186,39 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...(this.link === undefined ? {} : { aeads: this.link.aeads }),
       counters: { ...this.link?.counters(), ...this.streams?.allCounters(), ...this.datagrams?.counters, ...this.port?.counters },
     };
+  }
+
+  async addPeer(config: PeerConfig): Promise<void> {
+    const { link } = this;
+    if (link === undefined) throw new TunnelError('not-started', 'the tunnel is still starting: try again');
+    let peer: PeerLink | undefined;
+    try {
+      peer = link.addPeer(config);
+      for (const prefix of config.allowedIps) this.routes.add(prefix, peer);
+      await this.hostNetwork.addRoutes(config.allowedIps);
+    } catch (cause) {
+      if (peer !== undefined) this.dropPeer(peer);
+      if (!(cause instanceof RangeError)) throw cause;
+      throw new TunnelError('peer-conflict', `peer ${config.name} cannot be added: ${cause.message}`, { cause });
+    }
+    if (!config.enrolling) this.events.emit({ type: 'configuration', what: `peer ${config.name} added` });
+  }
+
+  async removePeer(name: string): Promise<boolean> {
+    const peer = this.peers.find((one) => one.name === name);
+    if (peer === undefined) return false;
+    this.dropPeer(peer);
+    if (!peer.enrolling) this.events.emit({ type: 'configuration', what: `peer ${name} removed` });
+    await this.hostNetwork.removeRoutes(peer.allowedIps);
+    return true;
+  }
+
+  setMessageHandler(handler: (peer: PeerLink, message: PeerMessage) => void): void {
+    this.messageHandler = handler;
+  }
+
+  sendMessage(peer: PeerLink, message: PeerMessage): boolean {
+    return this.link?.sendMessage(peer, message) ?? false;
   }
 
   setTap(tap: PacketTap | undefined): void {
@@ -246,6 +283,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     segmentBytes: number,
     nowMs: number,
   ): void {
+    if (peer.enrolling) return;
     this.streams?.handlePathPacket(peer, path, bytes, offset, length, segmentBytes > 0, nowMs);
   }
 
@@ -258,13 +296,15 @@ class RunningTunnel implements Tunnel, LinkObserver {
     nowMs: number,
     segmentBytes: number,
   ): void {
+    if (peer.enrolling) return;
     if (this.streams?.handleUnreachable(bytes, offset, length) === true) return;
     this.datagrams?.handlePathPacket(peer, path, bytes, offset, length, nowMs, segmentBytes);
   }
 
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathChange(peer, path);
-    this.streams?.handlePathChange(peer, path, nowMs);
+    // The streams of one that leaves are gone.
+    if (peer !== this.leaving) this.streams?.handlePathChange(peer, path, nowMs);
     this.wake();
   }
 
@@ -282,8 +322,26 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.wake();
   }
 
+  onMessage(peer: PeerLink, message: PeerMessage): void {
+    // After the batch: what the message causes may remove its sender.
+    setImmediate(() => {
+      if (this.closing === undefined) this.messageHandler?.(peer, message);
+    });
+  }
+
   onBatchEnd(nowMs: number): void {
     this.pollPlanes(nowMs);
+  }
+
+  /** Resets first, then goodbye, then nothing. */
+  private dropPeer(peer: PeerLink): void {
+    this.leaving = peer;
+    this.streams?.removePeer(peer, performance.now());
+    this.routes.remove(peer);
+    this.link?.flush();
+    this.link?.removePeer(peer);
+    this.datagrams?.handlePeerDown(peer);
+    this.leaving = undefined;
   }
 
   // ---- driving ----

@@ -105,6 +105,11 @@ export class Uplinks {
     throw new TunnelError('address-family', `No path has an address of the IP version of endpoint ${peer.config.endpoint}.`);
   }
 
+  /** The peer is gone: no path to it is made any more. */
+  forgetPeer(peer: Peer): void {
+    this.#endpoints.delete(peer);
+  }
+
   /** Looks at one uplink, with the interfaces that there are now. */
   refresh(uplink: Uplink, interfaces: readonly InterfaceInfo[], nowMs: number): void {
     const opened = uplink.refresh(interfaces);

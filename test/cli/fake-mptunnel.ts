@@ -39,6 +39,10 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
   }, 2);
   return {
     peers: [],
+    addPeer: async () => {},
+    removePeer: async () => false,
+    setMessageHandler: () => {},
+    sendMessage: () => false,
     status: () => ({
       name: config.interface.name,
       state: 'up',

@@ -265,7 +265,7 @@ function makeSide(
   rules: readonly RuleConfig[] | undefined,
 ): PlaneSide {
   const [own, other] = initiator ? [CLIENT_HOST, SERVER_HOST] : [SERVER_HOST, CLIENT_HOST];
-  const peer: PeerLink = { name: 'peer', publicKey: '', state: 'up', lastError: '', initiator, paths, allowedIps: [] };
+  const peer: PeerLink = { name: 'peer', publicKey: '', state: 'up', lastError: '', initiator, paths, allowedIps: [], enrolling: false };
   const routes = new AllowedIps<PeerLink>();
   routes.add(`${other}/32`, peer);
   const side: PlaneSide = {

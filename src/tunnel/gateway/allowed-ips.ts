@@ -3,7 +3,7 @@
  * address bytes: a path-compressed binary trie per IP version, as deep as prefixes nest and not as addresses are long.
  */
 
-import { type IpPrefix, networkOf, parsePrefix } from '../../tun/ip-prefix.js';
+import { formatPrefix, type IpPrefix, networkOf, parsePrefix } from '../../tun/ip-prefix.js';
 
 /** "10.0.0.0/8", "fd77::1". Host bits are cleared, as `wg` does. Throws RangeError that says what is wrong. */
 export function parseAllowedIp(text: string): IpPrefix {
@@ -29,28 +29,36 @@ interface TrieNode<T> {
 export class AllowedIps<T extends object> {
   #v4: TrieNode<T> | undefined;
   #v6: TrieNode<T> | undefined;
-  #entries: { prefix: IpPrefix; value: T }[] = [];
+  readonly #owners = new Map<string, T>();
+  readonly #prefixes = new Map<T, IpPrefix[]>();
 
   /** Throws RangeError on a malformed prefix, or one that another value has already. */
   add(text: string, value: T): void {
     const prefix = parseAllowedIp(text);
-    const owner = this.#exact(prefix);
+    const key = formatPrefix(prefix);
+    const owner = this.#owners.get(key);
     if (owner === value) return;
     if (owner !== undefined) throw new RangeError(`"${text}" is routed to two peers; give it to one of them`);
-    this.#entries.push({ prefix, value });
-    this.#insert(prefix, value);
+    this.#owners.set(key, value);
+    const prefixes = this.#prefixes.get(value);
+    if (prefixes === undefined) this.#prefixes.set(value, [prefix]);
+    else prefixes.push(prefix);
+    if (prefix.family === 4) this.#v4 = inserted(this.#v4, prefix, value);
+    else this.#v6 = inserted(this.#v6, prefix, value);
   }
 
-  /** Takes away every prefix of `value`. */
+  /** Takes away every prefix of `value`; costs what they are deep, not how many there are of others. */
   remove(value: T): void {
-    this.#entries = this.#entries.filter((entry) => entry.value !== value);
-    this.#v4 = undefined;
-    this.#v6 = undefined;
-    for (const entry of this.#entries) this.#insert(entry.prefix, entry.value);
+    for (const prefix of this.#prefixes.get(value) ?? []) {
+      this.#owners.delete(formatPrefix(prefix));
+      if (prefix.family === 4) this.#v4 = removed(this.#v4, prefix);
+      else this.#v6 = removed(this.#v6, prefix);
+    }
+    this.#prefixes.delete(value);
   }
 
   get size(): number {
-    return this.#entries.length;
+    return this.#owners.size;
   }
 
   /** Whose longest prefix contains the address at bytes[offset .. offset + addressBytes). */
@@ -69,20 +77,6 @@ export class AllowedIps<T extends object> {
   /** True when this source address, in a packet that came from `value`, leads back to it. */
   isAllowedSource(value: T, bytes: Uint8Array, offset: number, addressBytes: 4 | 16): boolean {
     return this.lookup(bytes, offset, addressBytes) === value;
-  }
-
-  #exact(prefix: IpPrefix): T | undefined {
-    return this.#entries.find(
-      (entry) =>
-        entry.prefix.family === prefix.family &&
-        entry.prefix.length === prefix.length &&
-        entry.prefix.bytes.every((byte, i) => byte === prefix.bytes[i]),
-    )?.value;
-  }
-
-  #insert(prefix: IpPrefix, value: T): void {
-    if (prefix.family === 4) this.#v4 = inserted(this.#v4, prefix, value);
-    else this.#v6 = inserted(this.#v6, prefix, value);
   }
 }
 
@@ -104,6 +98,16 @@ function inserted<T>(node: TrieNode<T> | undefined, prefix: IpPrefix, value: T):
   setChild(fork, node.bytes, node);
   setChild(fork, leaf.bytes, leaf);
   return fork;
+}
+
+/** The trie below `node` without the prefix, which is in it; no fork stays that parts nothing. */
+function removed<T>(node: TrieNode<T> | undefined, prefix: IpPrefix): TrieNode<T> | undefined {
+  if (node === undefined) return undefined;
+  if (node.length === prefix.length) node.value = undefined;
+  else if (bitAt(prefix.bytes, 0, node.length) === 0) node.zero = removed(node.zero, prefix);
+  else node.one = removed(node.one, prefix);
+  if (node.value !== undefined || (node.zero !== undefined && node.one !== undefined)) return node;
+  return node.zero ?? node.one;
 }
 
 function childFor<T>(node: TrieNode<T>, bytes: Uint8Array): TrieNode<T> | undefined {

@@ -63,7 +63,9 @@ export class LinkContext {
   readonly native: NativeAddon;
   readonly log: TunnelLog;
   readonly counters: LinkCounters = createLinkCounters();
+  /** All of them, for what concerns each; the newest last. */
   readonly peers: Peer[] = [];
+  readonly #peersById = new Map<number, Peer>();
   /** By our receiver index. */
   readonly epochs = new Map<number, Epoch>();
   /** Scratch for outgoing control frames: used and done with within one call. */
@@ -92,6 +94,21 @@ export class LinkContext {
   constructor(native: NativeAddon, log: TunnelLog) {
     this.native = native;
     this.log = log;
+  }
+
+  addPeer(peer: Peer): void {
+    this.peers.push(peer);
+    this.#peersById.set(peer.peerId, peer);
+  }
+
+  removePeer(peer: Peer): void {
+    const at = this.peers.indexOf(peer);
+    if (at >= 0) this.peers.splice(at, 1);
+    this.#peersById.delete(peer.peerId);
+  }
+
+  peer(peerId: number): Peer | undefined {
+    return this.#peersById.get(peerId);
   }
 
   markDirty(path: Path, carrier: UdpCarrier): void {

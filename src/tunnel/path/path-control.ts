@@ -21,12 +21,14 @@ import {
   type PathChallengeFrame,
   parseFrames,
 } from '../session/frames.js';
-import type { SlowControl } from '../session/slow-control.js';
+import { isPeerMessage, type PeerMessage, type SlowControl } from '../session/slow-control.js';
+import { bestPathIn } from '../steering/best-path.js';
 import { formatRemote } from './address-record.js';
 import type { AddressValidation } from './address-validation.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
 import type { Candidate, Path } from './path.js';
+import type { Peer } from './peer.js';
 import type { SessionDriver } from './session-driver.js';
 
 /** An address that does not answer its challenges for so long was none. */
@@ -110,15 +112,20 @@ export class PathControl {
   }
 
   /** Goodbye, on every path that may still carry it; staged. */
-  sendClose(): void {
+  sendClose(peer: Peer): void {
     const out = this.#context.control;
-    for (const peer of this.#context.peers) {
-      if (peer.sendEpoch === undefined) continue;
-      for (const path of peer.paths) {
-        if (path.state === 'up' || path.state === 'suspect')
-          path.sendControl(peer.sendEpoch, out, emitClose(out, 0, CLOSE_SHUTDOWN), false);
-      }
+    if (peer.sendEpoch === undefined) return;
+    for (const path of peer.paths) {
+      if (path.state === 'up' || path.state === 'suspect') path.sendControl(peer.sendEpoch, out, emitClose(out, 0, CLOSE_SHUTDOWN), false);
     }
+  }
+
+  /** On the best path that is up; staged. False: there is none, or no session. Lost datagrams are the caller's to send again. */
+  sendMessage(peer: Peer, message: PeerMessage): boolean {
+    const path = bestPathIn('up', peer.paths);
+    if (peer.sendEpoch === undefined || path === undefined) return false;
+    const out = this.#context.control;
+    return (path as Path).sendControl(peer.sendEpoch, out, emitSlow(out, 0, message), false);
   }
 
   /** An interface of ours went down: the peer hears of it on a path that still works, a silence sooner than by itself. Staged. */
@@ -180,6 +187,7 @@ export class PathControl {
         if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message);
         else if (frame.message.kind === 'seen-address' && from.path.peer.initiator) from.path.seenAs = frame.message.endpoint;
         else if (frame.message.kind === 'paths') this.#handlePaths(from, frame.message);
+        else if (isPeerMessage(frame.message)) this.#context.observer.onMessage?.(from.path.peer, frame.message, from.nowMs);
         else this.#context.counters.rxSlowIgnored++;
         return;
     }

@@ -17,6 +17,7 @@ export class Peer implements PeerLink {
   readonly allowedIps: readonly string[];
   /** We know its endpoint: we start handshakes and choose the paths. */
   readonly initiator: boolean;
+  readonly enrolling: boolean;
   readonly #byId: (Path | undefined)[] = new Array(MAX_PATHS).fill(undefined);
   #paths: Path[] = [];
   #state: PeerState;
@@ -38,6 +39,7 @@ export class Peer implements PeerLink {
     this.publicKey = formatKey(config.publicKey);
     this.allowedIps = config.allowedIps;
     this.initiator = config.endpoint !== undefined;
+    this.enrolling = config.enrolling === true;
     this.#state = this.initiator ? 'connecting' : 'down';
   }
 

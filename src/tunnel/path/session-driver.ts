@@ -91,6 +91,22 @@ export class SessionDriver {
     this.drain(nowMs);
   }
 
+  /** Its handshakes are heard from now on. Throws RangeError when its key is another's, our own, or weak. */
+  add(peer: Peer): void {
+    this.#session.addPeer(sessionPeer(peer));
+    this.#context.addPeer(peer);
+  }
+
+  /** Its sessions end and its paths go, whichever side made them. */
+  remove(peer: Peer, nowMs: number): void {
+    this.#session.removePeer(peer.peerId);
+    for (const epoch of [...this.#context.epochs.values()]) if (epoch.peer === peer) this.#retire(epoch);
+    this.#dropPaths(peer, nowMs);
+    if (peer.updateState()) this.#context.observer.onPeerChange(peer, nowMs);
+    this.#context.removePeer(peer);
+    this.drain(nowMs);
+  }
+
   /** Events first: what is to be sent may need what they bring. */
   drain(nowMs: number): void {
     for (let event = this.#session.pollEvent(); event !== undefined; event = this.#session.pollEvent()) this.#handleEvent(event, nowMs);
@@ -141,7 +157,7 @@ export class SessionDriver {
       carrier = this.#ringCarriers[slot];
       address = this.#ringAddresses.subarray(slot * ADDRESS_BYTES, (slot + 1) * ADDRESS_BYTES);
     } else {
-      const path = context.peers[Math.floor(route / MAX_PATHS)]?.path(route % MAX_PATHS);
+      const path = context.peer(Math.floor(route / MAX_PATHS))?.path(route % MAX_PATHS);
       carrier = path?.carrier;
       address = path?.target;
     }
@@ -151,7 +167,7 @@ export class SessionDriver {
   }
 
   #handleEvent(event: SessionEvent, nowMs: number): void {
-    const peer = this.#context.peers[event.peerId];
+    const peer = this.#context.peer(event.peerId);
     if (peer === undefined) return;
     switch (event.type) {
       case 'epoch-ready':
@@ -223,17 +239,18 @@ export class SessionDriver {
 
   /** No keys are left: a client's paths wait for new ones, a server's go. */
   #lose(peer: Peer, nowMs: number): void {
-    const paths = peer.paths;
-    if (!peer.initiator) {
-      peer.clearPaths();
-      for (const path of paths) {
-        path.machine.handleLinkLost(nowMs, 'the session ended');
-        this.#context.observer.onPathChange(peer, path, nowMs);
-      }
-    } else {
-      for (const path of paths) if (path.machine.handleSessionLost(nowMs)) this.#context.pathChanged(path, nowMs);
-    }
+    if (!peer.initiator) this.#dropPaths(peer, nowMs);
+    else for (const path of peer.paths) if (path.machine.handleSessionLost(nowMs)) this.#context.pathChanged(path, nowMs);
     if (peer.updateState()) this.#context.observer.onPeerChange(peer, nowMs);
+  }
+
+  #dropPaths(peer: Peer, nowMs: number): void {
+    const paths = peer.paths;
+    peer.clearPaths();
+    for (const path of paths) {
+      path.machine.handleLinkLost(nowMs, 'the session ended');
+      this.#context.observer.onPathChange(peer, path, nowMs);
+    }
   }
 
   #handleUnreachable(peer: Peer, reason: string, nowMs: number): void {

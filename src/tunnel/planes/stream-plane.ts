@@ -204,6 +204,16 @@ export class StreamPlane {
     }
   }
 
+  /** Its connections are aborted, and nothing is kept of it. Before the link layer forgets it, so that their resets may leave. */
+  removePeer(peer: PeerLink, nowMs: number): void {
+    const streams = this.streams.get(peer);
+    if (streams === undefined) return;
+    streams.host.abortAll(nowMs);
+    this.poll(nowMs);
+    this.streams.delete(peer);
+    this.hosts.splice(this.hosts.indexOf(streams.host), 1);
+  }
+
   private count(counter: string): void {
     this.counters[counter] = (this.counters[counter] ?? 0) + 1;
   }

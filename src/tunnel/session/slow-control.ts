@@ -19,6 +19,8 @@ const prefix = z
   .max(64)
   .regex(/^[0-9a-fA-F:.]+\/[0-9]{1,3}$/);
 
+const key = z.instanceof(Uint8Array).refine((bytes) => bytes.length === 32);
+
 const SCHEMAS = {
   hello: z.object({ kind: z.literal('hello'), version: z.int().min(1), software: text }),
   addresses: z.object({ kind: z.literal('addresses'), addresses: z.array(prefix).max(16) }),
@@ -34,10 +36,27 @@ const SCHEMAS = {
   }),
   /** The client's paths, all of them: others are gone. `serial` is higher in each newer list of an epoch. */
   paths: z.object({ kind: z.literal('paths'), serial: z.int().min(0), ids: z.array(pathId).max(32) }),
+  /** The holder of an invite wants to be a peer under this key of its own; `box` proves that it has the private one (gateway/enrolment-proof.ts). */
+  enrol: z.object({
+    kind: z.literal('enrol'),
+    publicKey: key,
+    nonce: z.instanceof(Uint8Array).refine((bytes) => bytes.length === 24),
+    box: z.instanceof(Uint8Array).refine((bytes) => bytes.length <= 256),
+  }),
+  /** It is one from now on. */
+  enrolled: z.object({ kind: z.literal('enrolled'), publicKey: key }),
+  'enrol-refused': z.object({ kind: z.literal('enrol-refused'), reason: z.enum(['used', 'expired', 'bad-proof', 'failed']) }),
 } as const;
 
 type SlowKind = keyof typeof SCHEMAS;
 export type SlowControl = z.infer<(typeof SCHEMAS)[SlowKind]>;
+
+/** Those that are between peers and not about paths. */
+export type PeerMessage = Extract<SlowControl, { kind: 'enrol' | 'enrolled' | 'enrol-refused' }>;
+
+export function isPeerMessage(message: SlowControl): message is PeerMessage {
+  return message.kind === 'enrol' || message.kind === 'enrolled' || message.kind === 'enrol-refused';
+}
 
 const packr = new Packr({ useRecords: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });

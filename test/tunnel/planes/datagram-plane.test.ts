@@ -69,6 +69,7 @@ function rig(...rttsMs: number[]): Rig {
     state: 'up',
     lastError: '',
     initiator: true,
+    enrolling: false,
     paths: peerPaths,
     allowedIps: [],
   });
