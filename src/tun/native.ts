@@ -381,6 +381,12 @@ export interface NativeAddon {
    */
   requestTimeSlice(microseconds: number): boolean;
 
+  /**
+   * One datagram to a service manager's socket (sd_notify(3)): a path, or "@" and a name of the abstract namespace. `descriptor` goes along for it to keep;
+   * -1: none. 0, or a negative errno.
+   */
+  notifyService(socket: string, state: string, descriptor: number): number;
+
   // ---- self-knowledge ----
   /**
    * Nanoseconds per 1400-byte seal of each AEAD, measured once per process over a few hundred rounds: what this CPU does fastest; and by which engine,

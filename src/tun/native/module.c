@@ -1,6 +1,7 @@
 // The table of what JavaScript sees; src/tun/native.ts says what each function does.
 #include "aead.h"
 #include "loop.h"
+#include "notify.h"
 #include "open.h"
 #include "scheduling.h"
 #include "seal.h"
@@ -49,6 +50,7 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("receiveCounters", open_counters),
     EXPORT("watchReadable", loop_watch_readable),
     EXPORT("createFineTimer", loop_create_fine_timer),
+    EXPORT("notifyService", notify_service),
     EXPORT("requestTimeSlice", scheduling_request_slice),
     EXPORT("measureAead", aead_measure),
     EXPORT("aeadOnce", aead_once),
