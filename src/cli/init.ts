@@ -1,14 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
+import { systemdUnit, UNIT_NAME } from '../control/systemd-unit.js';
 import { formatKey, generatePrivateKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatIp, formatPrefix, type IpPrefix, networkOf, parsePrefix, prefixContains } from '../tun/ip-prefix.js';
 import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
 import { interfaceNameFault } from '../tunnel/config-schema.js';
 import { peerDirectory, writePrivateFile } from '../tunnel/peer-directory.js';
+import type { CliContext } from './cli-context.js';
 import { CliError } from './report.js';
 
 interface InitServerOptions {
@@ -17,15 +19,17 @@ interface InitServerOptions {
   address?: string[];
   endpoint?: string;
   dir: string;
+  unitDir?: string;
   json?: boolean;
 }
 
 const DEFAULT_NAME = 'mpt0';
 const DEFAULT_PORT = 5180;
+const SYSTEMD_DIRECTORY = '/etc/systemd/system';
 /** 10.77.0.0/24 and on, until one is free here. */
 const FIRST_SECOND_BYTE = 77;
 
-export function addInit(program: Command): void {
+export function addInit(program: Command, context: CliContext): void {
   const init = program.command('init').description('make the configuration of a new tunnel');
   init
     .command('server')
@@ -38,15 +42,16 @@ export function addInit(program: Command): void {
     )
     .option('-e, --endpoint <host>', 'the name or address at which clients reach this server (default: its public addresses)')
     .option('-d, --dir <folder>', 'where to', CONFIG_DIRECTORY)
+    .option('--unit-dir <folder>', `where the systemd unit goes (default: ${SYSTEMD_DIRECTORY}, where there is systemd and no unit yet)`)
     .option('--json', 'print what was made as JSON')
     .addHelpText(
       'after',
       '\nExamples:\n  sudo mptunnel init server\n  sudo mptunnel init server --name office --endpoint vpn.example.org --address 10.9.0.1/24',
     )
-    .action(initServer);
+    .action((options: InitServerOptions) => initServer(options, context));
 }
 
-function initServer(options: InitServerOptions): void {
+function initServer(options: InitServerOptions, context: CliContext): void {
   const fault = interfaceNameFault(options.name);
   if (fault !== undefined) throw new CliError('bad-name', `--name ${fault}`);
   const directory = resolve(options.dir);
@@ -59,10 +64,12 @@ function initServer(options: InitServerOptions): void {
   // Whatever is wrong with the options is said in the words of the configuration, before anything is written.
   const check = text.replace(/^private_key_file = .*$/m, `private_key = "${formatKey(privateKey)}"`);
   parseConfig(check, configFile);
+  let unitFile: string | undefined;
   try {
     mkdirSync(peerDirectory(configFile), { recursive: true, mode: 0o700 });
     writePrivateFile(keyFile, `${formatKey(privateKey)}\n`);
     writePrivateFile(configFile, text);
+    unitFile = writeUnit(options, directory, context.entryFile);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     const what = code === 'EACCES' || code === 'EPERM' ? 'permission denied: run with sudo, or choose a folder of yours with --dir' : code;
@@ -73,11 +80,25 @@ function initServer(options: InitServerOptions): void {
     configFile,
     keyFile,
     peersDirectory: peerDirectory(configFile),
+    ...(unitFile === undefined ? {} : { unitFile }),
     publicKey: formatKey(publicKeyOf(privateKey)),
     listenPort: options.listenPort,
     addresses: addresses.map((address) => formatPrefix(parsePrefix(address)!)),
   };
   process.stdout.write(options.json === true ? `${JSON.stringify(made)}\n` : `${nextSteps(made, directory)}\n`);
+}
+
+/** undefined: there is no systemd, or one of a package has its own. */
+function writeUnit(options: InitServerOptions, directory: string, entryFile: string): string | undefined {
+  const places = ['/usr/lib/systemd/system', '/lib/systemd/system', SYSTEMD_DIRECTORY];
+  const isWanted =
+    directory === CONFIG_DIRECTORY && existsSync(SYSTEMD_DIRECTORY) && !places.some((place) => existsSync(join(place, UNIT_NAME)));
+  const folder = options.unitDir ?? (isWanted ? SYSTEMD_DIRECTORY : undefined);
+  if (folder === undefined) return undefined;
+  const file = join(resolve(folder), UNIT_NAME);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, systemdUnit(`${process.execPath} ${entryFile}`), { mode: 0o644 });
+  return file;
 }
 
 function requireAbsent(paths: readonly string[]): void {
@@ -111,9 +132,10 @@ interface Made {
   publicKey: string;
   listenPort: number;
   addresses: readonly string[];
+  unitFile?: string;
 }
 
-function nextSteps({ name, configFile, keyFile, publicKey, listenPort, addresses }: Made, directory: string): string {
+function nextSteps({ name, configFile, keyFile, publicKey, listenPort, addresses, unitFile }: Made, directory: string): string {
   const network = addresses.map((address) => networkOf(parsePrefix(address)!)).find(({ family }) => family === 4);
   const target = directory === CONFIG_DIRECTORY ? name : configFile;
   return [
@@ -121,6 +143,7 @@ function nextSteps({ name, configFile, keyFile, publicKey, listenPort, addresses
     `Private key:   ${keyFile} (readable by its owner only; never leaves this host)`,
     `Public key:    ${publicKey}`,
     `Addresses:     ${addresses.join(', ')}`,
+    ...(unitFile === undefined ? [] : [`Unit:          ${unitFile} (at every start: sudo systemctl enable --now mptunnel@${name})`]),
     '',
     'Let the UDP port in, with the firewall that you use:',
     `  sudo ufw allow ${listenPort}/udp`,

@@ -12,6 +12,8 @@ import { addEvents } from './events.js';
 import { addGenkey } from './genkey.js';
 import { addGenpsk } from './genpsk.js';
 import { addInit } from './init.js';
+import { addInvite, addPeer } from './invite.js';
+import { addJoin } from './join.js';
 import { addMetrics } from './metrics.js';
 import { addPath } from './path.js';
 import { addPubkey } from './pubkey.js';
@@ -25,13 +27,18 @@ import { addUp } from './up.js';
 const EXAMPLES = `
 Begin with:
   sudo mptunnel demo
-  sudo mptunnel init server    # on a server: keys and configuration, and what to do next
+  sudo mptunnel init server         # on a server: keys, configuration, and what to do next
+  sudo mptunnel invite mpt0 laptop  # there: one line for a client
+  sudo mptunnel join LINE           # on the client
   sudo mptunnel up home        # /etc/mptunnel/home.toml
   sudo mptunnel status`;
 
 /** In the order of --help. */
 const COMMANDS: readonly ((program: Command, context: CliContext) => void)[] = [
   addInit,
+  addInvite,
+  addJoin,
+  addPeer,
   addUp,
   addDown,
   addStatus,

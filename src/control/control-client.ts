@@ -6,6 +6,7 @@ import type { TunnelStatus } from '../tunnel/status.js';
 import type { ChangeReply, ChangeRequest } from './change-requests.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { type CaptureSummary, ControlError, type EventsSummary, requireSocketPath } from './control-protocol.js';
+import type { PeerRequest } from './peer-requests.js';
 
 interface Waiting {
   onChunk: ((chunk: Uint8Array) => void) | undefined;
@@ -72,6 +73,11 @@ export class ControlClient {
     const { command, ...parameters } = request;
     const { done, left } = await this.#request(command, parameters);
     return { done: done as string[], left: left as string[] };
+  }
+
+  /** The `result` of the reply. */
+  async peers(request: PeerRequest): Promise<unknown> {
+    return (await this.#request('peers', { request })).result;
   }
 
   /** `count` 0: until cancelled. `onChunk` owns its chunks. */

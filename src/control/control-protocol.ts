@@ -2,12 +2,15 @@
 
 import { CONNECTION_ORDERS, CONNECTIONS_PAGE_MAX_COUNT, type ConnectionQuery } from '../tunnel/connections.js';
 import { type ChangeRequest, isChangeCommand, parseChange } from './change-requests.js';
+import { type PeerRequest, parsePeerRequest } from './peer-requests.js';
 
 export type ControlRequest =
   | { id: number; command: 'status' }
   | { id: number; command: 'stop' }
   /** Answered with a ConnectionPage; ask again for rates. */
   | ({ id: number; command: 'connections' } & ConnectionQuery)
+  /** Invites and peers (peer-requests.ts); the reply has a `result`. */
+  | { id: number; command: 'peers'; request: PeerRequest }
   /** Streams pcapng until `count` packets (0: no end), `cancel`, or the end of the tunnel. */
   | { id: number; command: 'capture'; count: number }
   /** Streams lines of JSON, one an event: the last `last`, then, where `follow` says so, new ones until `cancel` or the end of the tunnel. */
@@ -44,6 +47,10 @@ export function parseRequest(message: Record<string, unknown>): ControlRequest |
   const { id, command, count, target, last, follow } = message;
   if (!isCount(id)) return 'id is no number';
   if (command === 'status' || command === 'stop') return { id, command };
+  if (command === 'peers') {
+    const request = parsePeerRequest(message.request);
+    return request === undefined ? 'request about peers is not well formed' : { id, command, request };
+  }
   if (command === 'capture') return isCount(count) ? { id, command, count } : 'count is no number';
   if (command === 'connections') return parseConnectionsRequest(id, message);
   if (command === 'events') {

@@ -11,10 +11,13 @@ import type { ChangeReply, ChangeRequest } from './change-requests.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { ControlError, type ControlRequest, parseRequest, requireSocketPath } from './control-protocol.js';
 import { EventStream } from './event-stream.js';
+import type { PeerRequest } from './peer-requests.js';
 
 /** What the commands act upon. */
 export interface ControlTarget {
   status(): TunnelStatus;
+  /** Rejects with an error whose message is for the user. */
+  managePeers(request: PeerRequest): Promise<unknown>;
   /** Begins to stop; the reply does not wait for the end. */
   stop(): void;
   connections(query: ConnectionQuery): ConnectionPage;
@@ -137,6 +140,9 @@ class ControlConnection {
           (error: Error & { code?: string }) => this.#send({ id, ok: false, code: error.code ?? 'failed', message: error.message }),
         );
         break;
+      case 'peers':
+        this.#reply(id, this.#target.managePeers(request.request));
+        break;
       case 'capture':
         this.#startCapture(id, request.count);
         break;
@@ -149,6 +155,16 @@ class ControlConnection {
         this.#send({ id, ok: true });
         break;
     }
+  }
+
+  #reply(id: number, work: Promise<unknown>): void {
+    work.then(
+      (result) => this.#send({ id, ok: true, result: result ?? null }),
+      (error: unknown) => {
+        const { code, message } = error as { code?: unknown; message: string };
+        this.#send({ id, ok: false, code: String(code ?? 'failed'), message });
+      },
+    );
   }
 
   #startCapture(id: number, count: number): void {

@@ -4,6 +4,7 @@ import { undoJournal } from '../tun/network-journal.js';
 import { runFiles } from '../tun/run-directory.js';
 import type { TunnelConfig } from '../tunnel/config.js';
 import { loadConfig } from '../tunnel/config-file.js';
+import { Enrolment } from '../tunnel/gateway/enrolment.js';
 import type { TunnelStatus } from '../tunnel/status.js';
 import type { StartTunnel, Tunnel, TunnelLog } from '../tunnel/tunnel-api.js';
 import { TapFan } from './capture-stream.js';
@@ -14,6 +15,8 @@ import { EventFan } from './event-stream.js';
 import { claimInstance, cleanLeftovers } from './instance.js';
 import { type MetricsServer, serveMetrics } from './metrics-server.js';
 import { formatMetrics } from './metrics-text.js';
+import { type PeerRequest, servePeerRequest } from './peer-requests.js';
+import { connectServiceManager } from './service-manager.js';
 
 export interface DaemonOptions {
   config: TunnelConfig;
@@ -87,10 +90,12 @@ class TunnelLife {
   readonly #startedMs = performance.now();
   readonly #fan: TapFan;
   readonly #events = new EventFan();
+  readonly #manager = connectServiceManager();
   #control: ControlServer | undefined;
   #metrics: MetricsServer | undefined;
   #starting: Promise<Tunnel> | undefined;
   #tunnel: Tunnel | undefined;
+  #enrolment: Enrolment | undefined;
   #stopping = false;
   #stopReason: string | undefined;
   #lastChange: Promise<unknown> = Promise.resolve();
@@ -112,6 +117,7 @@ class TunnelLife {
       stop: () => this.#stop.request('`mptunnel down`'),
       connections: (query) => this.#tunnel?.connections(query) ?? { total: 0, connections: [] },
       change: (request) => this.#change(request),
+      managePeers: (request) => this.#managePeers(request),
       addTap: (tap) => this.#fan.add(tap),
       removeTap: (tap) => this.#fan.remove(tap),
       addEventReader: (reader, last) => this.#events.add(reader, last),
@@ -123,9 +129,14 @@ class TunnelLife {
     if (this.#tunnel === undefined) return;
     this.#fan.attach();
     this.#events.attach(this.#tunnel);
+    this.#enrolment = new Enrolment({ config, configFile: this.#options.configFile, tunnel: this.#tunnel, log });
+    await this.#enrolment.start();
+    // A service that may wait for its server as long as it takes is started now.
+    if (readyTimeoutMs === 0) this.#manager.ready('waiting for the peer');
     const ready = this.#tunnel.ready(readyTimeoutMs === 0 ? FOREVER_MS : readyTimeoutMs).then(() => true);
     if ((await this.#unlessStopped(ready)) === undefined) return;
     this.#stop.onReload = () => void this.#change({ command: 'reload' }).catch(() => {});
+    this.#manager.ready('up');
     this.#options.onReady();
     await this.#stop.first;
   }
@@ -133,6 +144,8 @@ class TunnelLife {
   /** Also after a failure, and while something hangs: nothing may be left behind. */
   async end(): Promise<void> {
     this.#stopping = true;
+    this.#manager.stopping();
+    this.#enrolment?.close();
     const { name } = this.#options.config.interface;
     const overdue = new Promise<string>((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS, 'took too long').unref());
     const closed = this.#close().then(
@@ -194,6 +207,11 @@ class TunnelLife {
       log.warn(`reload: nothing was changed: ${(error as Error).message}`);
       throw error;
     }
+  }
+
+  async #managePeers(request: PeerRequest): Promise<unknown> {
+    if (this.#enrolment === undefined) throw new ControlError('starting', 'the tunnel is still starting: try again');
+    return servePeerRequest(this.#enrolment, request);
   }
 
   #unlessStopped<T>(work: Promise<T>): Promise<T | undefined> {

@@ -38,6 +38,7 @@ class Daemon {
 
   async listen(): Promise<this> {
     this.server = await listenControl(this.socket, {
+      managePeers: async () => [],
       status: () => STATUS,
       stop: () => this.stops++,
       connections: ({ offset, limit }) => ({ total: 3, connections: [{ id: offset }, { id: limit }] as ConnectionView[] }),

@@ -19,7 +19,9 @@ const prefix = z
   .max(64)
   .regex(/^[0-9a-fA-F:.]+\/[0-9]{1,3}$/);
 
-const key = z.instanceof(Uint8Array).refine((bytes) => bytes.length === 32);
+const bytes = (minimum: number, maximum: number) =>
+  z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length >= minimum && value.length <= maximum);
+const key = bytes(32, 32);
 
 const SCHEMAS = {
   hello: z.object({ kind: z.literal('hello'), version: z.int().min(1), software: text }),
@@ -40,8 +42,8 @@ const SCHEMAS = {
   enrol: z.object({
     kind: z.literal('enrol'),
     publicKey: key,
-    nonce: z.instanceof(Uint8Array).refine((bytes) => bytes.length === 24),
-    box: z.instanceof(Uint8Array).refine((bytes) => bytes.length <= 256),
+    nonce: bytes(24, 24),
+    box: bytes(0, 256),
   }),
   /** It is one from now on. */
   enrolled: z.object({ kind: z.literal('enrolled'), publicKey: key }),

@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { join as joinPath, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { formatKey, generatePrivateKey } from '../crypto/keys.js';
+import { publicKeyOf } from '../crypto/x25519.js';
+import { queryIp } from '../tun/ip-command.js';
+import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
+import { interfaceNameFault } from '../tunnel/config-schema.js';
+import { type Invite, parseInvite } from '../tunnel/gateway/invite-line.js';
+import { writePrivateFile } from '../tunnel/peer-directory.js';
+import { parseSeconds } from './numbers.js';
+import { CliError, reportWarning } from './report.js';
+
+interface JoinOptions {
+  name?: string;
+  dir: string;
+  timeout: number;
+  json?: boolean;
+}
+
+const DEFAULT_TIMEOUT_SECONDS = 15;
+const INPUT_MAX_BYTES = 16_384;
+
+export function addJoin(program: Command): void {
+  program
+    .command('join')
+    .description('become a client of the server that made the invite: makes a key, enrols it, writes the configuration')
+    .argument('<line>', 'what `mptunnel invite` printed; - reads it from standard input, so that no other user sees it')
+    .option('-n, --name <name>', "what to call the tunnel here (default: the server's name for it)")
+    .option('-d, --dir <folder>', 'where to', CONFIG_DIRECTORY)
+    .option('-t, --timeout <seconds>', 'how long each address of the server may take to answer', parseSeconds, DEFAULT_TIMEOUT_SECONDS)
+    .option('--json', 'print what was made as JSON')
+    .addHelpText('after', '\nExamples:\n  sudo mptunnel join mptunnel:AZmY...\n  sudo mptunnel join - --name office < invite.txt')
+    .action(join);
+}
+
+async function join(line: string, options: JoinOptions): Promise<void> {
+  const invite = parseInvite(line === '-' ? await readInput() : line);
+  if (typeof invite === 'string') throw new CliError('bad-invite', `the line ${invite}`);
+  const name = options.name ?? invite.tunnel;
+  const fault = interfaceNameFault(name);
+  if (fault !== undefined) throw new CliError('bad-name', `--name ${fault}`);
+  const directory = resolve(options.dir);
+  const files = { config: joinPath(directory, `${name}.toml`), key: joinPath(directory, `${name}.key`) };
+  for (const file of [files.config, files.key])
+    if (existsSync(file)) throw new CliError('exists', `${file} exists already and stays as it is: choose another --name`);
+  const privateKey = generatePrivateKey(randomBytes);
+  writeFile(directory, files.key, `${formatKey(privateKey)}\n`);
+  const enrolled = await enrolKey(invite, privateKey, files.key, options);
+  const text = configText(invite, name, enrolled, await uplinkDevices());
+  parseConfig(text, files.config);
+  writeFile(directory, files.config, text);
+  if (!enrolled.confirmed)
+    throw new CliError(
+      'unsure',
+      `${enrolled.endpoint} was asked to enrol us, but its answer did not come. ${files.config} is written: if \`mptunnel up\` works with it, ` +
+        `all is well; if not, remove it and ${files.key}, and ask for another invite`,
+    );
+  const made = {
+    name,
+    configFile: files.config,
+    keyFile: files.key,
+    publicKey: formatKey(publicKeyOf(privateKey)),
+    addresses: invite.addresses,
+    endpoint: enrolled.endpoint,
+    routes: invite.routes,
+  };
+  if (options.json === true) process.stdout.write(`${JSON.stringify(made)}\n`);
+  else
+    process.stdout.write(
+      `Enrolled as ${invite.peer} at ${enrolled.endpoint}: ${invite.addresses.join(', ')}.\nConfiguration: ${files.config}\n` +
+        `Next:\n  sudo mptunnel up ${directory === CONFIG_DIRECTORY ? name : files.config}\n`,
+    );
+}
+
+/** The key is on the disk before the server knows it: what was enrolled must not be lost. */
+async function enrolKey(invite: Invite, privateKey: Uint8Array, keyFile: string, options: JoinOptions) {
+  const { enrol } = await import('../tunnel/gateway/join.js');
+  const log = { info: () => {}, warn: reportWarning };
+  try {
+    return await enrol({ invite, privateKey, timeoutMs: options.timeout * 1000, log });
+  } catch (error) {
+    rmSync(keyFile, { force: true });
+    throw error;
+  }
+}
+
+function writeFile(directory: string, file: string, text: string): void {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    writePrivateFile(file, text);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const what = code === 'EACCES' || code === 'EPERM' ? 'permission denied: run with sudo, or choose a folder of yours with --dir' : code;
+    throw new CliError('not-written', `${file} cannot be written: ${what}`, { cause });
+  }
+}
+
+function configText(
+  invite: Invite,
+  name: string,
+  enrolled: { endpoint: string; presharedKey: Uint8Array },
+  uplinks: readonly string[],
+): string {
+  // One uplink is the kernel's choice, wherever this host goes.
+  const paths = uplinks.length < 2 ? '' : uplinks.map((device) => `\n[[path]]\nname = "${device}"\ninterface = "${device}"\n`).join('');
+  const hint =
+    uplinks.length < 2 ? '\n# To use several uplinks at once, name each:\n# [[path]]\n# name = "dsl"\n# interface = "eth0"\n' : paths;
+  return `# ${invite.peer} of the server at ${enrolled.endpoint}; made by \`mptunnel join\`.
+
+[interface]
+private_key_file = "${name}.key"
+address = ${JSON.stringify(invite.addresses)}
+${hint}
+[[peer]]
+name = "server"
+public_key = "${formatKey(invite.serverPublicKey)}"
+preshared_key = "${formatKey(enrolled.presharedKey)}"
+endpoint = "${enrolled.endpoint}"
+allowed_ips = ${JSON.stringify(invite.routes)}
+`;
+}
+
+/** Those with a default route, the preferred one first. */
+async function uplinkDevices(): Promise<string[]> {
+  interface Route {
+    dev?: string;
+    metric?: number;
+    nexthops?: { dev: string }[];
+  }
+  try {
+    const routes = (await Promise.all(['-4', '-6'].map((family) => queryIp<Route>([family, 'route', 'show', 'default'])))).flat();
+    const devices = routes
+      .sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))
+      .flatMap((route) => [route.dev, ...(route.nexthops ?? []).map((hop) => hop.dev)])
+      .filter((device): device is string => device !== undefined);
+    return [...new Set(devices)];
+  } catch {
+    // Without \`ip\` the tunnel will not start either, and says so then.
+    return [];
+  }
+}
+
+async function readInput(): Promise<string> {
+  let text = '';
+  for await (const chunk of process.stdin.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > INPUT_MAX_BYTES) break;
+  }
+  return text;
+}
