@@ -37,7 +37,7 @@ t.test('a peer that is added while the server runs gets in, and is a stranger ag
   await until('the goodbye', () => late.peer.state === 'connecting');
   const before = Number(layer.counters().unknownPeer);
   await until('a stranger again', () => Number(layer.counters().unknownPeer) > before, 10_000);
-  t.ok(pair.client.peer.paths.every(({ state }) => state === 'up'));
+  await until('the paths of the first', () => pair.client.peer.paths.every(({ state }) => state === 'up'));
   t.notOk(pair.client.observer.statesOf(0).includes('down'), 'never went down');
 });
 
