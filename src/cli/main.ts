@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addCapture } from './capture.js';
 import type { CliContext } from './cli-context.js';
+import { addCompletion } from './completion.js';
 import { addConnections } from './connections.js';
 import { addDemo } from './demo-command.js';
 import { addDoctor } from './doctor.js';
@@ -55,6 +56,7 @@ const COMMANDS: readonly ((program: Command, context: CliContext) => void)[] = [
   addPubkey,
   addGenpsk,
   addDemo,
+  addCompletion,
 ];
 
 /** `args` without node and script. Sets nothing but what the command itself does; returns the exit code. */
