@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
+import type { z } from 'zod';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
 import type { MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
