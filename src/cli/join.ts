@@ -4,7 +4,6 @@ import { join as joinPath, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { formatKey, generatePrivateKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
-import { queryIp } from '../tun/ip-command.js';
 import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
 import { interfaceNameFault } from '../tunnel/config-schema.js';
 import { type Invite, parseInvite } from '../tunnel/gateway/invite-line.js';
@@ -48,7 +47,7 @@ async function join(line: string, options: JoinOptions): Promise<void> {
   const privateKey = generatePrivateKey(randomBytes);
   writeFile(directory, files.key, `${formatKey(privateKey)}\n`);
   const enrolled = await enrolKey(invite, privateKey, files.key, options);
-  const text = configText(invite, name, enrolled, await uplinkDevices());
+  const text = configText(invite, name, enrolled);
   parseConfig(text, files.config);
   writeFile(directory, files.config, text);
   if (!enrolled.confirmed)
@@ -97,22 +96,16 @@ function writeFile(directory: string, file: string, text: string): void {
   }
 }
 
-function configText(
-  invite: Invite,
-  name: string,
-  enrolled: { endpoint: string; presharedKey: Uint8Array },
-  uplinks: readonly string[],
-): string {
-  // One uplink is the kernel's choice, wherever this host goes.
-  const paths = uplinks.length < 2 ? '' : uplinks.map((device) => `\n[[path]]\nname = "${device}"\ninterface = "${device}"\n`).join('');
-  const hint =
-    uplinks.length < 2 ? '\n# To use several uplinks at once, name each:\n# [[path]]\n# name = "dsl"\n# interface = "eth0"\n' : paths;
+function configText(invite: Invite, name: string, enrolled: { endpoint: string; presharedKey: Uint8Array }): string {
   return `# ${invite.peer} of the server at ${enrolled.endpoint}; made by \`mptunnel join\`.
+
+# Every interface with a default route is a path. To choose, leave this out and name them: [[path]] with name and interface.
+paths = "auto"
 
 [interface]
 private_key_file = "${name}.key"
 address = ${JSON.stringify(invite.addresses)}
-${hint}
+
 [[peer]]
 name = "server"
 public_key = "${formatKey(invite.serverPublicKey)}"
@@ -120,26 +113,6 @@ preshared_key = "${formatKey(enrolled.presharedKey)}"
 endpoint = "${enrolled.endpoint}"
 allowed_ips = ${JSON.stringify(invite.routes)}
 `;
-}
-
-/** Those with a default route, the preferred one first. */
-async function uplinkDevices(): Promise<string[]> {
-  interface Route {
-    dev?: string;
-    metric?: number;
-    nexthops?: { dev: string }[];
-  }
-  try {
-    const routes = (await Promise.all(['-4', '-6'].map((family) => queryIp<Route>([family, 'route', 'show', 'default'])))).flat();
-    const devices = routes
-      .sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))
-      .flatMap((route) => [route.dev, ...(route.nexthops ?? []).map((hop) => hop.dev)])
-      .filter((device): device is string => device !== undefined);
-    return [...new Set(devices)];
-  } catch {
-    // Without \`ip\` the tunnel will not start either, and says so then.
-    return [];
-  }
 }
 
 async function readInput(): Promise<string> {

@@ -15,6 +15,8 @@ After=network-online.target nss-lookup.target
 Type=notify
 NotifyAccess=main
 ExecStart=${program} up %i --foreground --timeout 0
+# A faulty file changes nothing, and is told in the log.
+ExecReload=${program} reload %i
 Restart=on-failure
 RestartSec=5
 WatchdogSec=30

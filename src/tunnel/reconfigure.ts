@@ -1,7 +1,7 @@
 /** From one configuration to another while the tunnel runs: what differs, what of it can be had without touching connections, and what waits for a restart. */
 
 import { isDeepStrictEqual } from 'node:util';
-import type { AutoPathsConfig, PathConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { AutoPathsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { PathChange } from './link.js';
 import type { Reconfigured } from './tunnel-api.js';
 
@@ -14,6 +14,10 @@ export interface Reconfigurable {
   changePath(name: string, change: PathChange): void;
   setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void;
   setRules(rules: readonly RuleConfig[]): void;
+  /** Those that there are now, also the enrolled. */
+  readonly peers: readonly PeerConfig[];
+  addPeer(config: PeerConfig): Promise<void>;
+  removePeer(name: string): Promise<boolean>;
 }
 
 const INTERFACE_KEYS = {
@@ -28,6 +32,7 @@ const INTERFACE_KEYS = {
 export async function applyConfig(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig): Promise<Reconfigured> {
   const result: Reconfigured = { done: [], left: leftForRestart(before, after) };
   await changePaths(target, before, after, result);
+  await changePeers(target, after.peers, result);
   if (!isDeepStrictEqual(before.rules ?? [], after.rules ?? [])) {
     target.setRules(after.rules ?? []);
     result.done.push('[[rule]]: changed');
@@ -65,13 +70,39 @@ async function changePaths(target: Reconfigurable, before: TunnelConfig, after: 
   }
 }
 
+/** Peers that dial us come, go and change; one that we dial is the tunnel itself, and waits for a restart. */
+async function changePeers(target: Reconfigurable, after: readonly PeerConfig[], { done, left }: Reconfigured): Promise<void> {
+  const wanted = new Map(after.map((peer) => [peer.name, peer]));
+  const kept = new Set<string>();
+  const changed = new Set<string>();
+  for (const peer of target.peers) {
+    const other = wanted.get(peer.name);
+    if (peer.endpoint !== undefined || (other !== undefined && isDeepStrictEqual(peer, other))) {
+      if (other === undefined || !isDeepStrictEqual(peer, other)) left.push(`[[peer]] ${peer.name}`);
+      kept.add(peer.name);
+      continue;
+    }
+    await target.removePeer(peer.name);
+    if (other === undefined) done.push(`peer ${peer.name}: removed`);
+    else changed.add(peer.name);
+  }
+  for (const peer of after) {
+    if (kept.has(peer.name)) continue;
+    try {
+      await target.addPeer(peer);
+      done.push(`peer ${peer.name}: ${changed.has(peer.name) ? 'changed' : 'added'}`);
+    } catch (error) {
+      left.push(`[[peer]] ${peer.name} (${(error as Error).message})`);
+    }
+  }
+}
+
 function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {
   const left: string[] = [];
   for (const [key, written] of Object.entries(INTERFACE_KEYS)) {
     const name = key as keyof typeof INTERFACE_KEYS;
     if (!isDeepStrictEqual(before.interface[name], after.interface[name])) left.push(`[interface] ${written}`);
   }
-  if (!isDeepStrictEqual(before.peers, after.peers)) left.push('[[peer]]');
   if (!isDeepStrictEqual(before.egress, after.egress)) left.push('[egress]');
   if (!isDeepStrictEqual(before.stream, after.stream)) left.push('[stream]');
   if (!isDeepStrictEqual(before.metrics, after.metrics)) left.push('[metrics]');

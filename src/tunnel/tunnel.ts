@@ -73,6 +73,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
+  /** Those that there are now, without holders of invites, by name. */
+  private readonly peerConfigs = new Map<string, PeerConfig>();
   private messageHandler: ((peer: PeerLink, message: PeerMessage) => void) | undefined;
   /** Being removed just now. */
   private leaving: PeerLink | undefined;
@@ -111,6 +113,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     });
     this.link = createLinkLayer({ config, native: this.native, log: this.events.log, ...(mark === 0 ? {} : { mark }) });
     for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
+    for (const peer of config.peers) this.peerConfigs.set(peer.name, peer);
     this.makePlanes(this.port);
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
     await this.link.start(this);
@@ -201,13 +204,16 @@ class RunningTunnel implements Tunnel, LinkObserver {
       if (!(cause instanceof RangeError)) throw cause;
       throw new TunnelError('peer-conflict', `peer ${config.name} cannot be added: ${cause.message}`, { cause });
     }
-    if (!config.enrolling) this.events.emit({ type: 'configuration', what: `peer ${config.name} added` });
+    if (config.enrolling === true) return;
+    this.peerConfigs.set(config.name, config);
+    this.events.emit({ type: 'configuration', what: `peer ${config.name} added` });
   }
 
   async removePeer(name: string): Promise<boolean> {
     const peer = this.peers.find((one) => one.name === name);
     if (peer === undefined) return false;
     this.dropPeer(peer);
+    this.peerConfigs.delete(name);
     if (!peer.enrolling) this.events.emit({ type: 'configuration', what: `peer ${name} removed` });
     await this.hostNetwork.removeRoutes(peer.allowedIps);
     return true;
@@ -257,6 +263,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
         changePath: (name, change) => this.changePath(name, change),
         setAutoPaths: (auto, explicit) => this.setAutoPaths(auto, explicit),
         setRules: (rules) => this.datagrams?.setRules(rules),
+        peers: [...this.peerConfigs.values()],
+        addPeer: (peer) => this.addPeer(peer),
+        removePeer: (name) => this.removePeer(name),
       },
       this.config,
       config,

@@ -1,6 +1,6 @@
 /** Invites from end to end: real daemons, real handshakes, hosts in namespaces. */
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -140,6 +140,27 @@ t.test('init, invite, join, up', async (t) => {
     );
     const joined = await hosts.mptunnel('client', ['join', open.line, '--name', 'mpt1', '--dir', hosts.etc.second!, '--json']);
     t.match(JSON.parse(joined.stdout), { name: 'mpt1', addresses: ['10.77.0.6/24'] }, 'an open invite, too');
+  });
+
+  await t.test('a peer file that an administrator writes, changes or deletes counts after a reload; others are not touched', async (t) => {
+    const file = join(hosts.etc.server!, 'mpt0.peers.d', 'printer.toml');
+    const reload = async (): Promise<string> => (await hosts.mptunnel('server', ['reload', 'mpt0'])).stdout;
+    writeFileSync(file, `public_key = "${Buffer.alloc(32, 7).toString('base64')}"\nallowed_ips = ["10.77.0.40/32"]\n`, { mode: 0o600 });
+    t.match(await reload(), /peer printer: added/);
+    writeFileSync(file, `public_key = "${Buffer.alloc(32, 7).toString('base64')}"\nallowed_ips = ["10.77.0.41/32"]\n`);
+    t.match(await reload(), /peer printer: changed/);
+    t.match(
+      (await hosts.peers()).find(({ name }) => name === 'printer'),
+      { allowedIps: ['10.77.0.41/32'] },
+    );
+    writeFileSync(file, 'public_key = "no key"\n');
+    t.match(await hosts.fails('server', ['reload', 'mpt0']), /printer\.toml:1: public_key is not a key/);
+    t.equal((await hosts.peers()).length, 3, 'a faulty file changes nothing');
+    rmSync(file);
+    const said = await reload();
+    t.match(said, /peer printer: removed/);
+    t.notMatch(said, /laptop|later/);
+    await lab.client.run('ping', ['-c', '1', '-W', '5', '10.77.0.1'], { timeoutMs: 30_000 });
   });
 
   await t.test('a peer that is removed is out at once, and others stay', async (t) => {
