@@ -41,6 +41,7 @@ class Top {
   #choice: TopChoice = FIRST_CHOICE;
   #scrollMax = 0;
   #looking = false;
+  #lookAgain = false;
   #lookTimer: NodeJS.Timeout | undefined;
   #leave: (error?: unknown) => void = () => {};
   readonly #left = new Promise<void>((resolve, reject) => {
@@ -71,6 +72,8 @@ class Top {
   }
 
   async #look(): Promise<void> {
+    // What is under way may have been asked for another view.
+    this.#lookAgain = this.#looking;
     if (this.#looking) return;
     this.#looking = true;
     clearTimeout(this.#lookTimer);
@@ -81,7 +84,7 @@ class Top {
       const connections = limit === 0 ? this.#known.connections : await this.#client.connections({ order, offset: 0, limit });
       if (!this.#choice.paused) this.#known = { status, connections, events: [...this.#events] };
       this.#draw();
-      this.#lookTimer = setTimeout(() => void this.#look(), this.#intervalMs);
+      this.#lookTimer = setTimeout(() => void this.#look(), this.#lookAgain ? 0 : this.#intervalMs);
     } catch (error) {
       this.#leave(error);
     } finally {

@@ -175,11 +175,11 @@ class TunnelLife {
 
   async #changeNow(request: ChangeRequest): Promise<ChangeReply> {
     const tunnel = this.#tunnel;
-    const { log } = this.#options;
     if (tunnel === undefined || this.#stopping) throw new ControlError('not-up', 'the tunnel is not up yet: try again in a moment');
     switch (request.command) {
       case 'path-add': {
         const problem = await tunnel.addPath(request.path);
+        tunnel.report({ type: 'configuration', what: `path ${request.path.name}: added` });
         return { done: [`path ${request.path.name}: added${problem === '' ? '' : `, waits: ${problem}`}`], left: [] };
       }
       case 'path-remove':
@@ -187,7 +187,7 @@ class TunnelLife {
         return { done: [`path ${request.name}: removed`], left: [] };
       case 'path-set':
         tunnel.changePath(request.name, request.change);
-        log.info(`path ${request.name}: set to ${JSON.stringify(request.change)}`);
+        tunnel.report({ type: 'configuration', what: `path ${request.name}: ${describeChange(request.change)}` });
         return { done: [`path ${request.name}: changed`], left: [] };
       case 'reload':
         return this.#reload(tunnel);
@@ -199,12 +199,12 @@ class TunnelLife {
     const { configFile, log } = this.#options;
     try {
       const { done, left } = await tunnel.reconfigure(loadConfig(configFile, (message) => log.warn(message)));
-      for (const line of done) log.info(`reload: ${line}`);
-      for (const what of left) log.warn(`reload: ${what} differs, and is in force only after a restart`);
-      if (done.length === 0 && left.length === 0) log.info('reload: nothing has changed');
+      for (const line of done) tunnel.report({ type: 'configuration', what: `reload: ${line}` });
+      for (const what of left) tunnel.report({ type: 'warning', message: `reload: ${what} differs, and is in force only after a restart` });
+      if (done.length === 0 && left.length === 0) tunnel.report({ type: 'configuration', what: 'reload: nothing has changed' });
       return { done, left };
     } catch (error) {
-      log.warn(`reload: nothing was changed: ${(error as Error).message}`);
+      tunnel.report({ type: 'warning', message: `reload: nothing was changed: ${(error as Error).message}` });
       throw error;
     }
   }
@@ -232,4 +232,11 @@ class TunnelLife {
     const status = this.#tunnel?.status() ?? starting;
     return this.#stopping ? { ...status, state: 'stopping' } : status;
   }
+}
+
+/** As the configuration file would say it. */
+function describeChange(change: object): string {
+  return Object.entries(change)
+    .map(([key, value]) => `${key} = ${JSON.stringify(value)}`)
+    .join(', ');
 }

@@ -2,7 +2,7 @@
 
 import type { ConnectionView } from '../tunnel/connections.js';
 import type { PathStatus, TunnelStatus } from '../tunnel/status.js';
-import { formatBitRate, formatMs, formatPercent } from './text-figures.js';
+import { formatBitRate, formatMs, formatPercent, plural } from './text-figures.js';
 
 /** unknown: it could not be checked here, and why. */
 export type Verdict = 'ok' | 'warn' | 'fail' | 'unknown';
@@ -175,7 +175,7 @@ export function checkLoad({ status, connections, daemonCpuShare, receiveBufferDr
   const check = 'bottleneck';
   const paths = status.peers.flatMap((peer) => peer.paths).filter(({ state }) => state === 'up');
   const rate = paths.reduce((sum, path) => sum + path.rxBytesPerSec + path.txBytesPerSec, 0);
-  const load = `${formatBitRate(rate)} over ${paths.length} paths, ${Math.round(daemonCpuShare * 100)} % of a core`;
+  const load = `${formatBitRate(rate)} over ${plural(paths.length, 'path')}, ${Math.round(daemonCpuShare * 100)} % of a core`;
   if (daemonCpuShare >= BUSY_CPU_SHARE)
     return {
       check,
@@ -202,7 +202,7 @@ export function checkLoad({ status, connections, daemonCpuShare, receiveBufferDr
     return {
       check,
       verdict: 'warn',
-      found: `peer: ${heldUp.length} connections wait for their reader; ${load}`,
+      found: `peer: ${plural(heldUp.length, 'connection')} held up by the reader; ${load}`,
       advice: 'whoever reads at the other end is slower than the tunnel',
     };
   const bad = paths.find((path) => path.lossRatio > HIGH_LOSS || path.benched !== undefined);

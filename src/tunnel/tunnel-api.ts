@@ -3,7 +3,7 @@
 import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import type { TunnelEventListener } from './event-hub.js';
-import type { TunnelEvent } from './events.js';
+import type { TunnelEvent, TunnelOccurrence } from './events.js';
 import type { PacketTap, PathChange, PeerLink } from './link.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
@@ -17,6 +17,8 @@ export interface Tunnel {
   connections(query: ConnectionQuery): ConnectionPage;
   /** Hears every event from now on; returns what ends that. */
   onEvent(listener: TunnelEventListener): () => void;
+  /** Something that was done to the tunnel from outside: for its events and the log. */
+  report(occurrence: TunnelOccurrence): void;
   /** The last 256 events or fewer, oldest first. */
   readonly recentEvents: readonly TunnelEvent[];
   readonly peers: readonly PeerLink[];

@@ -12,7 +12,7 @@ import type { AutoPathsConfig, PathConfig, PeerConfig, TunnelConfig } from './co
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
-import type { TunnelEvent } from './events.js';
+import type { TunnelEvent, TunnelOccurrence } from './events.js';
 import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.js';
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
@@ -152,6 +152,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   onEvent(listener: TunnelEventListener): () => void {
     return this.events.listen(listener);
+  }
+
+  report(occurrence: TunnelOccurrence): void {
+    this.events.emit(occurrence);
   }
 
   get recentEvents(): readonly TunnelEvent[] {

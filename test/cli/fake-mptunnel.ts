@@ -122,6 +122,7 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
     },
     connections: () => ({ total: 0, connections: [] }),
     onEvent: (listener) => events.listen(listener),
+    report: (occurrence) => events.emit(occurrence),
     recentEvents: events.recent,
     close: async (reason) => {
       events.emit({ type: 'tunnel', state: 'stopping', name, ...(reason === undefined ? {} : { reason }) });

@@ -80,9 +80,9 @@ t.test('the bottleneck: CPU, buffer, peer, path, in this order', async (t) => {
   });
   const waiting = { queuedBytes: 100_000, peerWindowBytes: 0 } as ConnectionView;
   const base = { status: status(path({ lossRatio: 0.1 })), connections: [waiting], daemonCpuShare: 0.95, receiveBufferDrops: 9 };
-  t.match(checkLoad(base), { verdict: 'warn', found: /^CPU: 8\.0 Mbit\/s over 1 paths, 95 % of a core/ });
+  t.match(checkLoad(base), { verdict: 'warn', found: /^CPU: 8\.0 Mbit\/s over 1 path, 95 % of a core/ });
   t.match(checkLoad({ ...base, daemonCpuShare: 0.1 }), { found: /^buffer: the kernel dropped 9/, advice: /rmem_max/ });
-  t.match(checkLoad({ ...base, daemonCpuShare: 0.1, receiveBufferDrops: 0 }), { found: /^peer: 1 connections/ });
+  t.match(checkLoad({ ...base, daemonCpuShare: 0.1, receiveBufferDrops: 0 }), { found: /^peer: 1 connection held up/ });
   const quiet = { ...base, daemonCpuShare: 0.1, receiveBufferDrops: 0, connections: [] };
   t.match(checkLoad(quiet), { found: /^path: dsl loses 10\.0 %/ });
   t.match(checkLoad({ ...quiet, status: status(path()) }), { verdict: 'ok', found: /^path: neither CPU/ });
