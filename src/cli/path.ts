@@ -19,7 +19,7 @@ export function addPath(program: Command): void {
     .action(list);
   path
     .command('add')
-    .description('use one more uplink, until the tunnel is started anew')
+    .description('use one more uplink, until the tunnel is started anew or reloaded')
     .argument('<name>', 'the tunnel')
     .argument('<path>', 'a name for the path')
     .argument('<settings...>', 'interface=IFACE or address=IP or both; backup=on, priority=0 to 255')
@@ -30,7 +30,7 @@ export function addPath(program: Command): void {
     );
   path
     .command('remove')
-    .description('use an uplink no longer, until the tunnel is started anew')
+    .description('use an uplink no longer, until the tunnel is started anew or reloaded')
     .argument('<name>', 'the tunnel')
     .argument('<path>', 'the name of the path')
     .option('--json', 'print JSON')

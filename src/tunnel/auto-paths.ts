@@ -89,6 +89,11 @@ export class AutoPaths {
     this.update(this.#links);
   }
 
+  /** Is the path of that name one of these? */
+  has(name: string): boolean {
+    return this.#paths.has(name);
+  }
+
   /** A path was removed by hand. */
   noteRemoved(name: string): void {
     const path = this.#paths.get(name);

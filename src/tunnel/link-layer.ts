@@ -2,11 +2,12 @@
 
 import { randomBytes } from 'node:crypto';
 import type { NativeAddon, OpenTableHandle } from '../tun/native.js';
-import { resolveEndpoint } from './carrier/endpoint.js';
+import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
 import { readInterfaces } from './carrier/interface-info.js';
 import { UdpCarrier } from './carrier/udp-carrier.js';
 import type { Uplink } from './carrier/uplink.js';
 import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
+import { EndpointWatch } from './endpoint-watch.js';
 import type { LinkLayer, LinkObserver, PacketTap, PathChange, PeerLink } from './link.js';
 import { LinkContext } from './path/link-context.js';
 import { PathControl } from './path/path-control.js';
@@ -29,6 +30,10 @@ export interface LinkLayerOptions {
   mark?: number;
   /** Times and limits of the session, shrunk by tests. */
   session?: Partial<SessionConstants>;
+  /** Where a peer listens; default: asks the DNS for names. */
+  resolve?: (endpoint: string) => Promise<ResolvedEndpoint>;
+  /** See ENDPOINT_PATIENCE_MS. */
+  endpointPatienceMs?: number;
 }
 
 export interface CountingLinkLayer extends LinkLayer {
@@ -62,6 +67,8 @@ class UdpLinkLayer implements CountingLinkLayer {
   readonly #control: PathControl;
   readonly #receiveLoop: ReceiveLoop;
   readonly #uplinks: Uplinks;
+  readonly #resolve: (endpoint: string) => Promise<ResolvedEndpoint>;
+  readonly #endpointWatch: EndpointWatch;
   /** Initiators whose endpoint is not resolved yet. */
   #unresolved: Peer[];
   #nextPeerId = 0;
@@ -69,7 +76,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   /** Raised by every interface event: what was read before it is stale. */
   #generation = 0;
 
-  constructor({ config, native, log, mark, session }: LinkLayerOptions) {
+  constructor({ config, native, log, mark, session, resolve = resolveEndpoint, endpointPatienceMs }: LinkLayerOptions) {
     this.#config = config;
     this.#native = native;
     this.#log = log;
@@ -85,6 +92,13 @@ class UdpLinkLayer implements CountingLinkLayer {
     const { receive } = this.#receiveLoop;
     this.#uplinks = new Uplinks({ context: this.#context, driver: this.#driver, control: this.#control, native, mark, receive });
     this.#makeUplinks();
+    this.#resolve = resolve;
+    this.#endpointWatch = new EndpointWatch({
+      resolve,
+      moveOn: (peer, endpoint) => !this.#context.closed && this.#uplinks.moveOn(peer, endpoint, performance.now()),
+      log: (message) => log.info(message),
+      ...(endpointPatienceMs === undefined ? {} : { patienceMs: endpointPatienceMs }),
+    });
     this.#context.onTimer = (nowMs) => this.#handleTimer(nowMs);
     this.#context.onPeerPathsChanged = (peer, nowMs) => this.#driver.updateRoutes(peer, nowMs);
   }
@@ -185,6 +199,10 @@ class UdpLinkLayer implements CountingLinkLayer {
     return uplink.problem;
   }
 
+  get pathConfigs(): readonly PathConfig[] {
+    return this.#uplinks.all.map(({ config }) => config);
+  }
+
   removePath(name: string): void {
     this.#requireClient();
     this.#uplinks.remove(name, performance.now());
@@ -267,7 +285,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     let failure: TunnelError | undefined;
     for (const peer of [...this.#unresolved]) {
       try {
-        const endpoint = await resolveEndpoint(peer.config.endpoint!);
+        const endpoint = await this.#resolve(peer.config.endpoint!);
         if (this.#context.closed) return undefined;
         // It may have gone meanwhile.
         if (!this.#unresolved.includes(peer)) continue;
@@ -315,6 +333,8 @@ class UdpLinkLayer implements CountingLinkLayer {
 
   async #retry(): Promise<void> {
     if (this.#unresolved.length > 0) await this.#resolveEndpoints();
+    const resolved = this.#context.peers.filter((peer) => peer.initiator && !this.#unresolved.includes(peer));
+    if (!this.#context.closed) await this.#endpointWatch.look(resolved, performance.now());
     if (!this.#context.closed) await this.#reread(() => false);
     // An interface event may have made that void: it has its own.
     if (!this.#context.closed) this.#scheduleRetry(performance.now());

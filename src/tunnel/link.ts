@@ -163,6 +163,8 @@ export interface LinkLayer {
    * the interface and address, are those of another), `too-many-paths`, `no-client`.
    */
   addPath(config: PathConfig): Promise<string>;
+  /** (Client) the paths as they are configured now. */
+  readonly pathConfigs: readonly PathConfig[];
   /** (Client) the path goes, its connections go on over the others. Throws TunnelError `no-such-path`, `no-client`. */
   removePath(name: string): void;
   /** (Client) peers obey it too, for what they send. Throws TunnelError `no-such-path`, `no-client`. */

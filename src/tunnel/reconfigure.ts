@@ -3,12 +3,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AutoPathsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { PathChange } from './link.js';
-import type { Reconfigured } from './tunnel-api.js';
+import { type Reconfigured, TunnelError } from './tunnel-api.js';
 
 /** What the running tunnel can change. */
 export interface Reconfigurable {
-  /** Of the paths that the configuration names. */
-  hasPath(name: string): boolean;
+  /** As they are in use, whoever added or changed them; without those that are automatic. */
+  readonly paths: readonly PathConfig[];
   addPath(config: PathConfig): Promise<string>;
   removePath(name: string): void;
   changePath(name: string, change: PathChange): void;
@@ -28,7 +28,7 @@ const INTERFACE_KEYS = {
   mtuBytes: 'mtu',
 } as const;
 
-/** Paths first go, then come: names and interfaces may change hands. */
+/** Paths first go, then come: names and interfaces may change hands. What was changed by command gives way to the file. */
 export async function applyConfig(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig): Promise<Reconfigured> {
   const result: Reconfigured = { done: [], left: leftForRestart(before, after) };
   await changePaths(target, before, after, result);
@@ -40,33 +40,24 @@ export async function applyConfig(target: Reconfigurable, before: TunnelConfig, 
   return result;
 }
 
-async function changePaths(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig, { done }: Reconfigured): Promise<void> {
-  const old = new Map(before.paths.map((path) => [path.name, path]));
-  const stays = (path: PathConfig): boolean => {
-    const known = old.get(path.name);
-    return known !== undefined && known.interface === path.interface && known.address === path.address && target.hasPath(path.name);
-  };
-  const staying = new Set(after.paths.filter(stays).map(({ name }) => name));
-  for (const { name } of before.paths) {
-    if (staying.has(name) || !target.hasPath(name)) continue;
-    target.removePath(name);
-    done.push(`path ${name}: removed`);
+async function changePaths(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig, { done, left }: Reconfigured): Promise<void> {
+  const old = new Map(target.paths.map((path) => [path.name, path]));
+  const wanted = new Map(after.paths.map((path) => [path.name, path]));
+  const stays = (path: PathConfig, other: PathConfig | undefined): boolean =>
+    other !== undefined && other.interface === path.interface && other.address === path.address;
+  for (const path of old.values()) {
+    if (stays(path, wanted.get(path.name))) continue;
+    target.removePath(path.name);
+    done.push(`path ${path.name}: removed`);
   }
   const autoChanged = !isDeepStrictEqual(before.autoPaths, after.autoPaths);
   // Before the new ones: an interface that is named now may have been an automatic path.
   if (autoChanged || !isDeepStrictEqual(before.paths, after.paths)) target.setAutoPaths(after.autoPaths, after.paths);
   if (autoChanged) done.push('[paths]: changed');
   for (const path of after.paths) {
-    if (!staying.has(path.name)) {
-      const problem = await target.addPath(path);
-      done.push(`path ${path.name}: added${problem === '' ? '' : `, waits: ${problem}`}`);
-      continue;
-    }
-    const change = { priority: path.priority ?? 0, backup: path.backup ?? false };
-    const known = old.get(path.name)!;
-    if (change.priority === (known.priority ?? 0) && change.backup === (known.backup ?? false)) continue;
-    target.changePath(path.name, change);
-    done.push(`path ${path.name}: priority ${change.priority}, backup ${change.backup ? 'on' : 'off'}`);
+    const known = old.get(path.name);
+    if (known === undefined || !stays(path, known)) await addPath(target, path, done, left);
+    else changePolicy(target, known, path, done);
   }
 }
 
@@ -95,6 +86,24 @@ async function changePeers(target: Reconfigurable, after: readonly PeerConfig[],
       left.push(`[[peer]] ${peer.name} (${(error as Error).message})`);
     }
   }
+}
+
+/** One that cannot be had does not keep the others. */
+async function addPath(target: Reconfigurable, path: PathConfig, done: string[], left: string[]): Promise<void> {
+  try {
+    const problem = await target.addPath(path);
+    done.push(`path ${path.name}: added${problem === '' ? '' : `, waits: ${problem}`}`);
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    left.push(`path ${path.name} (${error.message})`);
+  }
+}
+
+function changePolicy(target: Reconfigurable, known: PathConfig, path: PathConfig, done: string[]): void {
+  const change = { priority: path.priority ?? 0, backup: path.backup ?? false };
+  if (change.priority === (known.priority ?? 0) && change.backup === (known.backup ?? false)) return;
+  target.changePath(path.name, change);
+  done.push(`path ${path.name}: priority ${change.priority}, backup ${change.backup ? 'on' : 'off'}`);
 }
 
 function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {

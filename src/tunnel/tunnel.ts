@@ -258,10 +258,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
   async reconfigure(config: TunnelConfig): Promise<Reconfigured> {
     if (config.interface.name !== this.config.interface.name)
       throw new TunnelError('other-tunnel', `The file is that of tunnel ${config.interface.name} now: restart to change the name.`);
-    const hasPath = (name: string): boolean => this.peers.some((peer) => peer.initiator && peer.paths.some((path) => path.name === name));
     const result = await applyConfig(
       {
-        hasPath,
+        paths: this.startedLink.pathConfigs.filter(({ name }) => this.autoPaths?.has(name) !== true),
         addPath: (path) => this.addPath(path),
         removePath: (name) => this.removePath(name),
         changePath: (name, change) => this.changePath(name, change),

@@ -6,13 +6,13 @@
  */
 
 import { MAX_PATHS, type NativeAddon } from '../tun/native.js';
-import type { ResolvedEndpoint } from './carrier/endpoint.js';
+import type { ResolvedAddress, ResolvedEndpoint } from './carrier/endpoint.js';
 import type { InterfaceInfo } from './carrier/interface-info.js';
 import type { UdpCarrier } from './carrier/udp-carrier.js';
 import { Uplink } from './carrier/uplink.js';
 import type { PathConfig } from './config.js';
 import type { PathChange } from './link.js';
-import { emitAddressRecord } from './path/address-record.js';
+import { emitAddressRecord, formatRemote } from './path/address-record.js';
 import type { LinkContext } from './path/link-context.js';
 import { Path } from './path/path.js';
 import type { PathControl } from './path/path-control.js';
@@ -110,8 +110,37 @@ export class Uplinks {
     this.#endpoints.delete(peer);
   }
 
+  /**
+   * Nobody answers where the peer's paths lead: each goes on to the next address of `endpoint` that its uplink can reach. True when one leads elsewhere
+   * now.
+   */
+  moveOn(peer: Peer, endpoint: ResolvedEndpoint, nowMs: number): boolean {
+    // It may be gone.
+    if (!this.#endpoints.has(peer)) return false;
+    this.#endpoints.set(peer, endpoint);
+    let moved = false;
+    for (const uplink of this.#uplinks) {
+      const path = peer.path(uplink.index);
+      const places = endpoint.addresses.filter(({ family }) => uplink.canReach(family));
+      if (path === undefined || places.length === 0) continue;
+      const at = places.findIndex(({ address }) => isAt(path, address, endpoint.port));
+      const next = (at + 1) % places.length;
+      if (next === at) continue;
+      this.#point(uplink, path, places[next]!, endpoint.port, nowMs);
+      moved = true;
+    }
+    if (moved) {
+      // The handshake begins anew, where the paths lead now.
+      peer.routesText = '';
+      this.#driver.updateRoutes(peer, nowMs);
+    }
+    return moved;
+  }
+
   /** Looks at one uplink, with the interfaces that there are now. */
   refresh(uplink: Uplink, interfaces: readonly InterfaceInfo[], nowMs: number): void {
+    uplink.look(interfaces);
+    this.#leaveUnreachable(uplink, nowMs);
     const opened = uplink.refresh(interfaces);
     for (const peer of this.#context.peers) {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
@@ -206,6 +235,31 @@ export class Uplinks {
     path.machine.handleLinkLost(nowMs, 'no socket yet');
   }
 
+  /** An interface that has no address of the IP version to which its path leads, but the peer has addresses of the other. */
+  #leaveUnreachable(uplink: Uplink, nowMs: number): void {
+    for (const [peer, { addresses, port }] of this.#endpoints) {
+      const path = peer.path(uplink.index);
+      if (path === undefined || uplink.canReach(familyOf(path))) continue;
+      const place = addresses.find(({ family }) => uplink.canReach(family));
+      if (place !== undefined) this.#point(uplink, path, place, port, nowMs);
+    }
+  }
+
+  #point(uplink: Uplink, path: Path, { address, family }: ResolvedAddress, port: number, nowMs: number): void {
+    const before = familyOf(path);
+    path.carrier = uplink.carrier(family);
+    path.target = emitAddressRecord(address, port);
+    path.validated = false;
+    path.validation = this.#driver.newValidation(nowMs);
+    path.helloPending = true;
+    path.localAddress = '';
+    path.retarget(this.#context.epochs.values());
+    const isUsed = this.#context.peers.some((peer) => peer.initiator && peer.path(uplink.index)?.carrier === uplink.carrier(before));
+    if (!isUsed) uplink.closeCarrier(before);
+    path.machine.probeSoon();
+    this.#context.pathChanged(path, nowMs);
+  }
+
   #restore(uplink: Uplink, path: Path, opened: readonly UdpCarrier[], nowMs: number): void {
     let changed = path.setOuterMtu(uplink.mtuBytes);
     // The peer learns the new size from the next challenge.
@@ -233,6 +287,14 @@ export class Uplinks {
       for (const path of peer.paths) this.#control.introduce(path, nowMs);
     }
   }
+}
+
+function familyOf(path: Path): 4 | 6 {
+  return path.target[0] === 4 ? 4 : 6;
+}
+
+function isAt(path: Path, address: string, port: number): boolean {
+  return formatRemote(emitAddressRecord(address, port)) === path.remote;
 }
 
 function isSameWay({ config }: Uplink, { interface: device, address }: PathConfig): boolean {

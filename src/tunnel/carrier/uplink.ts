@@ -47,6 +47,23 @@ export class Uplink {
     return this.#info?.addresses.find((address) => address.includes(':') === (family === 6)) ?? '';
   }
 
+  /** Its address, or the addresses of its interface, allow packets of that IP version; unknown: perhaps. */
+  canReach(family: 4 | 6): boolean {
+    if (this.onlyFamily !== undefined) return this.onlyFamily === family;
+    return this.#info === undefined || this.localAddress(family) !== '';
+  }
+
+  /** Finds its interface among those that there are. */
+  look(interfaces: readonly InterfaceInfo[]): void {
+    this.#info = this.#find(interfaces);
+  }
+
+  /** No path needs the socket any more. */
+  closeCarrier(family: 4 | 6): void {
+    this.#carriers.get(family)?.close();
+    this.#carriers.delete(family);
+  }
+
   standsOn(interfaceName: string): boolean {
     return this.config.interface === interfaceName || this.#info?.name === interfaceName;
   }

@@ -1,0 +1,81 @@
+import t from 'tap';
+import type { PathConfig, TunnelConfig } from '../../src/tunnel/config.js';
+import { applyConfig } from '../../src/tunnel/reconfigure.js';
+import { TunnelError } from '../../src/tunnel/tunnel-api.js';
+
+const path = (name: string, device: string, more: Partial<PathConfig> = {}): PathConfig => ({
+  name,
+  interface: device,
+  address: undefined,
+  ...more,
+});
+
+const config = (paths: readonly PathConfig[], more: Partial<TunnelConfig> = {}): TunnelConfig => ({
+  interface: { name: 'mpt0', privateKey: new Uint8Array(32), addresses: ['10.77.0.2/24'], listenPort: undefined, mtuBytes: 1420 },
+  paths,
+  peers: [],
+  egress: undefined,
+  stream: { scheduler: 'ecf', congestionControl: 'bbr', steer: 'aggregate' },
+  ...more,
+});
+
+/** `inUse`: what the tunnel has now. */
+async function apply(before: TunnelConfig, after: TunnelConfig, inUse = before.paths) {
+  const calls: string[] = [];
+  const result = await applyConfig(
+    {
+      paths: inUse,
+      addPath: async (one) => {
+        if (one.interface === 'taken0') throw new TunnelError('path-exists', 'Taken.');
+        calls.push(`add ${one.name}`);
+        return one.interface === 'absent0' ? 'it does not exist' : '';
+      },
+      removePath: (name) => calls.push(`remove ${name}`),
+      changePath: (name, change) => calls.push(`change ${name} ${JSON.stringify(change)}`),
+      setAutoPaths: (auto) => calls.push(`auto ${auto === undefined ? 'off' : 'on'}`),
+      setRules: (rules) => calls.push(`rules ${rules.length}`),
+    },
+    before,
+    after,
+  );
+  return { calls: calls.join(', '), ...result };
+}
+
+t.test('the same configuration changes nothing', async (t) => {
+  const same = config([path('dsl', 'eth0')]);
+  t.same(await apply(same, config([path('dsl', 'eth0')])), { calls: '', done: [], left: [] });
+});
+
+t.test('paths go before others come, since names and interfaces may change hands', async (t) => {
+  const before = config([path('a', 'eth0'), path('b', 'eth1'), path('c', 'eth2', { backup: true })]);
+  const after = config([path('b', 'eth0'), path('c', 'eth2', { priority: 3 }), path('d', 'absent0')]);
+  const { calls, done } = await apply(before, after);
+  t.equal(calls, 'remove a, remove b, auto off, add b, change c {"priority":3,"backup":false}, add d');
+  t.ok(done.includes('path d: added, waits: it does not exist'));
+});
+
+t.test('what was changed by command gives way to the file', async (t) => {
+  const file = config([path('a', 'eth0'), path('b', 'eth1')]);
+  const { calls } = await apply(file, file, [path('other', 'eth0'), path('b', 'eth1', { backup: true })]);
+  t.equal(calls, 'remove other, add a, change b {"priority":0,"backup":false}');
+});
+
+t.test('a path that cannot be had is named, and keeps no other', async (t) => {
+  const { calls, left } = await apply(config([]), config([path('x', 'taken0'), path('y', 'eth1')]));
+  t.equal(calls, 'auto off, add y');
+  t.same(left, ['path x (Taken.)']);
+});
+
+t.test('rules and automatic paths are changed; the rest waits for a restart, and is named', async (t) => {
+  const before = config([]);
+  const after = config([], {
+    autoPaths: { include: undefined, exclude: [] },
+    rules: [{ mode: 'redundant' }],
+    stream: { scheduler: 'blest', congestionControl: 'bbr', steer: 'aggregate' },
+    egress: { mode: 'socket', allow: [] },
+    interface: { ...before.interface, mtuBytes: 1300, listenPort: 5180 },
+  });
+  const { calls, left } = await apply(before, after);
+  t.equal(calls, 'auto on, rules 1');
+  t.same(left, ['[interface] listen_port', '[interface] mtu', '[egress]', '[stream]']);
+});
