@@ -406,3 +406,20 @@ t.test('a new session forgets the old numbers', async (t) => {
   world.server.plane.handlePeerDown(world.server.peer);
   t.match(world.server.plane.resequencing, { flows: 0 });
 });
+
+t.test('rules that are changed hold for flows under way from the next packet on', async (t) => {
+  const world = settled({ paths: PATHS, clientRules: [] });
+  const { client } = world;
+  world.flow(client, { packetsPerSec: 100, seconds: 12 });
+  world.run(4000);
+  t.match(client.plane.flowsByMode(), { 'min-delay': 1, pin: 0 });
+  client.plane.setRules([ruleOf('pin', ['lte'])]);
+  t.match(client.plane.flowsByMode(), { 'min-delay': 1, pin: 0 }, 'not before');
+  const pinned = sentDuring(client, () => world.run(6000));
+  t.match(client.plane.flowsByMode(), { 'min-delay': 0, pin: 1 });
+  t.ok(pinned[0]! < 5 && pinned[1]! > 190, `${pinned}`);
+  client.plane.setRules([]);
+  const back = sentDuring(client, () => world.run(9000));
+  t.match(client.plane.flowsByMode(), { 'min-delay': 1, pin: 0 }, 'and without a rule as before');
+  t.ok(back[0]! > 150, `${back}`);
+});
