@@ -165,6 +165,22 @@ t.test('the server hears of a removal although the first datagrams that tell it 
   t.equal(losses, 0, 'they were lost');
 });
 
+t.test('the server hears of changes and removals while the other paths are busy all the time', async (t) => {
+  const pair = await pairUp(t);
+  const [, lte] = pair.client.peer.paths;
+  // Acknowledgements prove the path all the time: it is never probed.
+  const traffic = setInterval(() => {
+    sendNumbered(lte!, 1);
+    pair.client.layer.flush();
+  }, 2);
+  t.teardown(() => clearInterval(traffic));
+  await until('a while of it', () => pair.server.observer.count > 300, 15_000);
+  pair.client.layer.changePath('lte', { backup: true });
+  await until('the server knows', () => pair.server.peer.paths[1]!.backup, 2000);
+  pair.client.layer.removePath('dsl');
+  await until('and forgets', () => states(pair.server) === '1 lte up', 2000);
+});
+
 t.test('the last path may go, and the peer comes back with the next', async (t) => {
   const pair = await pairUp(t);
   pair.client.layer.removePath('dsl');

@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { PathConfig, TunnelConfig } from '../../src/tunnel/config.js';
+import type { PathConfig, PeerConfig, TunnelConfig } from '../../src/tunnel/config.js';
 import { applyConfig } from '../../src/tunnel/reconfigure.js';
 import { TunnelError } from '../../src/tunnel/tunnel-api.js';
 
@@ -34,6 +34,12 @@ async function apply(before: TunnelConfig, after: TunnelConfig, inUse = before.p
       changePath: (name, change) => calls.push(`change ${name} ${JSON.stringify(change)}`),
       setAutoPaths: (auto) => calls.push(`auto ${auto === undefined ? 'off' : 'on'}`),
       setRules: (rules) => calls.push(`rules ${rules.length}`),
+      peers: before.peers,
+      addPeer: async ({ name }) => void calls.push(`add peer ${name}`),
+      removePeer: async (name) => {
+        calls.push(`remove peer ${name}`);
+        return true;
+      },
     },
     before,
     after,
@@ -78,4 +84,23 @@ t.test('rules and automatic paths are changed; the rest waits for a restart, and
   const { calls, left } = await apply(before, after);
   t.equal(calls, 'auto on, rules 1');
   t.same(left, ['[interface] listen_port', '[interface] mtu', '[egress]', '[stream]']);
+});
+
+t.test('peers that dial us come and go; one that we dial waits for a restart', async (t) => {
+  const peer = (name: string, more: Partial<PeerConfig> = {}): PeerConfig => ({
+    name,
+    publicKey: new Uint8Array(32),
+    presharedKey: undefined,
+    endpoint: undefined,
+    allowedIps: [],
+    ...more,
+  });
+  const before = config([], { peers: [peer('vps', { endpoint: '203.0.113.1:5180' }), peer('old'), peer('same'), peer('other')] });
+  const after = config([], {
+    peers: [peer('vps', { endpoint: '203.0.113.9:5180' }), peer('same'), peer('other', { allowedIps: ['10.77.0.9/32'] }), peer('new')],
+  });
+  const { calls, done, left } = await apply(before, after);
+  t.equal(calls, 'remove peer old, remove peer other, add peer other, add peer new');
+  t.same(done, ['peer old: removed', 'peer other: changed', 'peer new: added']);
+  t.same(left, ['[[peer]] vps']);
 });

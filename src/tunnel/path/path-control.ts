@@ -67,6 +67,7 @@ export class PathControl {
     if (path.machine.handleTimeout(nowMs)) this.#context.pathChanged(path, nowMs);
     path.delivery.update(nowMs);
     if (path.machine.pollProbe(nowMs)) this.#sendProbe(path, nowMs);
+    this.#pursueHello(path, nowMs);
     if (path.acks !== undefined && path.acks.dueMs() <= nowMs) this.sendAck(path, nowMs);
     this.#pursueCandidate(path, nowMs);
     const { peer } = path;
@@ -348,6 +349,16 @@ export class PathControl {
       length = emitSlow(out, length, { kind: 'paths', serial: this.#context.pathsSerial, ids: peer.paths.map(({ id }) => id) });
     }
     if (path.sendControl(epoch, out, length, to === undefined, to)) validation.handleChallengeSent(nowMs);
+  }
+
+  /** An up path that carries data proves itself and is never probed: what the peer shall know has a clock of its own. */
+  #pursueHello(path: Path, nowMs: number): void {
+    const epoch = path.peer.sendEpoch;
+    if (epoch === undefined || path.helloDueMs() > nowMs) return;
+    const { validation } = path;
+    this.#sendChallenge(path, epoch, validation, undefined, nowMs);
+    // There was no socket: wait as if it had been sent.
+    if (validation.lastChallengeMs < nowMs) validation.handleChallengeSent(nowMs);
   }
 
   #pursueCandidate(path: Path, nowMs: number): void {

@@ -340,8 +340,14 @@ export class Path implements PathLink {
     return true;
   }
 
+  /** When the next challenge of an up path is due, which tells the peer what is new; Infinity: nothing is. */
+  helloDueMs(): number {
+    return this.helloPending && this.machine.state === 'up' ? this.validation.nextChallengeMs() : Infinity;
+  }
+
   nextTimeoutMs(nowMs: number): number {
     let nextMs = this.machine.nextTimeoutMs(nowMs);
+    if (this.peer.sendEpoch !== undefined) nextMs = Math.min(nextMs, this.helloDueMs());
     if (this.acks !== undefined) nextMs = Math.min(nextMs, this.acks.dueMs());
     if (this.candidate !== undefined) nextMs = Math.min(nextMs, this.candidate.validation.nextChallengeMs());
     return nextMs;
