@@ -4,6 +4,8 @@ import { join as joinPath, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { formatKey, generatePrivateKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
+import { queryIp } from '../tun/ip-command.js';
+import { TUNNEL_KINDS } from '../tunnel/auto-paths.js';
 import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
 import { interfaceNameFault } from '../tunnel/config-schema.js';
 import { type Invite, parseInvite } from '../tunnel/gateway/invite-line.js';
@@ -47,7 +49,7 @@ async function join(line: string, options: JoinOptions): Promise<void> {
   const privateKey = generatePrivateKey(randomBytes);
   writeFile(directory, files.key, `${formatKey(privateKey)}\n`);
   const enrolled = await enrolKey(invite, privateKey, files.key, options);
-  const text = configText(invite, name, enrolled);
+  const text = configText(invite, name, enrolled, await pathsText());
   parseConfig(text, files.config);
   writeFile(directory, files.config, text);
   if (!enrolled.confirmed)
@@ -96,23 +98,55 @@ function writeFile(directory: string, file: string, text: string): void {
   }
 }
 
-function configText(invite: Invite, name: string, enrolled: { endpoint: string; presharedKey: Uint8Array }): string {
+function configText(
+  invite: Invite,
+  name: string,
+  enrolled: { endpoint: string; presharedKey: Uint8Array },
+  paths: { top: string; tables: string },
+): string {
   return `# ${invite.peer} of the server at ${enrolled.endpoint}; made by \`mptunnel join\`.
 
-# Every interface with a default route is a path. To choose, leave this out and name them: [[path]] with name and interface.
-paths = "auto"
-
-[interface]
+${paths.top}[interface]
 private_key_file = "${name}.key"
 address = ${JSON.stringify(invite.addresses)}
 
-[[peer]]
+${paths.tables}[[peer]]
 name = "server"
 public_key = "${formatKey(invite.serverPublicKey)}"
 preshared_key = "${formatKey(enrolled.presharedKey)}"
 endpoint = "${enrolled.endpoint}"
 allowed_ips = ${JSON.stringify(invite.routes)}
 `;
+}
+
+/**
+ * All uplinks, also those that come later. Where every default route leads into what looks like another tunnel (a tap of a virtual machine, say), automatic
+ * paths would find none: then they are named.
+ */
+async function pathsText(): Promise<{ top: string; tables: string }> {
+  interface Route {
+    dev?: string;
+    nexthops?: { dev: string }[];
+  }
+  interface Link {
+    ifname: string;
+    linkinfo?: { info_kind?: string };
+  }
+  const automatic = {
+    top: '# Every interface with a default route is a path. To choose, leave this out and name them: [[path]] with name and interface.\npaths = "auto"\n\n',
+    tables: '',
+  };
+  try {
+    const routes = (await Promise.all(['-4', '-6'].map((family) => queryIp<Route>([family, 'route', 'show', 'default'])))).flat();
+    const devices = new Set(routes.flatMap((route) => [route.dev, ...(route.nexthops ?? []).map((hop) => hop.dev)]));
+    devices.delete(undefined);
+    const links = (await queryIp<Link>(['-d', 'link', 'show'])).filter(({ ifname }) => devices.has(ifname));
+    if (links.length === 0 || links.some(({ linkinfo }) => !TUNNEL_KINDS.has(linkinfo?.info_kind ?? ''))) return automatic;
+    return { top: '', tables: links.map(({ ifname }) => `[[path]]\nname = "${ifname}"\ninterface = "${ifname}"\n\n`).join('') };
+  } catch {
+    // Without `ip` the tunnel will not start either, and says so then.
+    return automatic;
+  }
 }
 
 async function readInput(): Promise<string> {

@@ -11,7 +11,7 @@ const GONE_AFTER_MS = 5_000;
 /** After a usable interface has lost its default route: a renewed lease takes it away for a moment. */
 const UNROUTED_AFTER_MS = 30_000;
 /** Interfaces that lead into other tunnels, as iproute2 names their kinds. */
-const TUNNEL_KINDS: ReadonlySet<string> = new Set([
+export const TUNNEL_KINDS: ReadonlySet<string> = new Set([
   ...[
     'tun',
     'wireguard',
