@@ -1,68 +1,15 @@
 /** Invites from end to end: real daemons, real handshakes, hosts in namespaces. */
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { createLab, type Lab, SERVER_PUBLIC_ADDRESS, WEB_ADDRESS } from '../../src/lab/topology.js';
+import { createLab, SERVER_PUBLIC_ADDRESS, WEB_ADDRESS } from '../../src/lab/topology.js';
 import { runTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
-import type { ListedPeer, MadeInvite } from '../../src/tunnel/gateway/enrolment.js';
-import { PROGRAM, until } from './tunnel-rig.js';
+import { Hosts } from './enrol-hosts.js';
+import { until } from './tunnel-rig.js';
 
 t.setTimeout(400_000);
-
-type Side = 'client' | 'server';
-
-class Hosts {
-  readonly lab: Lab;
-  readonly etc: Readonly<Record<string, string>>;
-
-  constructor(lab: Lab) {
-    this.lab = lab;
-    this.etc = Object.fromEntries(['client', 'server', 'second'].map((role) => [role, mkdtempSync(join(lab.folder, `${role}-`))]));
-    for (const role of ['client', 'server', 'second']) mkdirSync(join(this.etc[role]!, 'run'), { mode: 0o700 });
-  }
-
-  /** `run`: whose run directory, where two daemons share a host. */
-  async mptunnel(side: Side, args: readonly string[], options: { run?: string; input?: string; timeoutMs?: number } = {}) {
-    const environment = [`MPTUNNEL_RUN_DIR=${join(this.etc[options.run ?? side]!, 'run')}`, 'NODE_OPTIONS='];
-    const { input, timeoutMs = 90_000 } = options;
-    return this.lab[side].run('env', [...environment, process.execPath, PROGRAM, ...args], {
-      timeoutMs,
-      ...(input === undefined ? {} : { input }),
-    });
-  }
-
-  /** Standard error of a command that must fail. */
-  async fails(side: Side, args: readonly string[], options: { input?: string } = {}): Promise<string> {
-    try {
-      await this.mptunnel(side, args, options);
-    } catch (error) {
-      return String((error as Error).message);
-    }
-    throw new Error(`mptunnel ${args.join(' ')} did not fail`);
-  }
-
-  async invite(peer: string, ...options: string[]): Promise<MadeInvite> {
-    return JSON.parse((await this.mptunnel('server', ['invite', 'mpt0', peer, '--json', ...options])).stdout) as MadeInvite;
-  }
-
-  async peers(): Promise<ListedPeer[]> {
-    const { stdout } = await this.mptunnel('server', ['peer', 'list', 'mpt0', '--json']);
-    return stdout
-      .trim()
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as ListedPeer);
-  }
-
-  async close(): Promise<void> {
-    await this.mptunnel('client', ['down', 'mpt0']).catch(() => undefined);
-    await this.mptunnel('client', ['down', 'mpt1'], { run: 'second' }).catch(() => undefined);
-    await this.mptunnel('server', ['down', 'mpt0']).catch(() => undefined);
-    await this.lab.close();
-  }
-}
 
 t.test('init, invite, join, up', async (t) => {
   const lab = await createLab({ links: [{ delayMs: 2 }, { delayMs: 4 }] });
