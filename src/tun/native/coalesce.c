@@ -15,11 +15,6 @@ static bool whole_packet(const uint8_t *packet, const PacketShape *shape, size_t
 
 static bool joinable_flags(uint8_t flags) { return (flags & TCP_ACK) != 0 && (flags & ~JOINABLE_FLAGS) == 0; }
 
-static uint8_t protocol_of(const uint8_t *packet, size_t packetBytes, RunKind kind) {
-  if (kind == RUN_OWN || packetBytes < IPV4_HEADER_BYTES) return PROTOCOL_TCP;
-  return (packet[0] >> 4 == 4 ? packet[9] : packet[6]) == PROTOCOL_UDP ? PROTOCOL_UDP : PROTOCOL_TCP;
-}
-
 // A datagram that carries its checksum, and that no router may cut: what is joined cannot be fragmented any more.
 static bool joinable_udp(const uint8_t *packet, const PacketShape *shape, size_t packetBytes) {
   const uint8_t *udp = packet + shape->transport;
@@ -28,7 +23,7 @@ static bool joinable_udp(const uint8_t *packet, const PacketShape *shape, size_t
 }
 
 void run_begin(Run *run, uint8_t *packet, size_t packetBytes, RunKind kind) {
-  uint8_t protocol = protocol_of(packet, packetBytes, kind);
+  uint8_t protocol = kind == RUN_OWN ? PROTOCOL_TCP : packet_protocol(packet, packetBytes);
   run->open = false;
   run->segments = 0;
   if (packet_shape(packet, packetBytes, 0, protocol, &run->shape) != NULL || !whole_packet(packet, &run->shape, packetBytes)) return;

@@ -27,6 +27,11 @@ static const char *shape_ip(const uint8_t *packet, size_t available, size_t hint
   return NULL;
 }
 
+uint8_t packet_protocol(const uint8_t *packet, size_t available) {
+  if (available < IPV4_HEADER_BYTES) return PROTOCOL_TCP;
+  return (packet[0] >> 4 == 4 ? packet[9] : packet[6]) == PROTOCOL_UDP ? PROTOCOL_UDP : PROTOCOL_TCP;
+}
+
 const char *packet_shape(const uint8_t *packet, size_t available, size_t transportHint, uint8_t protocol, PacketShape *out) {
   if (transportHint > 0xff00) return "transport header is elsewhere";
   const char *fault = shape_ip(packet, available, transportHint, protocol, out);

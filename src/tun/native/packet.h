@@ -57,6 +57,8 @@ static inline void store32(uint8_t *at, uint32_t value) {
   store16(at + 2, value & 0xffff);
 }
 
+// Of a packet that may be anything, the protocol to ask packet_shape for: PROTOCOL_UDP when its IP header says so, else PROTOCOL_TCP.
+uint8_t packet_protocol(const uint8_t *packet, size_t available);
 // Reads the headers of a packet of `protocol`. `transportHint` (0: none) tells where the transport header starts, behind IPv6 extension headers.
 // NULL, or what is wrong.
 const char *packet_shape(const uint8_t *packet, size_t available, size_t transportHint, uint8_t protocol, PacketShape *out);

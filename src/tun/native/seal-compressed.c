@@ -23,15 +23,6 @@ static void write_header(const Sender *sender, size_t headerBytes, uint8_t *out)
   store16(number, sender->packetNumber & 0xffff);
 }
 
-static void seal_one(Sender *sender, size_t headerBytes, uint8_t *datagram, size_t plainBytes) {
-  uint8_t nonce[AEAD_NONCE_BYTES];
-  write_header(sender, headerBytes, datagram);
-  packet_nonce(sender->pathId, sender->packetNumber, nonce);
-  sender->packetNumber++;
-  if (!aead_seal(sender->sealer->aead, nonce, datagram, headerBytes, datagram + headerBytes, plainBytes)) abort();
-  stage_commit(sender->udp, &sender->target, headerBytes + plainBytes + AEAD_TAG_BYTES);
-}
-
 // The compressed header for all segments; cut->segmentBytes may come out smaller. False: the segments go with their whole headers, and are cut so that these fit.
 static bool plan_compressed(Cut *cut, size_t *headerBytes, Encoded *encoded) {
   Sender *sender = cut->sender;
@@ -66,7 +57,8 @@ static void cut_compressed(const Cut *cut, size_t headerBytes, Encoded *encoded)
     compress_patch(encoded, at, bytes);
     memcpy(plain, encoded->bytes, encoded->length);
     memcpy(plain + encoded->length, cut->payload + at, bytes);
-    seal_one(sender, headerBytes, datagram, plainBytes);
+    write_header(sender, headerBytes, datagram);
+    sender_seal(sender, datagram, headerBytes, plainBytes);
     at += bytes;
   }
 }

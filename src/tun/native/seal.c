@@ -7,7 +7,6 @@
 #include "packet.h"
 #include "sender.h"
 
-enum { TYPE_STREAM = 0x10 };
 #define MAX_PLAINTEXT (MAX_UDP_PAYLOAD - DATA_OVERHEAD_BYTES)
 
 static void dispose_sealer(Handle *handle) {
@@ -119,16 +118,19 @@ static void write_data_header(const Sender *sender, uint8_t type, uint8_t *out) 
   store32(out + 8, (uint32_t)sender->packetNumber);
 }
 
-// Seals the `plainBytes` that lie behind the header's place in the staging area, and stages the datagram.
-static void seal_staged(Sender *sender, uint8_t type, uint8_t *datagram, size_t plainBytes) {
+void sender_seal(Sender *sender, uint8_t *datagram, size_t headerBytes, size_t plainBytes) {
   uint8_t nonce[AEAD_NONCE_BYTES];
-  write_data_header(sender, type, datagram);
-  data_nonce(datagram, nonce);
   // The number is spent whatever happens next.
-  sender->packetNumber++;
+  packet_nonce(sender->pathId, sender->packetNumber++, nonce);
   // OpenSSL fails here only when memory is corrupt; going on could send plaintext.
-  if (!aead_seal(sender->sealer->aead, nonce, datagram, DATA_HEADER_BYTES, datagram + DATA_HEADER_BYTES, plainBytes)) abort();
-  stage_commit(sender->udp, &sender->target, plainBytes + DATA_OVERHEAD_BYTES);
+  if (!aead_seal(sender->sealer->aead, nonce, datagram, headerBytes, datagram + headerBytes, plainBytes)) abort();
+  stage_commit(sender->udp, &sender->target, headerBytes + plainBytes + AEAD_TAG_BYTES);
+}
+
+// With its whole header.
+static void seal_staged(Sender *sender, uint8_t type, uint8_t *datagram, size_t plainBytes) {
+  write_data_header(sender, type, datagram);
+  sender_seal(sender, datagram, DATA_HEADER_BYTES, plainBytes);
 }
 
 // What differs between the segments of one TCP super-segment: sequence number, FIN and PSH (the last), CWR (the first).

@@ -4,6 +4,8 @@
 #include "aead.h"
 #include "handle.h"
 
+// The first byte of a data datagram with its whole header.
+enum { TYPE_STREAM = 0x10, TYPE_DATAGRAM = 0x11, TYPE_CONTROL = 0x12 };
 // The data datagram, shared with open.c: type, pathId, receiverIndex (4), packetNumber (6), ciphertext, tag.
 #define DATA_HEADER_BYTES 12
 #define DATA_OVERHEAD_BYTES (DATA_HEADER_BYTES + AEAD_TAG_BYTES)
@@ -23,12 +25,6 @@ static inline void packet_nonce(uint8_t pathId, uint64_t packetNumber, uint8_t *
   for (int i = 0; i < 6; i++) nonce[i] = 0;
   nonce[3] = pathId;
   for (int i = 11; i >= 6; i--, packetNumber >>= 8) nonce[i] = (uint8_t)packetNumber;
-}
-
-static inline void data_nonce(const uint8_t *header, uint8_t *nonce) {
-  for (int i = 0; i < 6; i++) nonce[i] = 0;
-  nonce[3] = header[1];
-  for (int i = 0; i < 6; i++) nonce[6 + i] = header[6 + i];
 }
 
 napi_value seal_create_sealer(napi_env env, napi_callback_info info);

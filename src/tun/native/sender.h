@@ -55,6 +55,9 @@ static inline size_t cut_count(const Cut *cut) {
 // A sender whose key is alive, or NULL with an exception pending.
 Sender *sender_get(napi_env env, napi_value value);
 
+// Seals the `plainBytes` that lie behind a header in the staging area under the sender's next packet number, which the header names, and stages the datagram.
+void sender_seal(Sender *sender, uint8_t *datagram, size_t headerBytes, size_t plainBytes);
+
 // Seals the segments of `cut` with compressed headers. False: they go with their whole headers, and cut->segmentBytes is such that these fit.
 bool seal_compressed(Cut *cut);
 

@@ -20,13 +20,14 @@
 #define TUN_F_USO6 0x40
 #endif
 
-#define TUN_DESCRIPTOR_INTS 8
 #define MIN_SLOT_BYTES 1600
 #define MIN_SLOT_BYTES_OFFLOADS 65600
 #define MAX_IP_BYTES 65535
 // What a further packet may need in the arena of a batch: the largest one, and the gap before it.
 #define BATCH_ROOM_BYTES (MAX_IP_BYTES + IPV6_HEADER_BYTES + 16)
 
+// Fields of a descriptor.
+enum { TUN_OFFSET, TUN_LENGTH, TUN_FLAGS, TUN_GSO_TYPE, TUN_GSO_SIZE, TUN_CSUM_START, TUN_CSUM_OFFSET, TUN_HEADER_LENGTH, TUN_DESCRIPTOR_INTS };
 enum { NEEDS_CSUM = 1 };
 
 // struct virtio_net_hdr of the kernel, in the machine's byte order.
@@ -89,28 +90,40 @@ static int32_t header_length(const VnetHeader *vnet, const uint8_t *packet, size
   return shape.headerBytes;
 }
 
+// readv or writev, anew when a signal came first. Bytes, or -errno.
+static ssize_t transfer(const Tun *tun, ssize_t (*call)(int, const struct iovec *, int), const struct iovec *parts, int count) {
+  ssize_t n;
+  do n = call(tun->channel.fd, parts, count);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+// 0, or -errno.
+static int write_parts(const Tun *tun, const struct iovec *parts, int count) {
+  ssize_t n = transfer(tun, writev, parts, count);
+  return n < 0 ? (int)n : 0;
+}
+
 // Length of the packet read into `slot`, 0 when it was longer than the slot (then it is lost), or -errno.
 static ssize_t read_one(const Tun *tun, VnetHeader *vnet, uint8_t *slot, size_t slotBytes) {
   uint8_t overflow;
   struct iovec parts[3] = {{vnet, sizeof *vnet}, {slot, slotBytes}, {&overflow, 1}};
-  ssize_t n;
-  do n = readv(tun->channel.fd, parts, 3);
-  while (n < 0 && errno == EINTR);
-  if (n < 0) return -errno;
+  ssize_t n = transfer(tun, readv, parts, 3);
+  if (n < 0) return n;
   n -= (ssize_t)sizeof *vnet;
   return n <= 0 || (size_t)n > slotBytes ? 0 : n;
 }
 
 static void describe(int32_t *descriptor, size_t offset, size_t length, const VnetHeader *vnet, const uint8_t *packet) {
   bool needsChecksum = vnet->flags & NEEDS_CSUM;
-  descriptor[0] = (int32_t)offset;
-  descriptor[1] = (int32_t)length;
-  descriptor[2] = vnet->flags;
-  descriptor[3] = vnet->gsoType;
-  descriptor[4] = vnet->gsoType == GSO_NONE ? 0 : vnet->gsoSize;
-  descriptor[5] = needsChecksum ? vnet->csumStart : 0;
-  descriptor[6] = needsChecksum ? vnet->csumOffset : 0;
-  descriptor[7] = header_length(vnet, packet, length);
+  descriptor[TUN_OFFSET] = (int32_t)offset;
+  descriptor[TUN_LENGTH] = (int32_t)length;
+  descriptor[TUN_FLAGS] = vnet->flags;
+  descriptor[TUN_GSO_TYPE] = vnet->gsoType;
+  descriptor[TUN_GSO_SIZE] = vnet->gsoType == GSO_NONE ? 0 : vnet->gsoSize;
+  descriptor[TUN_CSUM_START] = needsChecksum ? vnet->csumStart : 0;
+  descriptor[TUN_CSUM_OFFSET] = needsChecksum ? vnet->csumOffset : 0;
+  descriptor[TUN_HEADER_LENGTH] = header_length(vnet, packet, length);
 }
 
 napi_value tun_read(napi_env env, napi_callback_info info) {
@@ -168,7 +181,7 @@ static bool batch_may_join(ReadBatch *batch, const VnetHeader *vnet, const uint8
   Run *run = &batch->run;
   const int32_t *last = batch->descriptors + (batch->count - 1) * TUN_DESCRIPTOR_INTS;
   size_t headerBytes = run->shape.headerBytes;
-  if (vnet->gsoType != GSO_NONE || vnet->flags != last[2] || length <= headerBytes || !run_has_room(run, length - headerBytes)) return false;
+  if (vnet->gsoType != GSO_NONE || vnet->flags != last[TUN_FLAGS] || length <= headerBytes || !run_has_room(run, length - headerBytes)) return false;
   if (!run_continues(run, header, length)) return false;
   // A checksum that is left to us cannot be wrong.
   return vnet->flags & NEEDS_CSUM || run_checksums_right(run, header, batch->arena.data + batch->used, length - headerBytes);
@@ -178,12 +191,12 @@ static void batch_join(ReadBatch *batch, const uint8_t *header, size_t payloadBy
   Run *run = &batch->run;
   int32_t *last = batch->descriptors + (batch->count - 1) * TUN_DESCRIPTOR_INTS;
   run_append(run, header, payloadBytes);
-  last[1] += (int32_t)payloadBytes;
-  last[3] = GSO_UDP_L4 | (run->shape.version == 4 && run->idStep == 0 ? GSO_FIXED_ID : 0);
-  last[4] = (int32_t)run->segmentBytes;
-  last[5] = run->shape.transport;
-  last[6] = UDP_CHECKSUM;
-  last[7] = run->shape.headerBytes;
+  last[TUN_LENGTH] += (int32_t)payloadBytes;
+  last[TUN_GSO_TYPE] = GSO_UDP_L4 | (run->shape.version == 4 && run->idStep == 0 ? GSO_FIXED_ID : 0);
+  last[TUN_GSO_SIZE] = (int32_t)run->segmentBytes;
+  last[TUN_CSUM_START] = run->shape.transport;
+  last[TUN_CSUM_OFFSET] = UDP_CHECKSUM;
+  last[TUN_HEADER_LENGTH] = run->shape.headerBytes;
   batch->used += payloadBytes;
 }
 
@@ -194,10 +207,8 @@ static ssize_t read_into_run(const Tun *tun, ReadBatch *batch) {
   size_t headerBytes = batch->run.shape.headerBytes;
   struct iovec parts[3] = {
       {&vnet, sizeof vnet}, {header, headerBytes}, {batch->arena.data + batch->used, batch->arena.length - batch->used}};
-  ssize_t n;
-  do n = readv(tun->channel.fd, parts, 3);
-  while (n < 0 && errno == EINTR);
-  if (n < 0) return -errno;
+  ssize_t n = transfer(tun, readv, parts, 3);
+  if (n < 0) return n;
   n -= (ssize_t)sizeof vnet;
   if (n <= 0) return 0;
   size_t length = (size_t)n;
@@ -242,13 +253,6 @@ napi_value tun_read_batch(napi_env env, napi_callback_info info) {
   return js_number(env, batch.count == 0 && n < 0 && n != -EAGAIN ? (double)n : (double)batch.count);
 }
 
-static napi_value write_parts(napi_env env, const Tun *tun, const struct iovec *parts, int count) {
-  ssize_t n;
-  do n = writev(tun->channel.fd, parts, count);
-  while (n < 0 && errno == EINTR);
-  return js_number(env, n < 0 ? -errno : 0);
-}
-
 napi_value tun_write_packet(napi_env env, napi_callback_info info) {
   napi_value argv[8];
   size_t argc = 8;
@@ -269,7 +273,7 @@ napi_value tun_write_packet(napi_env env, napi_callback_info info) {
   VnetHeader vnet = {csumStart > 0 ? NEEDS_CSUM : 0, (uint8_t)gsoType, 0, (uint16_t)gsoSize, (uint16_t)csumStart, (uint16_t)csumOffset};
   vnet.headerLength = (uint16_t)header_length(&vnet, packet.data, packet.length);
   struct iovec parts[2] = {{&vnet, sizeof vnet}, {packet.data, packet.length}};
-  return write_parts(env, tun, parts, 2);
+  return js_number(env, write_parts(tun, parts, 2));
 }
 
 // The kernel finishes the checksum: it wants the folded, uncomplemented pseudo-header sum in its place.
@@ -293,10 +297,7 @@ static VnetHeader segments_header(uint8_t *header, const PacketShape *shape, siz
 static int write_segments(const Tun *tun, uint8_t *header, const PacketShape *shape, const uint8_t *payload, size_t payloadBytes, size_t segmentBytes) {
   VnetHeader vnet = segments_header(header, shape, payloadBytes, segmentBytes);
   struct iovec parts[3] = {{&vnet, sizeof vnet}, {header, shape->headerBytes}, {(void *)payload, payloadBytes}};
-  ssize_t n;
-  do n = writev(tun->channel.fd, parts, payloadBytes > 0 ? 3 : 2);
-  while (n < 0 && errno == EINTR);
-  return n < 0 ? -errno : 0;
+  return write_parts(tun, parts, payloadBytes > 0 ? 3 : 2);
 }
 
 // Where the kernel takes no UDP super-packets. 0, or the first error.
@@ -323,8 +324,9 @@ napi_value tun_write_joined(napi_env env, napi_callback_info info) {
   if (tun == NULL || !arg_bytes(env, argv[1], "packet", &buffer)) return NULL;
   if (!arg_piece(env, &buffer, argv[2], argv[3], "packet", MAX_IP_BYTES + IPV6_HEADER_BYTES, &packet)) return NULL;
   if (!arg_int(env, argv[4], "segmentBytes", 1, UINT16_MAX, &segmentBytes)) return NULL;
-  bool udp = packet.length >= IPV4_HEADER_BYTES && (packet.data[0] >> 4 == 4 ? packet.data[9] : packet.data[6]) == PROTOCOL_UDP;
-  const char *fault = packet_shape(packet.data, packet.length, 0, udp ? PROTOCOL_UDP : PROTOCOL_TCP, &shape);
+  uint8_t protocol = packet_protocol(packet.data, packet.length);
+  bool udp = protocol == PROTOCOL_UDP;
+  const char *fault = packet_shape(packet.data, packet.length, 0, protocol, &shape);
   if (fault != NULL) {
     throw_range(env, "packet: %s", fault);
     return NULL;
