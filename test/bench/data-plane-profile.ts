@@ -14,7 +14,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { CarrierSetup } from './performance/carrier.js';
 import { type Carrier, openCarrier } from './performance/carrier.js';
+import { deliveredPackets, runIperf } from './performance/iperf.js';
 import { cpuSecondsOf } from './performance/processes.js';
+import { TWO_WIRES } from './performance/row.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -29,9 +31,6 @@ const WARM_UP_SECONDS = 1;
 const UDP_BYTES = '1200';
 const TOP_ROWS = 25;
 
-/** The server's end of the first wire: the answers must come from there. */
-const RAW_ADDRESS = '10.90.0.2';
-
 const UDP = ['-u', '-b', '0', '-l', UDP_BYTES];
 const CASES: Record<string, { stream?: string; args: string[]; raw?: boolean }> = {
   'stream-down': { args: ['-R'] },
@@ -45,34 +44,14 @@ const CASES: Record<string, { stream?: string; args: string[]; raw?: boolean }> 
   'raw-udp': { args: UDP, raw: true },
 };
 
-interface Sum {
-  bits_per_second: number;
-  bytes: number;
-  packets?: number;
-  lost_packets?: number;
-  seconds: number;
-}
-
 /** Runs iperf3 and says how fast the receiver got it, and the daemons' CPU seconds meanwhile, by a second of transfer. */
 async function run(name: string, carrier: Carrier, args: readonly string[]): Promise<Record<string, unknown>> {
   const before = carrier.daemons.map(cpuSecondsOf);
   const isUdp = args.includes('-u');
   const warmUpSeconds = isUdp ? 0 : WARM_UP_SECONDS;
-  const all = [
-    '-c',
-    carrier.daemons.length === 0 ? RAW_ADDRESS : carrier.gateway,
-    '-t',
-    String(SECONDS),
-    '-O',
-    String(warmUpSeconds),
-    '-J',
-    ...args,
-  ];
-  const { stdout } = await carrier.lab.client.run('iperf3', all, { timeoutMs: (SECONDS + 20) * 1000 });
-  const { end } = JSON.parse(stdout) as { end: { sum_received: Sum; sum_sent: Sum; cpu_utilization_percent: Record<string, number> } };
-  const got = end.sum_received;
+  const { sum_sent: sent, sum_received: got } = await runIperf(carrier, ['-O', String(warmUpSeconds), ...args], SECONDS);
   const seconds = SECONDS + warmUpSeconds;
-  const packets = (got.packets ?? 0) - (got.lost_packets ?? 0);
+  const packets = deliveredPackets(got);
   // Of what was delivered, the warm-up included.
   const units = isUdp ? packets / 1e6 : (got.bits_per_second * seconds) / 8e9;
   const daemons = carrier.daemons.map((pid, i) => {
@@ -80,7 +59,7 @@ async function run(name: string, carrier: Carrier, args: readonly string[]): Pro
     const [user, system] = [now.user - before[i]!.user, now.system - before[i]!.system];
     return { user: round(user / units), system: round(system / units), load: round((user + system) / seconds) };
   });
-  const udp = { kpps: round(packets / got.seconds / 1000), offeredKpps: round((end.sum_sent.packets ?? 0) / SECONDS / 1000) };
+  const udp = { kpps: round(packets / got.seconds / 1000), offeredKpps: round((sent.packets ?? 0) / SECONDS / 1000) };
   return {
     case: name,
     gbitPerSec: round(got.bits_per_second / 1e9),
@@ -127,7 +106,7 @@ async function measure(name: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'mptunnel-profile-'));
   mkdirSync(folder, { recursive: true });
   const nodeOptions = values.profile ? ['--cpu-prof', `--cpu-prof-dir=${folder}`, '--cpu-prof-interval=500'] : [];
-  const setup: CarrierSetup = { links: [{}, {}], wires: true, nodeOptions, ...(stream === undefined ? {} : { stream }) };
+  const setup: CarrierSetup = { ...TWO_WIRES, nodeOptions, ...(stream === undefined ? {} : { stream }) };
   const carrier = await openCarrier(raw === true ? 'raw' : 'ours', setup);
   try {
     for (let i = 0; i < Number(values.runs); i++) process.stdout.write(`${JSON.stringify(await run(name, carrier, args))}\n`);

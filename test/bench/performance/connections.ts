@@ -4,10 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Carrier } from './carrier.js';
 import { churn, hold } from './load.js';
 import { residentBytesOf } from './processes.js';
-import { CARRIERS, type Figures, type Group, type Row } from './row.js';
+import { CARRIERS, type Figures, type Group, type Row, SIDES, TWO_WIRES } from './row.js';
 
-const TWO_WIRES = { links: [{}, {}], wires: true };
-const SIDES = ['client', 'gateway'] as const;
 const AT_ONCE = 100;
 const WARM_UP_SECONDS = 2;
 const MESSAGE_BYTES = 100;

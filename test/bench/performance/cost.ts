@@ -1,11 +1,10 @@
 /** What a stream of 100 Mbit/s costs, and how much of a 100 Mbit/s path is payload. */
 
 import type { Carrier, CarrierSetup } from './carrier.js';
-import { DIRECTIONS, tcpBitsPerSec, warmUp } from './iperf.js';
+import { bothWays, DIRECTIONS, directionRows, tcpBitsPerSec, warmUp } from './iperf.js';
 import { busySecondsOf } from './processes.js';
-import { CARRIERS, type Figures, type Group, type Row } from './row.js';
+import { CARRIERS, type Group, type Row, SIDES, TWO_WIRES } from './row.js';
 
-const SIDES = ['client', 'gateway'] as const;
 const HUNDRED_MEGABIT = 100e6;
 const LEAST_SHARE = 0.85;
 const DELAY_MS = 10;
@@ -43,7 +42,7 @@ function cpuGroup(name: string, title: string, bounds: Pick<Row, 'bar' | 'aim'>,
   };
 }
 
-const cpuAtHundred = cpuGroup('cpu-100', 'CPU at 100 Mbit/s', { bar: 8, aim: 4 }, { links: [{}, {}], wires: true });
+const cpuAtHundred = cpuGroup('cpu-100', 'CPU at 100 Mbit/s', { bar: 8, aim: 4 }, TWO_WIRES);
 
 /** On such links packets come one by one, and so does the work: there are no bursts that save it. */
 const cpuOnSlowLinks = cpuGroup(
@@ -67,29 +66,24 @@ async function cpuShares(carrier: Carrier, seconds: number, carry: () => Promise
 
 const goodput: Group = {
   name: 'goodput-100',
-  rows: DIRECTIONS.map((direction) => ({
-    name: `goodput-100-${direction}`,
-    title: `goodput on a 100 Mbit/s path, share of the link rate at layer 2, one stream ${direction}`,
+  rows: directionRows('goodput-100', (way) => `goodput on a 100 Mbit/s path, share of the link rate at layer 2, one stream ${way}`, {
     unit: 'share',
     bar: 0.945,
     aim: 0.955,
     better: 'more',
     digits: 4,
-  })),
+  }),
   carriers: CARRIERS,
   setup: {
     links: [{ rateBitsPerSec: HUNDRED_MEGABIT, delayMs: DELAY_MS, queuePackets: QUEUE_PACKETS, frameHeaderBytes: FRAME_HEADER_BYTES }],
     wires: false,
   },
-  measure: async (carrier, { seconds }) => {
-    const figures: Record<string, number> = {};
-    for (const direction of DIRECTIONS) {
+  measure: (carrier, { seconds }) =>
+    bothWays('goodput-100', async (direction) => {
       // CUBIC fills the link; for ours it is that of the hosts beside the tunnel, whose own congestion control is its default.
       const rate = await tcpBitsPerSec(carrier, direction, { seconds: 2 * seconds, congestionControl: 'cubic' });
-      figures[`goodput-100-${direction}`] = rate / HUNDRED_MEGABIT;
-    }
-    return figures satisfies Figures;
-  },
+      return rate / HUNDRED_MEGABIT;
+    }),
 };
 
 export const COST_GROUPS: readonly Group[] = [cpuAtHundred, cpuOnSlowLinks, goodput];

@@ -1,13 +1,33 @@
-/** iperf3 between the client and the gateway of a carrier. */
+/** iperf3 between the client and the gateway of a carrier, and the rows of what is measured in both directions. */
 
 import type { Carrier } from './carrier.js';
+import type { Figures, Row } from './row.js';
 
 /** Left out of every TCP figure: slow start, and the compiler of a fresh daemon. */
 const WARM_UP_SECONDS = 2;
 const PATIENCE_SECONDS = 25;
+const GIGA = 1e9;
 
 export type Direction = 'down' | 'up';
 export const DIRECTIONS: readonly Direction[] = ['down', 'up'];
+
+export const GIGABITS = { unit: 'Gbit/s', better: 'more', digits: 2 } as const;
+
+/** A row for each direction, `name`-down and `name`-up. */
+export function directionRows(name: string, title: (direction: Direction) => string, rest: Omit<Row, 'name' | 'title'>): Row[] {
+  return DIRECTIONS.map((direction) => ({ name: `${name}-${direction}`, title: title(direction), ...rest }));
+}
+
+/** Their figures. */
+export async function bothWays(name: string, measure: (direction: Direction) => Promise<number>): Promise<Figures> {
+  const figures: Record<string, number> = {};
+  for (const direction of DIRECTIONS) figures[`${name}-${direction}`] = await measure(direction);
+  return figures;
+}
+
+export function gigabitsBothWays(carrier: Carrier, name: string, options: TcpOptions): Promise<Figures> {
+  return bothWays(name, async (direction) => (await tcpBitsPerSec(carrier, direction, options)) / GIGA);
+}
 
 export interface TcpOptions {
   seconds: number;
@@ -24,12 +44,23 @@ export async function warmUp(carrier: Carrier, direction: Direction): Promise<vo
   await tcpBitsPerSec(carrier, direction, { seconds: 1 });
 }
 
-interface IperfSum {
+/** Packets are told of UDP alone. */
+export interface IperfSum {
   bits_per_second: number;
   bytes: number;
-  packets: number;
-  lost_packets: number;
+  packets?: number;
+  lost_packets?: number;
   seconds: number;
+}
+
+export interface IperfResult {
+  sum_sent: IperfSum;
+  sum_received: IperfSum;
+}
+
+/** Of what was sent, how many packets came. */
+export function deliveredPackets({ packets = 0, lost_packets = 0 }: IperfSum): number {
+  return packets - lost_packets;
 }
 
 /** What the receiver got, without the warm-up. */
@@ -45,13 +76,14 @@ export async function tcpBitsPerSec(carrier: Carrier, direction: Direction, opti
 /** Datagrams a second that the gateway's receiver got of a sender that never waits. */
 export async function udpPacketsPerSec(carrier: Carrier, payloadBytes: number, seconds: number): Promise<number> {
   const { sum_received } = await runIperf(carrier, ['-u', '-b', '0', '-l', String(payloadBytes)], seconds);
-  return (sum_received.packets - sum_received.lost_packets) / sum_received.seconds;
+  return deliveredPackets(sum_received) / sum_received.seconds;
 }
 
-async function runIperf(carrier: Carrier, args: readonly string[], seconds: number): Promise<{ sum_received: IperfSum }> {
+/** Rejects with what iperf3 says went wrong. */
+export async function runIperf(carrier: Carrier, args: readonly string[], seconds: number): Promise<IperfResult> {
   const all = ['-c', carrier.gateway, '-t', String(seconds), '-J', ...args];
   const { stdout } = await carrier.lab.client.run('iperf3', all, { timeoutMs: (seconds + PATIENCE_SECONDS) * 1000 });
-  const report = JSON.parse(stdout) as { error?: string; end: { sum_received: IperfSum } };
+  const report = JSON.parse(stdout) as { error?: string; end: IperfResult };
   if (report.error !== undefined) throw new Error(`iperf3: ${report.error}`);
   return report.end;
 }

@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runTraffic, startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../../src/lab/traffic.js';
 import { median } from '../profiles/report.js';
 import type { Carrier } from './carrier.js';
-import { DIRECTIONS, tcpBitsPerSec } from './iperf.js';
-import { CARRIERS, type Figures, type Group } from './row.js';
+import { bothWays, directionRows, tcpBitsPerSec } from './iperf.js';
+import { CARRIERS, type Figures, type Group, TWO_WIRES } from './row.js';
 
 const PING_INTERVAL_SECONDS = 0.05;
 /** The stream is at full speed then. */
@@ -38,17 +38,16 @@ async function firstByte(carrier: Carrier): Promise<Figures> {
     median((await runTraffic(client, { op: 'echo', ...target, count: ECHOES, intervalMs: ECHO_INTERVAL_MS })).timesMs ?? []);
   try {
     const idleMs = await echo();
-    const figures: Record<string, number> = {};
-    for (const direction of DIRECTIONS) {
+    return await bothWays('first-byte', async (direction) => {
       const load = startTraffic(client, { op: direction === 'down' ? 'download' : 'upload', ...target });
       await sleep(FILL_MS);
-      figures[`first-byte-${direction}`] = (await echo()) / idleMs;
+      const underLoadMs = await echo();
       load.stop();
       const { error } = await load.result;
       if (error !== undefined) throw new Error(error);
       await sleep(DRAIN_MS);
-    }
-    return figures;
+      return underLoadMs / idleMs;
+    });
   } finally {
     traffic.close();
   }
@@ -57,41 +56,35 @@ async function firstByte(carrier: Carrier): Promise<Figures> {
 export const LATENCY_GROUPS: readonly Group[] = [
   {
     name: 'first-byte',
-    rows: DIRECTIONS.map((direction) => ({
-      name: `first-byte-${direction}`,
-      title: `first echoed byte of a new connection while one stream ${direction} fills both links (50 Mbit/s, 10 ms + 30 Mbit/s, 30 ms), median`,
-      unit: 'times idle',
-      bar: 3,
-      better: 'less',
-      digits: 2,
-    })),
+    rows: directionRows(
+      'first-byte',
+      (way) =>
+        `first echoed byte of a new connection while one stream ${way} fills both links (50 Mbit/s, 10 ms + 30 Mbit/s, 30 ms), median`,
+      { unit: 'times idle', bar: 3, better: 'less', digits: 2 },
+    ),
     carriers: ['ours'],
     setup: { links: SLOW_LINKS, wires: false },
     measure: firstByte,
   },
   {
     name: 'ping-under-load',
-    rows: DIRECTIONS.map((direction) => ({
-      name: `ping-under-load-${direction}`,
-      title: `ping under full load, one stream ${direction}, median`,
+    rows: directionRows('ping-under-load', (way) => `ping under full load, one stream ${way}, median`, {
       unit: 'ms',
       bar: 5,
       aim: 2,
       better: 'less',
       digits: 2,
-    })),
+    }),
     carriers: CARRIERS,
-    setup: { links: [{}, {}], wires: true },
-    measure: async (carrier, { seconds }) => {
-      const figures: Record<string, number> = {};
-      for (const direction of DIRECTIONS) {
+    setup: TWO_WIRES,
+    measure: (carrier, { seconds }) =>
+      bothWays('ping-under-load', async (direction) => {
         const load = tcpBitsPerSec(carrier, direction, { seconds: seconds + 1 });
         load.catch(() => undefined);
         await sleep(AFTER_MS);
-        figures[`ping-under-load-${direction}`] = await pingMs(carrier, seconds);
+        const medianMs = await pingMs(carrier, seconds);
         await load;
-      }
-      return figures satisfies Figures;
-    },
+        return medianMs;
+      }),
   },
 ];

@@ -6,6 +6,12 @@ import type { Carrier, CarrierSetup } from './carrier.js';
 export const CARRIERS = ['ours', 'raw', 'wireguard-go', 'openvpn'] as const;
 export type CarrierName = (typeof CARRIERS)[number];
 
+/** As the daemons of a carrier are in order. */
+export const SIDES = ['client', 'gateway'] as const;
+
+/** Two paths without a limit. */
+export const TWO_WIRES: CarrierSetup = { links: [{}, {}], wires: true };
+
 export interface Row {
   /** Unique; what --only takes. */
   name: string;

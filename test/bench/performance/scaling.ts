@@ -3,38 +3,25 @@
 import { randomBytes } from 'node:crypto';
 import { formatKey, generatePrivateKey } from '../../../src/crypto/keys.js';
 import { publicKeyOf } from '../../../src/crypto/x25519.js';
-import type { Carrier, CarrierSetup } from './carrier.js';
-import { DIRECTIONS, tcpBitsPerSec } from './iperf.js';
+import type { CarrierSetup } from './carrier.js';
+import { directionRows, GIGABITS, gigabitsBothWays } from './iperf.js';
 import { type Held, hold } from './load.js';
-import type { Group, Row } from './row.js';
+import { type Group, type Row, TWO_WIRES } from './row.js';
 
 const IDLE_CONNECTIONS = [1, 100, 10_000];
 const PATHS = [1, 2, 4, 8];
 const IDLE_PEERS = [0, 100, 1000];
 const MESSAGE_BYTES = 100;
-const GIGA = 1e9;
 
 function rowsOf(name: string, title: string): Row[] {
-  return DIRECTIONS.map((direction) => ({
-    name: `${name}-${direction}`,
-    title: `${title}, one stream ${direction}`,
-    unit: 'Gbit/s',
-    better: 'more',
-    digits: 2,
-  }));
-}
-
-async function bothWays(carrier: Carrier, name: string, seconds: number): Promise<Record<string, number>> {
-  const figures: Record<string, number> = {};
-  for (const direction of DIRECTIONS) figures[`${name}-${direction}`] = (await tcpBitsPerSec(carrier, direction, { seconds })) / GIGA;
-  return figures;
+  return directionRows(name, (way) => `${title}, one stream ${way}`, GIGABITS);
 }
 
 const idleConnections: Group = {
   name: 'idle-connections',
   rows: IDLE_CONNECTIONS.flatMap((count) => rowsOf(`idle-connections-${count}`, `beside ${count} idle connections`)),
   carriers: ['ours'],
-  setup: { links: [{}, {}], wires: true },
+  setup: TWO_WIRES,
   measure: async (carrier, { seconds }) => {
     const figures: Record<string, number> = {};
     const held: Held[] = [];
@@ -42,7 +29,7 @@ const idleConnections: Group = {
     for (const count of IDLE_CONNECTIONS) {
       held.push(await hold(carrier, { count: count - open, bytes: MESSAGE_BYTES, intervalMs: 0 }));
       open = count;
-      Object.assign(figures, await bothWays(carrier, `idle-connections-${count}`, seconds));
+      Object.assign(figures, await gigabitsBothWays(carrier, `idle-connections-${count}`, { seconds }));
     }
     for (const one of held) await one.close();
     return figures;
@@ -55,7 +42,7 @@ function scalingGroup(name: string, title: string, setup: CarrierSetup): Group {
     rows: rowsOf(name, title),
     carriers: ['ours'],
     setup,
-    measure: (carrier, { seconds }) => bothWays(carrier, name, seconds),
+    measure: (carrier, { seconds }) => gigabitsBothWays(carrier, name, { seconds }),
   };
 }
 
@@ -76,8 +63,7 @@ function idlePeers(count: number): string {
 
 const peers = IDLE_PEERS.map((count) =>
   scalingGroup(`idle-peers-${count}`, `the gateway knows ${count} more peers`, {
-    links: [{}, {}],
-    wires: true,
+    ...TWO_WIRES,
     append: { server: idlePeers(count) },
   }),
 );

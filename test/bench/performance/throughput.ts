@@ -2,64 +2,48 @@
 
 import { WEB_ADDRESS } from '../../../src/lab/topology.js';
 import type { Carrier } from './carrier.js';
-import { DIRECTIONS, tcpBitsPerSec, udpPacketsPerSec, warmUp } from './iperf.js';
+import { DIRECTIONS, directionRows, GIGABITS, gigabitsBothWays, tcpBitsPerSec, udpPacketsPerSec, warmUp } from './iperf.js';
 import { busySecondsOf, busySecondsOfMachine } from './processes.js';
-import { CARRIERS, type Figures, type Group, type MeasureOptions, type Row } from './row.js';
+import { CARRIERS, type Figures, type Group, type MeasureOptions, TWO_WIRES } from './row.js';
 
-const TWO_WIRES = { links: [{}, {}], wires: true };
 const GIGA = 1e9;
 const MANY_STREAMS = 16;
 const UDP_PAYLOAD_BYTES = 1200;
 
-function directionRows(name: string, title: string, bounds: Pick<Row, 'bar' | 'aim'>): Row[] {
-  return DIRECTIONS.map((direction) => ({
-    name: `${name}-${direction}`,
-    title: `${title}, ${direction}`,
-    unit: 'Gbit/s',
-    ...bounds,
-    better: 'more',
-    digits: 2,
-  }));
-}
-
-async function gigabits(carrier: Carrier, name: string, seconds: number, streams: number): Promise<Figures> {
-  const figures: Record<string, number> = {};
-  for (const direction of DIRECTIONS) {
-    figures[`${name}-${direction}`] = (await tcpBitsPerSec(carrier, direction, { seconds, streams })) / GIGA;
-  }
-  return figures;
-}
-
 const streamOne: Group = {
   name: 'stream-one',
-  rows: directionRows('stream-one', 'stream plane, one TCP stream', { bar: 3, aim: 5 }),
+  rows: directionRows('stream-one', (way) => `stream plane, one TCP stream, ${way}`, { ...GIGABITS, bar: 3, aim: 5 }),
   carriers: CARRIERS,
   setup: TWO_WIRES,
-  measure: (carrier, { seconds }) => gigabits(carrier, 'stream-one', seconds, 1),
+  measure: (carrier, { seconds }) => gigabitsBothWays(carrier, 'stream-one', { seconds }),
 };
 
 const streamWeb: Group = {
   name: 'stream-web',
-  rows: directionRows('stream-web', 'one TCP stream with a host behind the gateway', {}),
+  rows: directionRows('stream-web', (way) => `one TCP stream with a host behind the gateway, ${way}`, GIGABITS),
   carriers: ['ours', 'raw'],
   setup: TWO_WIRES,
-  measure: (carrier, { seconds }) => gigabits({ ...carrier, gateway: WEB_ADDRESS }, 'stream-web', seconds, 1),
+  measure: (carrier, { seconds }) => gigabitsBothWays({ ...carrier, gateway: WEB_ADDRESS }, 'stream-web', { seconds }),
 };
 
 const streamSixteen: Group = {
   name: 'stream-16',
-  rows: directionRows('stream-16', `stream plane, ${MANY_STREAMS} streams`, { bar: 3, aim: 6 }),
+  rows: directionRows('stream-16', (way) => `stream plane, ${MANY_STREAMS} streams, ${way}`, { ...GIGABITS, bar: 3, aim: 6 }),
   carriers: CARRIERS,
   setup: TWO_WIRES,
-  measure: (carrier, { seconds }) => gigabits(carrier, 'stream-16', seconds, MANY_STREAMS),
+  measure: (carrier, { seconds }) => gigabitsBothWays(carrier, 'stream-16', { seconds, streams: MANY_STREAMS }),
 };
 
 const datagramTcp: Group = {
   name: 'datagram-tcp',
-  rows: directionRows('datagram-tcp', 'datagram plane: TCP with `steer = "datagram"`, one stream', { bar: 4, aim: 7 }),
+  rows: directionRows('datagram-tcp', (way) => `datagram plane: TCP with \`steer = "datagram"\`, one stream, ${way}`, {
+    ...GIGABITS,
+    bar: 4,
+    aim: 7,
+  }),
   carriers: CARRIERS,
   setup: { ...TWO_WIRES, stream: 'steer = "datagram"' },
-  measure: (carrier, { seconds }) => gigabits(carrier, 'datagram-tcp', seconds, 1),
+  measure: (carrier, { seconds }) => gigabitsBothWays(carrier, 'datagram-tcp', { seconds }),
 };
 
 const udp: Group = {
@@ -104,14 +88,11 @@ function sinceNow(read: () => number): () => number {
 const cpuPerGb: Group = {
   name: 'cpu-per-gb',
   rows: ['', '-machine'].flatMap((part) =>
-    DIRECTIONS.map((direction) => ({
-      name: `cpu-per-gb${part}-${direction}`,
-      title: `CPU a GB, one stream ${direction}, ${part === '' ? 'both daemons' : 'the whole machine with iperf3'}`,
-      unit: 's',
-      ...(part === '' ? { bar: 6, aim: 4 } : {}),
-      better: 'less',
-      digits: 2,
-    })),
+    directionRows(
+      `cpu-per-gb${part}`,
+      (way) => `CPU a GB, one stream ${way}, ${part === '' ? 'both daemons' : 'the whole machine with iperf3'}`,
+      { unit: 's', ...(part === '' ? { bar: 6, aim: 4 } : {}), better: 'less', digits: 2 },
+    ),
   ),
   carriers: CARRIERS,
   setup: TWO_WIRES,
