@@ -20,7 +20,10 @@ const prefix = z
   .regex(/^[0-9a-fA-F:.]+\/[0-9]{1,3}$/);
 
 const bytes = (minimum: number, maximum: number) =>
-  z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length >= minimum && value.length <= maximum);
+  z
+    .custom<Uint8Array>((value) => value instanceof Uint8Array && value.length >= minimum && value.length <= maximum)
+    // What is decoded lies in the receive buffer, which the next batch overwrites; messages are handled after it.
+    .transform((value): Uint8Array => Uint8Array.from(value));
 const key = bytes(32, 32);
 
 const SCHEMAS = {
