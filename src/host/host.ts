@@ -226,7 +226,7 @@ export class Host extends EventEmitter implements SocketHost {
 
   /** A device that is known to be dead (false) is not sent on, and what went over it goes over others. */
   setDeviceUsable(device: number, usable: boolean): void {
-    this.engine.setPathUsable(device, usable, performance.now());
+    this.engine.paths.setUsable(device, usable, performance.now());
     this.wake();
   }
 
@@ -314,7 +314,7 @@ export class Host extends EventEmitter implements SocketHost {
     for (const address of options.addresses) {
       this.addresses.add({ ...(typeof address === 'string' ? { address } : address), device: id });
     }
-    this.engine.setPath({
+    this.engine.paths.set({
       id,
       localAddress: this.addresses.all.find((address) => address.device === id)?.bytes ?? new Uint8Array(4),
       remoteAddress: new Uint8Array(4),

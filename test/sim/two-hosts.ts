@@ -4,7 +4,8 @@ import type { ByteStreamHandler } from '../../src/mptcp-over-udp/byte-stream.js'
 import { createBbr } from '../../src/mptcp-over-udp/congestion/bbr.js';
 import type { CongestionControlFactory, PathMemory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
-import { MptcpHost, type MptcpHostEvents, type MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host.js';
+import { MptcpHost } from '../../src/mptcp-over-udp/mptcp/host.js';
+import type { MptcpHostEvents, MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host-options.js';
 import { createEcf } from '../../src/mptcp-over-udp/scheduler/ecf.js';
 import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js';
 import type { FourTuple } from '../../src/mptcp-over-udp/tcp/header-template.js';
@@ -122,12 +123,12 @@ export class TwoHosts {
       const server = new Uint8Array([100, 127, id, 2]);
       const rttMs = 2 * (shape.delayMs ?? 0);
       const common = { id, usable: true, rttMs, mtuBytes: INNER_MTU_BYTES };
-      this.client.setPath({ ...common, localAddress: client, remoteAddress: server, memory: clientMemory });
-      this.server.setPath({ ...common, localAddress: server, remoteAddress: client, memory: serverMemory });
+      this.client.paths.set({ ...common, localAddress: client, remoteAddress: server, memory: clientMemory });
+      this.server.paths.set({ ...common, localAddress: server, remoteAddress: client, memory: serverMemory });
     }
   }
 
-  connect(handler: ByteStreamHandler, pathId = this.client.bestPath()?.id ?? 0): MptcpConnection {
+  connect(handler: ByteStreamHandler, pathId = this.client.paths.best()?.id ?? 0): MptcpConnection {
     const connection = this.client.connect(this.nextTuple(), pathId, handler, this.clock.nowMs);
     this.settle(this.client);
     return connection;
@@ -171,7 +172,7 @@ export class TwoHosts {
 
   setPathUsable(pathId: number, usable: boolean): void {
     for (const host of [this.client, this.server]) {
-      host.setPathUsable(pathId, usable, this.clock.nowMs);
+      host.paths.setUsable(pathId, usable, this.clock.nowMs);
       this.settle(host);
     }
   }

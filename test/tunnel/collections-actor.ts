@@ -8,7 +8,8 @@ import { randomBytes } from 'node:crypto';
 import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { createBbr } from '../../src/mptcp-over-udp/congestion/bbr.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
-import { MptcpHost, type MptcpHostEvents } from '../../src/mptcp-over-udp/mptcp/host.js';
+import { MptcpHost } from '../../src/mptcp-over-udp/mptcp/host.js';
+import type { MptcpHostEvents } from '../../src/mptcp-over-udp/mptcp/host-options.js';
 import { createEcf } from '../../src/mptcp-over-udp/scheduler/ecf.js';
 import { emitIpHeader, patchIpLength } from '../../src/mptcp-over-udp/wire/ip-header.js';
 import { loadNative } from '../../src/tun/native.js';
@@ -218,7 +219,7 @@ function hostOf(side: Side, near: number, far: number, events: MptcpHostEvents):
     events,
   });
   for (const path of side.peer.paths) {
-    host.setPath({
+    host.paths.set({
       id: path.id,
       localAddress: Uint8Array.of(100, 127, path.id, near),
       remoteAddress: Uint8Array.of(100, 127, path.id, far),

@@ -1,11 +1,11 @@
 /**
  * An MPTCP connection (RFC 8684): keys, the data sequence space in both directions, and its subflows. Positions are offsets from the initial data
- * sequence numbers: the first byte of data is 1. What it sends, and where, is in `data-output.ts`.
+ * sequence numbers: the first byte of data is 1. What it sends, and where, is in `data-output.ts`; what becomes of it when paths change in
+ * `path-changes.ts`.
  */
 
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import { CoupledGroup } from '../congestion/coupled-group.js';
-import { onlyBackupsUsable } from '../scheduler/candidates.js';
 import { createSchedulerView, type Scheduler } from '../scheduler/scheduler.js';
 import type { FourTuple } from '../tcp/header-template.js';
 import { ReassemblyBuffer } from '../tcp/reassembly.js';
@@ -17,6 +17,7 @@ import { handleDeadlines, nextDeadlineMs } from '../tcp/tcp-timers.js';
 import type { TcpSegment } from '../wire/segment.js';
 import { dsnLow, dsnOffset, unwrapOffset } from '../wire/sequence.js';
 import { AddressSignals } from './address-signals.js';
+import { backlogLimitBytes } from './backlog.js';
 import { nextDataDeadlineMs, outputConnection, sendNewAsProbe } from './data-output.js';
 import { DataSendQueue } from './data-send-queue.js';
 import { Fallback } from './fallback.js';
@@ -38,10 +39,6 @@ const MAX_REJOIN_INTERVAL_MS = 30_000;
 /** A sender that had an older, larger idea of the window. */
 const WINDOW_TOLERANCE_BYTES = 65_536;
 const NEVER_BYTES = Number.POSITIVE_INFINITY;
-const BACKLOG_MS = 60;
-const MIN_BACKLOG_BYTES = 128 << 10;
-const MAX_BACKLOG_BYTES = 8 << 20;
-const MAX_POOL_BYTES = 256 << 20;
 /** Holds 1 Gbit/s x 300 ms. */
 export const MAX_SEND_BUFFER_BYTES = 64 << 20;
 
@@ -170,7 +167,7 @@ export class MptcpConnection implements ByteStream {
 
   write(bytes: Uint8Array, at: number, length: number): number {
     if (this.finishing || this.closed || this.fastClose.waiting) return length;
-    const n = Math.min(length, this.backlogLimitBytes() - this.sendBuffer.queuedBytes, MAX_SEND_BUFFER_BYTES - this.bufferedBytes);
+    const n = Math.min(length, backlogLimitBytes(this) - this.sendBuffer.queuedBytes, MAX_SEND_BUFFER_BYTES - this.bufferedBytes);
     if (n < length) this.writeBlocked = true;
     if (n <= 0) return 0;
     this.sendBuffer.append(bytes, at, n);
@@ -293,7 +290,7 @@ export class MptcpConnection implements ByteStream {
   }
 
   pathRttMs(pathId: number): number {
-    return this.host.path(pathId)?.rttMs ?? 0;
+    return this.host.paths.get(pathId)?.rttMs ?? 0;
   }
 
   // ---- from the subflows ----
@@ -365,7 +362,7 @@ export class MptcpConnection implements ByteStream {
   /** After acknowledgements, once per poll: room for the writer. */
   notifyWritable(nowMs: number): void {
     if (!this.writeBlocked || this.closed) return;
-    if (this.sendBuffer.queuedBytes > 0.75 * this.backlogLimitBytes() || this.bufferedBytes > 0.75 * MAX_SEND_BUFFER_BYTES) return;
+    if (this.sendBuffer.queuedBytes > 0.75 * backlogLimitBytes(this) || this.bufferedBytes > 0.75 * MAX_SEND_BUFFER_BYTES) return;
     this.writeBlocked = false;
     this.handler?.onWritable(nowMs);
   }
@@ -468,88 +465,6 @@ export class MptcpConnection implements ByteStream {
     this.host.acceptJoin(this, segment, pathId, nowMs);
   }
 
-  handlePathDown(pathId: number): void {
-    for (const subflow of this.subflows) {
-      if (subflow.pathId !== pathId || subflow.stale) continue;
-      subflow.stale = true;
-      this.sendQueue.reinjectFrom(subflow, this.dataUna);
-    }
-    this.joinDeadlineMs = 0;
-    this.markDirty();
-  }
-
-  /** What the path carries now, the others carry again: somebody waits for it. */
-  setBenched(pathId: number, benched: boolean): void {
-    for (const subflow of this.subflows) {
-      if (subflow.pathId !== pathId || subflow.benched === benched) continue;
-      subflow.benched = benched;
-      if (benched && !onlyBackupsUsable(this.subflows)) this.sendQueue.reinjectFrom(subflow, this.dataUna);
-      this.markDirty();
-    }
-  }
-
-  /** What is on its way there arrives by itself; new data goes elsewhere. */
-  setPathBackup(pathId: number, backup: boolean): void {
-    for (const subflow of this.subflows) {
-      if (subflow.pathId !== pathId) continue;
-      subflow.onBackupPath = backup;
-      subflow.remoteBackup = backup;
-      if (subflow.localBackup !== backup) subflow.setBackup(backup);
-      this.markDirty();
-    }
-  }
-
-  handlePathMtu(pathId: number, mtuBytes: number, segmentPayloadBytes: number): void {
-    for (const subflow of this.subflows) {
-      if (subflow.pathId === pathId) subflow.setPathMss(mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), segmentPayloadBytes);
-    }
-  }
-
-  handlePathRemoved(pathId: number, nowMs: number): void {
-    const onPath = this.subflows.filter((subflow) => subflow.pathId === pathId);
-    if (onPath.length === 0) return;
-    this.handlePathDown(pathId);
-    const needsSubflow = (!this.peerProved || this.fallback) && !this.subflowsClosing;
-    if (needsSubflow) {
-      // On the path that is to be had now, or on the next one that comes up.
-      const other = this.host.bestPath();
-      if (other?.usable === true) this.handlePathUp(other.id, nowMs);
-      return;
-    }
-    const others = this.subflows.some((subflow) => subflow.usable && subflow.pathId !== pathId);
-    if (others)
-      this.addresses.withdraw(
-        Uint8Array.from(onPath, (subflow) => subflow.addressId),
-        nowMs,
-      );
-    for (const subflow of onPath) subflow.reset(RST_UNSPECIFIED, nowMs);
-  }
-
-  /** A subflow whose path was removed takes the first that comes up. */
-  private adoptOrphans(pathId: number): void {
-    const path = this.host.path(pathId);
-    if (path === undefined) return;
-    for (const subflow of this.subflows) {
-      if (!subflow.stale || this.host.path(subflow.pathId) !== undefined) continue;
-      subflow.pathId = pathId;
-      subflow.onBackupPath = path.backup === true;
-      subflow.setPathMss(path.mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), path.segmentPayloadBytes ?? 0);
-    }
-  }
-
-  handlePathUp(pathId: number, nowMs: number): void {
-    this.adoptOrphans(pathId);
-    for (const subflow of this.subflows) {
-      if (subflow.pathId !== pathId || !subflow.stale) continue;
-      subflow.stale = false;
-      subflow.recovery.restart(nowMs);
-      if (subflow.state === 'syn-sent' || subflow.state === 'syn-received') subflow.synDeadlineMs = nowMs;
-      subflow.nextSendMs = nowMs;
-    }
-    this.joinDeadlineMs = 0;
-    this.markDirty();
-  }
-
   /** Resets one subflow whose path will not come back. */
   dropSubflow(subflow: Subflow, nowMs: number): void {
     subflow.reset(RST_UNSPECIFIED, nowMs);
@@ -566,24 +481,6 @@ export class MptcpConnection implements ByteStream {
       if (!subflow.stale) slowest = Math.max(slowest, subflow.rttMs);
     }
     return slowest;
-  }
-
-  /** Bytes that may wait unsent: a little time's worth of what the subflows carry, so that none of them ever waits for the writer. */
-  private backlogLimitBytes(): number {
-    // Many connections that wait must not fill the memory.
-    if (this.host.pool.inUseBytes > MAX_POOL_BYTES) return MIN_BACKLOG_BYTES;
-    let bytesPerMs = 0;
-    let slowestMs = 0;
-    for (let i = 0; i < this.subflows.length; i++) {
-      const { recovery, stale } = this.subflows[i] as Subflow;
-      const srttMs = recovery.rtt.srttMs;
-      if (stale || srttMs <= 0) continue;
-      bytesPerMs += recovery.congestion.cwndBytes / srttMs;
-      slowestMs = Math.max(slowestMs, srttMs);
-    }
-    // Schedulers that plan (ECF, BLEST) need to see a round trip of the slowest path ahead.
-    const plannedBytes = (BACKLOG_MS + 2 * slowestMs) * bytesPerMs;
-    return Math.floor(Math.min(MAX_BACKLOG_BYTES, Math.max(MIN_BACKLOG_BYTES, plannedBytes)));
   }
 
   /** Data is exchanged in full: the handler need not wait for the subflows' FINs. */

@@ -59,7 +59,7 @@ export function outputConnection(c: MptcpConnection, nowMs: number): void {
 function watchHarm(c: MptcpConnection, nowMs: number): void {
   if (c.subflows.length < 2 || c.fallback || c.scheduler.duplicates) return;
   const harm = c.harmWatch.look(c.subflows, c.dataUna, c.sendQueue.first?.subflow, nowMs);
-  if (harm !== undefined) c.host.benchPath(harm, nowMs);
+  if (harm !== undefined) c.host.paths.bench(harm, nowMs);
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import type { ByteStreamHandler } from '../byte-stream.js';
-import type { CongestionControlFactory, PathMemory } from '../congestion/congestion-control.js';
+import type { CongestionControlFactory } from '../congestion/congestion-control.js';
 import { initialWindowBytes } from '../congestion/initial-window.js';
 import { ConnectionTable, tupleOfSegment } from '../connection-table.js';
 import { PollScheduler } from '../poll-scheduler.js';
@@ -15,17 +15,17 @@ import { DEFAULT_FAST_OPEN_PENDING, FastOpenServer } from '../tcp/fast-open-serv
 import type { FourTuple } from '../tcp/header-template.js';
 import { BlockPool } from '../tcp/payload-block.js';
 import { sendStatelessReset } from '../tcp/stateless-reset.js';
-import { type CloseReason, NEVER_MS, type TcpHostServices } from '../tcp/tcp-connection.js';
+import type { TcpHostServices } from '../tcp/tcp-connection.js';
 import { handleSegment } from '../tcp/tcp-input.js';
 import { readU32 } from '../wire/big-endian.js';
 import { MP_CAPABLE_CHECKSUM_REQUIRED, MP_CAPABLE_EXTENSIBILITY, MP_CAPABLE_HMAC_SHA256, MP_CAPABLE_NO_JOIN } from '../wire/mp-capable.js';
 import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
 import { MptcpConnection } from './connection.js';
+import type { EngineConnectOptions, MptcpHostEvents, MptcpHostOptions } from './host-options.js';
+import { HostPaths } from './host-paths.js';
 import { JoinPacing } from './join-pacing.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
-import { type Harm, PathBench } from './path-bench.js';
-import type { AnnouncedAddress } from './path-signals.js';
 import { DEFAULT_INITIAL_WINDOW_BYTES, ReceiveMemory } from './receive-window.js';
 import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
 
@@ -42,99 +42,11 @@ const FAST_OPEN_COOKIE_BYTES = 8;
 const FAST_OPEN_COOKIE_BYTES_BESIDE_TIMESTAMPS = 4;
 const DEFAULT_RECEIVE_MEMORY_BYTES = 512 << 20;
 
-export interface HostPath {
-  readonly id: number;
-  /** Addresses of joins on this path; 4 or 16 bytes, both of one family. */
-  localAddress: Uint8Array;
-  remoteAddress: Uint8Array;
-  usable: boolean;
-  /** What the path layer measures now, 0 unknown. */
-  readonly rttMs: number;
-  mtuBytes: number;
-  /** See TcpConnectionOptions; 0 when absent. */
-  segmentPayloadBytes?: number;
-  memory: PathMemory;
-  /** Of the priority scheduler: lower first, 0 when absent. */
-  priority?: number;
-  /** Only for use while no other is up, in both directions; changed by `setPathBackup`. */
-  backup?: boolean;
-  /** The host's own. */
-  bench?: PathBench;
-}
-
-export interface MptcpHostEvents {
-  /** A SYN with MP_CAPABLE: set a handler, then accept or reject, now or later. */
-  onIncoming?(connection: MptcpConnection, nowMs: number): void;
-  onSubflowEstablished?(connection: MptcpConnection, subflow: Subflow, nowMs: number): void;
-  onSubflowClosed?(connection: MptcpConnection, subflow: Subflow, reason: CloseReason, nowMs: number): void;
-  /** The peer announced an address (its HMAC was right), or withdrew some, or changed a subflow's priority. */
-  onAnnounced?(connection: MptcpConnection, address: AnnouncedAddress, nowMs: number): void;
-  onRemoved?(connection: MptcpConnection, addressIds: Uint8Array, nowMs: number): void;
-  /** A path was found to do streams more harm than good: for a while it carries new data only where no other can. */
-  onPathBenched?(path: HostPath, reason: string, nowMs: number): void;
-  onPriority?(connection: MptcpConnection, subflow: Subflow, backup: boolean, nowMs: number): void;
-  /** Our address id for the address that a join came to (RFC 8684, 3.2); default: the peer's id, for hosts that number paths alike. */
-  localAddressId?(connection: MptcpConnection, address: Uint8Array): number | undefined;
-  /** Takes over which subflows are added, by `join`: MPTCP is proved, a subflow was lost, or a path changed. Default: one per path. */
-  onJoinsDue?(connection: MptcpConnection, nowMs: number): void;
-}
-
-export interface MptcpHostOptions {
-  sink: SegmentSink;
-  randomBytes: (count: number) => Uint8Array;
-  scheduler: Scheduler;
-  congestionControl: CongestionControlFactory;
-  events?: MptcpHostEvents;
-  pool?: BlockPool;
-  /** Bound on what all receive windows may promise beyond their initial size. */
-  receiveMemoryBytes?: number;
-  /** Receive window that a connection begins with. */
-  receiveWindowBytes?: number;
-  /** Ask for DSS checksums (the A flag). */
-  checksum?: boolean;
-  /** Tell peers not to join to the address and port of the initial subflow (the C flag). */
-  denyJoinInitial?: boolean;
-  /** SYNs that carry MP_CAPABLE; those after go without, lest a middlebox that drops the option keep the connection from coming about (as Linux, 2). */
-  capableSynCount?: number;
-  /** Version that we open connections with: 1 (RFC 8684, the default) or 0 (RFC 6824, with SHA-1). */
-  version?: MptcpVersion;
-  /** Answer SYNs of version 0 in kind; default false: they get plain TCP. */
-  acceptVersion0?: boolean;
-  /** Offer timestamps on subflows (RFC 7323); default false: inside the tunnel they are 12 bytes a segment for nothing. */
-  timestamps?: boolean;
-  /** Silence after which a subflow is probed; default never. */
-  keepaliveMs?: number;
-  /** An ADD_ADDR without echo is repeated after this. */
-  announceTimeoutMs?: number;
-  /** Give Fast Open cookies, and take the data of SYNs that carry one (RFC 7413); default false. An application must bear that such data may come twice. */
-  fastOpen?: boolean;
-  /**
-   * Answer the data of a SYN before the third ACK, which saves a round trip, on MPTCP connections too: without the client's key such data has no DATA_ACK
-   * (RFC 8684, errata 6609). Default false, since Linux 6.18 as a client falls back to plain TCP then. Plain TCP is answered at once in any case.
-   */
-  fastOpenEarlyAnswers?: boolean;
-  /** Connections opened by a cookie that may wait for their third ACK; beyond that SYNs are answered as if Fast Open were off. */
-  fastOpenPending?: number;
-  /** Search for what a path carries when large segments vanish without a word (RFC 8899); default false: inside the tunnel the paths' MTUs are known. */
-  mtuSearch?: boolean;
-  /** FASTCLOSE of ours (RFC 8684, 3.5): on RSTs of all subflows, as Linux (default), or on an ACK, repeated until the peer's RST. */
-  abortForm?: 'reset' | 'ack';
-  /** More pending and open connections than this are refused. */
-  maxConnections?: number;
-}
-
-export interface EngineConnectOptions {
-  /** Ask for a Fast Open cookie, or with one send what is written before the next poll along with the SYN (RFC 7413). */
-  fastOpen?: boolean;
-}
-
 export class MptcpHost implements TcpHostServices {
   readonly sink: SegmentSink;
   readonly pool: BlockPool;
   readonly scheduler: Scheduler;
   readonly events: MptcpHostEvents | undefined;
-  /** When the next bench is over. */
-  private benchTimeoutMs = NEVER_MS;
   readonly memory: ReceiveMemory;
   readonly joinPacing = new JoinPacing();
   readonly checksum: boolean;
@@ -154,7 +66,7 @@ export class MptcpHost implements TcpHostServices {
   private readonly tokens = new Map<number, MptcpConnection>();
   private readonly connections = new Set<MptcpConnection>();
   private readonly pollScheduler = new PollScheduler();
-  private readonly paths: HostPath[] = [];
+  readonly paths = new HostPaths(this);
   private readonly segment = createTcpSegment();
   private readonly maxConnections: number;
   private readonly fastOpenServer: FastOpenServer | undefined;
@@ -204,102 +116,6 @@ export class MptcpHost implements TcpHostServices {
   /** In the order in which they were opened. */
   openConnections(): Iterable<MptcpConnection> {
     return this.connections;
-  }
-
-  // ---- paths ----
-
-  path(pathId: number): HostPath | undefined {
-    return this.paths.find((path) => path.id === pathId);
-  }
-
-  /** Adds or replaces a path; subflows on it go on. */
-  setPath(path: HostPath): void {
-    const i = this.paths.findIndex((known) => known.id === path.id);
-    if (i < 0) this.paths.push(path);
-    else this.paths[i] = path;
-  }
-
-  /** The path carries packets of another size now. */
-  setPathMtu(pathId: number, mtuBytes: number, segmentPayloadBytes = 0): void {
-    const path = this.path(pathId);
-    if (path === undefined || (path.mtuBytes === mtuBytes && (path.segmentPayloadBytes ?? 0) === segmentPayloadBytes)) return;
-    path.mtuBytes = mtuBytes;
-    path.segmentPayloadBytes = segmentPayloadBytes;
-    for (const connection of this.connections) connection.handlePathMtu(pathId, mtuBytes, segmentPayloadBytes);
-  }
-
-  /** Usable: its subflows carry data, and connections join over it. Not usable: they carry nothing new, and what they carried is reinjected. */
-  setPathUsable(pathId: number, usable: boolean, nowMs: number): void {
-    const path = this.path(pathId);
-    if (path === undefined || path.usable === usable) return;
-    path.usable = usable;
-    for (const connection of this.connections) {
-      if (usable) connection.handlePathUp(pathId, nowMs);
-      else connection.handlePathDown(pathId);
-    }
-  }
-
-  /**
-   * The path is gone for good. Subflows there end, what they carried goes over the others, and a connection that has no other waits for a join. What cannot go on
-   * without its only subflow (plain TCP, or a handshake under way) takes it along to another path.
-   */
-  removePath(pathId: number, nowMs: number): void {
-    const i = this.paths.findIndex((path) => path.id === pathId);
-    if (i < 0) return;
-    this.paths.splice(i, 1);
-    for (const connection of [...this.connections]) connection.handlePathRemoved(pathId, nowMs);
-  }
-
-  /**
-   * A connection has found that a path does harm: for a while all of them use it as a backup. Others find the same in what they saw before: once is enough,
-   * or each of them would double the time.
-   */
-  benchPath(harm: Harm, nowMs: number): void {
-    const path = this.path(harm.subflow.pathId);
-    if (path === undefined || path.bench?.isBenched(nowMs) === true) return;
-    path.bench ??= new PathBench();
-    path.bench.put(harm, nowMs);
-    this.count('mptcp-benched');
-    for (const connection of this.connections) connection.setBenched(path.id, true);
-    this.benchTimeoutMs = Math.min(this.benchTimeoutMs, path.bench.untilMs);
-    this.events?.onPathBenched?.(path, path.bench.reason, nowMs);
-  }
-
-  private releaseBenched(nowMs: number): void {
-    this.benchTimeoutMs = NEVER_MS;
-    for (const { id, bench } of this.paths) {
-      if (bench === undefined) continue;
-      if (bench.isBenched(nowMs)) this.benchTimeoutMs = Math.min(this.benchTimeoutMs, bench.untilMs);
-      else for (const connection of this.connections) connection.setBenched(id, false);
-    }
-  }
-
-  /**
-   * Both sides shall hear of it from whoever decides; the subflows there say it by MP_PRIO too (RFC 8684, 3.3.8), so what the peer asked for before counts no
-   * longer: a lost MP_PRIO would count for ever.
-   */
-  setPathBackup(pathId: number, backup: boolean): void {
-    const path = this.path(pathId);
-    if (path === undefined || (path.backup ?? false) === backup) return;
-    path.backup = backup;
-    for (const connection of this.connections) connection.setPathBackup(pathId, backup);
-  }
-
-  /**
-   * Where a connection begins. Of the usable paths: no backup; with the scheduler `priority` the first in order; the lowest round trip, and one that is not
-   * known last. When none is usable, any.
-   */
-  bestPath(): HostPath | undefined {
-    let best: HostPath | undefined;
-    for (const path of this.paths) if (path.usable && (best === undefined || this.goesBefore(path, best))) best = path;
-    return best ?? this.paths[0];
-  }
-
-  private goesBefore(path: HostPath, other: HostPath): boolean {
-    if ((path.backup ?? false) !== (other.backup ?? false)) return other.backup === true;
-    const [priority, otherPriority] = [path.priority ?? 0, other.priority ?? 0];
-    if (this.scheduler.name === 'priority' && priority !== otherPriority) return priority < otherPriority;
-    return path.rttMs > 0 && (other.rttMs <= 0 || path.rttMs < other.rttMs);
   }
 
   // ---- connections ----
@@ -354,12 +170,12 @@ export class MptcpHost implements TcpHostServices {
 
   poll(nowMs: number): void {
     this.nowMs = nowMs;
-    if (nowMs >= this.benchTimeoutMs) this.releaseBenched(nowMs);
+    if (nowMs >= this.paths.benchTimeoutMs) this.paths.releaseBenched(nowMs);
     this.pollScheduler.poll(nowMs);
   }
 
   nextTimeoutMs(): number {
-    return Math.min(this.benchTimeoutMs, this.pollScheduler.nextTimeoutMs());
+    return Math.min(this.paths.benchTimeoutMs, this.pollScheduler.nextTimeoutMs());
   }
 
   // ---- services for connections ----
@@ -390,7 +206,7 @@ export class MptcpHost implements TcpHostServices {
   }
 
   addSubflow(connection: MptcpConnection, role: SubflowRole, tuple: FourTuple, pathId: number, addressId: number, nowMs: number): Subflow {
-    const path = this.path(pathId);
+    const path = this.paths.get(pathId);
     const mtuBytes = path?.mtuBytes ?? 1_400;
     const mssBytes = mtuBytes - (tuple.ipVersion === 4 ? 40 : 60);
     const congestion = this.congestionControl({
@@ -447,7 +263,7 @@ export class MptcpHost implements TcpHostServices {
       return;
     }
     if (connection.role !== 'client') return;
-    for (const path of this.paths) {
+    for (const path of this.paths.all()) {
       if (!path.usable || connection.subflows.length >= MAX_SUBFLOWS) continue;
       if (connection.subflows.some((subflow) => subflow.pathId === path.id)) continue;
       const tuple: FourTuple = {

@@ -99,7 +99,7 @@ export class Subflow extends TcpConnection {
 
   /** Its path's, lower first. */
   get priority(): number {
-    return this.connection.host.path(this.pathId)?.priority ?? 0;
+    return this.connection.host.paths.get(this.pathId)?.priority ?? 0;
   }
 
   connect(): void {

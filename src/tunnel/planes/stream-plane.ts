@@ -117,11 +117,11 @@ export class StreamPlane {
     const { host, links } = this.streamsOf(peer);
     links[path.id] = path;
     const usable = path.state === 'up';
-    const known = host.path(path.id);
+    const known = host.paths.get(path.id);
     if (known === undefined) {
       if (!usable) return;
       const isClient = peer.initiator;
-      host.setPath({
+      host.paths.set({
         id: path.id,
         localAddress: joinAddress(path.id, isClient),
         remoteAddress: joinAddress(path.id, !isClient),
@@ -137,17 +137,17 @@ export class StreamPlane {
       });
     } else {
       known.priority = path.priority;
-      host.setPathBackup(path.id, path.backup);
-      host.setPathMtu(path.id, path.innerMtuBytes, path.segmentPayloadBytes);
+      host.paths.setBackup(path.id, path.backup);
+      host.paths.setMtu(path.id, path.innerMtuBytes, path.segmentPayloadBytes);
     }
-    host.setPathUsable(path.id, usable, nowMs);
+    host.paths.setUsable(path.id, usable, nowMs);
   }
 
   /** Gone for good: subflows there end, and the connections go on over the others. */
   handlePathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
     const streams = this.streams.get(peer);
     if (streams === undefined) return;
-    streams.host.removePath(path.id, nowMs);
+    streams.host.paths.remove(path.id, nowMs);
     streams.links[path.id] = undefined;
   }
 
@@ -167,7 +167,7 @@ export class StreamPlane {
 
   /** Why the path carries nothing new from our side now, and for how long yet; undefined when it may. */
   bench(peer: PeerLink, pathId: number, nowMs: number): { reason: string; remainingMs: number } | undefined {
-    const bench = this.streams.get(peer)?.host.path(pathId)?.bench;
+    const bench = this.streams.get(peer)?.host.paths.get(pathId)?.bench;
     if (bench === undefined || !bench.isBenched(nowMs)) return undefined;
     return { reason: bench.reason, remainingMs: bench.untilMs - nowMs };
   }
@@ -260,7 +260,7 @@ export class StreamPlane {
       return;
     }
     const { host } = this.streamsOf(peer);
-    const path = host.bestPath();
+    const path = host.paths.best();
     if (path === undefined || peer.state !== 'up') {
       // Not yet, or not now: the application's next SYN asks again.
       this.count('stream-peer-not-up');

@@ -3,7 +3,7 @@
 import t from 'tap';
 import type { ByteStreamHandler } from '../../../src/mptcp-over-udp/byte-stream.js';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
-import type { MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host.js';
+import type { MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host-options.js';
 import type { SimLinkOptions } from '../../sim/sim-link.js';
 import { PatternPeer, patternByte, TwoHosts } from '../../sim/two-hosts.js';
 

@@ -45,7 +45,7 @@ class Download {
   /** As the tunnel does: both sides hear of it. */
   setBackup(pathId: number, backup: boolean): void {
     for (const host of [this.hosts.client, this.hosts.server]) {
-      host.setPathBackup(pathId, backup);
+      host.paths.setBackup(pathId, backup);
       this.hosts.settle(host);
     }
   }
@@ -116,7 +116,7 @@ t.test('a join over a backup path says so in its B bit, and is no place for a co
 
 t.test('with the scheduler priority a connection begins on the first in order', async (t) => {
   const { hosts } = new Download({ scheduler: createPriority(), paths: [LINK, { ...LINK, delayMs: 50 }] });
-  t.equal(hosts.client.bestPath()!.id, 0, 'of equals the fastest');
-  hosts.client.path(0)!.priority = 5;
-  t.equal(hosts.client.bestPath()!.id, 1);
+  t.equal(hosts.client.paths.best()!.id, 0, 'of equals the fastest');
+  hosts.client.paths.get(0)!.priority = 5;
+  t.equal(hosts.client.paths.best()!.id, 1);
 });

@@ -41,10 +41,10 @@ t.test('a path that harms is benched with the reason, and the stream is no worse
   const expected = megabits(alone, 10_000);
   const both = download([CABLE, BAD_SATELLITE]);
   megabits(both, 8_000);
-  const path = both.hosts.server.path(1);
+  const path = both.hosts.server.paths.get(1);
   t.equal(path?.bench?.isBenched(both.hosts.clock.nowMs), true);
   t.match(path?.bench?.reason, /^streams waited for it \d+ % of the time, for \d\.\d % of their data$/);
-  t.equal(both.hosts.server.path(0)?.bench, undefined, 'the good one is not');
+  t.equal(both.hosts.server.paths.get(0)?.bench, undefined, 'the good one is not');
   const found = megabits(both, 10_000);
   t.ok(found >= 0.98 * expected, `${found} Mbit/s, alone ${expected}`);
 });
@@ -78,7 +78,7 @@ t.test('several connections that find the same harm bench the path once', async 
   hosts.run(14_000);
   t.equal(server.peers.length, 4);
   t.equal(benchedMs.length, 1);
-  t.equal(hosts.server.path(1)?.bench?.untilMs, (benchedMs[0] ?? 0) + 15_000);
+  t.equal(hosts.server.paths.get(1)?.bench?.untilMs, (benchedMs[0] ?? 0) + 15_000);
   t.equal(hosts.server.counters['mptcp-benched'], 1);
 });
 

@@ -37,7 +37,7 @@ function download(options: Partial<TwoHostsOptions> = {}): Download {
 }
 
 function remove(hosts: TwoHosts, side: 'client' | 'server', pathId: number): void {
-  hosts[side].removePath(pathId, hosts.clock.nowMs);
+  hosts[side].paths.remove(pathId, hosts.clock.nowMs);
   hosts.settle(hosts[side]);
 }
 
@@ -84,16 +84,16 @@ tap.test('the other side closes its subflow although the path is dead for RSTs: 
 tap.test('without any path the connection waits, and joins the next', async (t) => {
   const run = download();
   run.hosts.run(1000);
-  const [cable] = [run.hosts.client.path(0)!];
-  const served = run.hosts.server.path(0)!;
+  const [cable] = [run.hosts.client.paths.get(0)!];
+  const served = run.hosts.server.paths.get(0)!;
   for (const pathId of [0, 1]) for (const side of ['client', 'server'] as const) remove(run.hosts, side, pathId);
   run.hosts.run(5000);
   const before = run.client.readBytes;
   t.ok(before < TOTAL_BYTES);
   t.equal(run.connection.closed, false);
   for (const [side, path] of [['server', served] as const, ['client', cable] as const]) {
-    run.hosts[side].setPath({ ...path, usable: false, rttMs: 20 });
-    run.hosts[side].setPathUsable(0, true, run.hosts.clock.nowMs);
+    run.hosts[side].paths.set({ ...path, usable: false, rttMs: 20 });
+    run.hosts[side].paths.setUsable(0, true, run.hosts.clock.nowMs);
     run.hosts.settle(run.hosts[side]);
   }
   finished(t, run, 15_000);

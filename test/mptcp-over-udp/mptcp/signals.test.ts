@@ -1,7 +1,7 @@
 /** Checksums, MP_FAIL and address signals between two of our hosts. */
 
 import t from 'tap';
-import type { MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host.js';
+import type { MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host-options.js';
 import { PatternPeer, TwoHosts, type TwoHostsOptions } from '../../sim/two-hosts.js';
 
 function start(
@@ -190,7 +190,7 @@ t.test('a path that carries smaller packets from now on: the transfer goes on in
   );
   t.ok(largest > 1_400);
   for (const host of [hosts.client, hosts.server]) {
-    host.setPathMtu(0, 1_000);
+    host.paths.setMtu(0, 1_000);
     hosts.settle(host);
   }
   largest = 0;

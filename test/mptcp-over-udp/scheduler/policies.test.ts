@@ -141,7 +141,7 @@ t.test('priority: a stream that the cheap path can carry stays there, a greater 
 
 t.test('a host path gives its priority to the subflows on it', async (t) => {
   const hosts = new TwoHosts({ paths: [NEAR, FAR] });
-  hosts.client.setPath({ ...(hosts.client.path(0) as NonNullable<ReturnType<typeof hosts.client.path>>), priority: 3 });
+  hosts.client.paths.set({ ...(hosts.client.paths.get(0) as NonNullable<ReturnType<typeof hosts.client.paths.get>>), priority: 3 });
   const connection = hosts.connect(new PatternPeer(hosts.clock, 0));
   t.equal(connection.subflows[0]?.priority, 3);
 });

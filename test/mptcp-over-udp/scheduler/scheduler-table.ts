@@ -3,7 +3,7 @@
 import type { ByteStreamHandler } from '../../../src/mptcp-over-udp/byte-stream.js';
 import { createReno } from '../../../src/mptcp-over-udp/congestion/reno.js';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
-import type { HostPath } from '../../../src/mptcp-over-udp/mptcp/host.js';
+import type { HostPath } from '../../../src/mptcp-over-udp/mptcp/host-paths.js';
 import { SCHEDULERS, type SchedulerName } from '../../../src/mptcp-over-udp/scheduler/schedulers.js';
 import type { SimLinkOptions } from '../../sim/sim-link.js';
 import { TUNNEL_OVERHEAD_BYTES, TwoHosts } from '../../sim/two-hosts.js';
@@ -180,7 +180,7 @@ export function startDownload(scheduler: SchedulerName, scenario: Scenario, endl
     },
   });
   for (let id = 0; id < scenario.paths.length; id++)
-    hosts.server.setPath({ ...(hosts.server.path(id) as HostPath), priority: scenario.priorities?.[id] ?? id });
+    hosts.server.paths.set({ ...(hosts.server.paths.get(id) as HostPath), priority: scenario.priorities?.[id] ?? id });
   const reader = new Reader(false);
   hosts.connect(reader);
   hosts.run(WARM_UP_MS / 2);

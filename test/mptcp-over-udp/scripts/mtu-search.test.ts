@@ -169,7 +169,7 @@ script('the loss of other data beside the probe is one', SEARCH, (s) => {
 
 script('the path layer knows better: its size holds, and the search ends', SEARCH, (s) => {
   fallToBase(s);
-  s.act(0, 'MTU 1300', () => s.host.setPathMtu(0, 1_300));
+  s.act(0, 'MTU 1300', () => s.host.paths.setMtu(0, 1_300));
   s.equal(mss(s), 1_260, 'MSS');
   s.write(10, 1_236 + 3 * 1_236);
   for (let i = 0; i < 4; i++) s.expect(10, data(1_236));

@@ -118,7 +118,7 @@ export class ScriptHost extends ScriptMachine {
   }
 
   setPathUsable(atMs: number, pathId: number, usable: boolean): void {
-    this.act(atMs, `path ${pathId} usable ${usable}`, () => this.host.setPathUsable(pathId, usable, this.clock.nowMs));
+    this.act(atMs, `path ${pathId} usable ${usable}`, () => this.host.paths.setUsable(pathId, usable, this.clock.nowMs));
   }
 
   // ---- handshakes; each ends with time 0 ----

@@ -5,7 +5,9 @@
 
 import type { CongestionControl, CongestionControlFactory } from '../../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
-import { type HostPath, MptcpHost, type MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host.js';
+import { MptcpHost } from '../../../src/mptcp-over-udp/mptcp/host.js';
+import type { MptcpHostOptions } from '../../../src/mptcp-over-udp/mptcp/host-options.js';
+import type { HostPath } from '../../../src/mptcp-over-udp/mptcp/host-paths.js';
 import { createMinRtt } from '../../../src/mptcp-over-udp/scheduler/min-rtt.js';
 import type { FourTuple } from '../../../src/mptcp-over-udp/tcp/header-template.js';
 import { cutSegments } from '../../../src/mptcp-over-udp/wire/cut-segments.js';
@@ -114,15 +116,15 @@ export class ScriptMachine extends ScriptPeer implements FlowOwner {
     for (let id = 0; id < (options.paths ?? 1); id++) {
       const [localAddress, remoteAddress] = [pathAddress(id, 1), pathAddress(id, 2)];
       const memory = { minRttMs: -1, bandwidthBytesPerSec: 0 };
-      this.host.setPath({ id, usable: true, rttMs: RTT_MS, mtuBytes: MTU_BYTES, localAddress, remoteAddress, memory });
+      this.host.paths.set({ id, usable: true, rttMs: RTT_MS, mtuBytes: MTU_BYTES, localAddress, remoteAddress, memory });
     }
   }
 
   /** The path layer changes what it knows of a path. */
   movePath(pathId: number, change: Partial<HostPath>): void {
-    const path = this.host.path(pathId);
+    const path = this.host.paths.get(pathId);
     if (path === undefined) this.fail(`no path ${pathId}`);
-    this.host.setPath({ ...path, ...change });
+    this.host.paths.set({ ...path, ...change });
   }
 
   get nowMs(): number {

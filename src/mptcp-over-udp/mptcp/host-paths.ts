@@ -1,0 +1,138 @@
+/** The paths of a host: what is known of them, which one a connection begins on, and that all connections hear of changes. */
+
+import type { PathMemory } from '../congestion/congestion-control.js';
+import { NEVER_MS } from '../tcp/tcp-connection.js';
+import type { MptcpHost } from './host.js';
+import { type Harm, PathBench } from './path-bench.js';
+import { benchPath, endPath, raisePath, setPathBackup, setPathMtu, suspendPath } from './path-changes.js';
+
+export interface HostPath {
+  readonly id: number;
+  /** Addresses of joins on this path; 4 or 16 bytes, both of one family. */
+  localAddress: Uint8Array;
+  remoteAddress: Uint8Array;
+  usable: boolean;
+  /** What the path layer measures now, 0 unknown. */
+  readonly rttMs: number;
+  mtuBytes: number;
+  /** See TcpConnectionOptions; 0 when absent. */
+  segmentPayloadBytes?: number;
+  memory: PathMemory;
+  /** Of the priority scheduler: lower first, 0 when absent. */
+  priority?: number;
+  /** Only for use while no other is up, in both directions; changed by `setBackup`. */
+  backup?: boolean;
+  /** The host's own. */
+  bench?: PathBench;
+}
+
+export class HostPaths {
+  private readonly host: MptcpHost;
+  private readonly list: HostPath[] = [];
+  /** When the next bench is over: `releaseBenched` wants to be called then. */
+  benchTimeoutMs = NEVER_MS;
+
+  constructor(host: MptcpHost) {
+    this.host = host;
+  }
+
+  /** In the order in which they were added. */
+  all(): readonly HostPath[] {
+    return this.list;
+  }
+
+  get(pathId: number): HostPath | undefined {
+    return this.list.find((path) => path.id === pathId);
+  }
+
+  /** Adds or replaces a path; subflows on it go on. */
+  set(path: HostPath): void {
+    const i = this.list.findIndex((known) => known.id === path.id);
+    if (i < 0) this.list.push(path);
+    else this.list[i] = path;
+  }
+
+  /** The path carries packets of another size now. */
+  setMtu(pathId: number, mtuBytes: number, segmentPayloadBytes = 0): void {
+    const path = this.get(pathId);
+    if (path === undefined || (path.mtuBytes === mtuBytes && (path.segmentPayloadBytes ?? 0) === segmentPayloadBytes)) return;
+    path.mtuBytes = mtuBytes;
+    path.segmentPayloadBytes = segmentPayloadBytes;
+    for (const connection of this.host.openConnections()) setPathMtu(connection, pathId, mtuBytes, segmentPayloadBytes);
+  }
+
+  /** Usable: its subflows carry data, and connections join over it. Not usable: they carry nothing new, and what they carried is reinjected. */
+  setUsable(pathId: number, usable: boolean, nowMs: number): void {
+    const path = this.get(pathId);
+    if (path === undefined || path.usable === usable) return;
+    path.usable = usable;
+    for (const connection of this.host.openConnections()) {
+      if (usable) raisePath(connection, pathId, nowMs);
+      else suspendPath(connection, pathId);
+    }
+  }
+
+  /**
+   * The path is gone for good. Subflows there end, what they carried goes over the others, and a connection that has no other waits for a join. What cannot go on
+   * without its only subflow (plain TCP, or a handshake under way) takes it along to another path.
+   */
+  remove(pathId: number, nowMs: number): void {
+    const i = this.list.findIndex((path) => path.id === pathId);
+    if (i < 0) return;
+    this.list.splice(i, 1);
+    for (const connection of [...this.host.openConnections()]) endPath(connection, pathId, nowMs);
+  }
+
+  /**
+   * A connection has found that a path does harm: for a while all of them use it as a backup. Others find the same in what they saw before: once is enough,
+   * or each of them would double the time.
+   */
+  bench(harm: Harm, nowMs: number): void {
+    const path = this.get(harm.subflow.pathId);
+    if (path === undefined || path.bench?.isBenched(nowMs) === true) return;
+    path.bench ??= new PathBench();
+    path.bench.put(harm, nowMs);
+    this.host.count('mptcp-benched');
+    for (const connection of this.host.openConnections()) benchPath(connection, path.id, true);
+    this.benchTimeoutMs = Math.min(this.benchTimeoutMs, path.bench.untilMs);
+    this.host.events?.onPathBenched?.(path, path.bench.reason, nowMs);
+  }
+
+  /** At `benchTimeoutMs`: those whose time is over carry data again. */
+  releaseBenched(nowMs: number): void {
+    this.benchTimeoutMs = NEVER_MS;
+    for (const { id, bench } of this.list) {
+      if (bench === undefined) continue;
+      if (bench.isBenched(nowMs)) this.benchTimeoutMs = Math.min(this.benchTimeoutMs, bench.untilMs);
+      else for (const connection of this.host.openConnections()) benchPath(connection, id, false);
+    }
+  }
+
+  /**
+   * Both sides shall hear of it from whoever decides; the subflows there say it by MP_PRIO too (RFC 8684, 3.3.8), so what the peer asked for before counts no
+   * longer: a lost MP_PRIO would count for ever.
+   */
+  setBackup(pathId: number, backup: boolean): void {
+    const path = this.get(pathId);
+    if (path === undefined || (path.backup ?? false) === backup) return;
+    path.backup = backup;
+    for (const connection of this.host.openConnections()) setPathBackup(connection, pathId, backup);
+  }
+
+  /**
+   * Where a connection begins. Of the usable paths: no backup; with the scheduler `priority` the first in order; the lowest round trip, and one that is not
+   * known last. When none is usable, any.
+   */
+  best(): HostPath | undefined {
+    let best: HostPath | undefined;
+    for (const path of this.list) if (path.usable && (best === undefined || this.goesBefore(path, best))) best = path;
+    return best ?? this.list[0];
+  }
+
+  private goesBefore(path: HostPath, other: HostPath): boolean {
+    if ((path.backup ?? false) !== (other.backup ?? false)) return other.backup === true;
+    const [priority, otherPriority] = [path.priority ?? 0, other.priority ?? 0];
+    if (this.host.scheduler.name === 'priority' && priority !== otherPriority) return priority < otherPriority;
+    return path.rttMs > 0 && (other.rttMs <= 0 || path.rttMs < other.rttMs);
+  }
+}
