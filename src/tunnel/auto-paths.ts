@@ -46,6 +46,8 @@ export interface AutoPathsOptions {
 interface AutoPath {
   /** While its interface is missing, or has no default route. */
   goneTimer: NodeJS.Timeout | undefined;
+  /** When that timer is due; Infinity without one. */
+  goneAtMs: number;
 }
 
 export class AutoPaths {
@@ -126,9 +128,10 @@ export class AutoPaths {
     if (known !== undefined) {
       clearTimeout(known.goneTimer);
       known.goneTimer = undefined;
+      known.goneAtMs = Number.POSITIVE_INFINITY;
       return;
     }
-    this.#paths.set(name, { goneTimer: undefined });
+    this.#paths.set(name, { goneTimer: undefined, goneAtMs: Number.POSITIVE_INFINITY });
     this.#options.add({ name, interface: name, address: undefined }).catch((error: Error) => {
       // The next change of any interface tries again.
       this.#paths.delete(name);
@@ -136,8 +139,13 @@ export class AutoPaths {
     });
   }
 
+  /** An interface loses its route a moment before it vanishes: the sooner of two reasons counts. */
   #removeAfter(name: string, path: AutoPath, ms: number): void {
-    path.goneTimer ??= setTimeout(() => this.#removeNow(name), ms);
+    const goneAtMs = performance.now() + ms;
+    if (path.goneAtMs <= goneAtMs) return;
+    clearTimeout(path.goneTimer);
+    path.goneAtMs = goneAtMs;
+    path.goneTimer = setTimeout(() => this.#removeNow(name), ms);
   }
 
   #removeNow(name: string): void {

@@ -120,3 +120,14 @@ t.test('patterns', async (t) => {
   t.notOk(matchesPattern('eth0.7', 'eth0x7'), 'a dot is a dot');
   t.notOk(matchesPattern('wan', 'wan0'));
 });
+
+t.test('an interface that is seen without its route before it vanishes goes no later for that', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => mock.timers.reset());
+  const harness = new Harness();
+  harness.update(link('eth0'), link('usb0'));
+  harness.update(link('eth0'), link('usb0', { hasDefaultRoute: false }));
+  harness.update(link('eth0'));
+  mock.timers.tick(5_000);
+  t.equal(harness.update(link('eth0')), '-usb0');
+});
