@@ -1,12 +1,13 @@
 /**
- * Everything that a tunnel does to its host's network: addresses and settings of its device, routes, rules, sysctls. All of it goes through
- * `ip`, all of it is in the journal before it happens, and `undo` leaves the host as it was found.
+ * Everything that a tunnel does to its host's network: addresses and settings of its device, routes, rules, sysctls, tables of nftables. All of it goes
+ * through `ip` and `nft`, all of it is in the journal before it happens, and `undo` leaves the host as it was found.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, runIpBatch, runIpBatchAll } from './ip-command.js';
 import { formatPrefix, type IpFamily, parsePrefix, prefixContains } from './ip-prefix.js';
 import { journalOwner, meansGone, NetworkJournal, type UndoEntry, undoJournal } from './network-journal.js';
+import { NftTables } from './nft-table.js';
 import { type PolicyGroup, planRoutes } from './route-plan.js';
 import { ensureRunDirectory, runFiles } from './run-directory.js';
 
@@ -76,6 +77,7 @@ export class HostNetwork {
   #applied: string | undefined;
   #plan: HostNetworkPlan | undefined;
   #journal: NetworkJournal | undefined;
+  #tables: NftTables | undefined;
 
   constructor(options: HostNetworkOptions = {}) {
     this.#journalFile = options.journalFile;
@@ -92,6 +94,7 @@ export class HostNetwork {
     await this.#undoLeftovers(journalFile, plan.device);
     await requireInterfaces(plan.uplinks, plan.device);
     this.#journal = NetworkJournal.create(journalFile);
+    this.#tables = new NftTables(plan.device, this.#journal);
     this.#applied = journalFile;
     this.#plan = plan;
     try {
@@ -106,6 +109,12 @@ export class HostNetwork {
   /** An uplink that came after `apply`; without one that is in force nothing happens. */
   addUplink(device: string): void {
     if (this.#applied !== undefined) this.#loosen(device);
+  }
+
+  /** The tunnel's own tables of nftables; `undo` takes them away. */
+  get tables(): NftTables {
+    if (this.#tables === undefined || this.#applied === undefined) throw new TypeError('tables before apply');
+    return this.#tables;
   }
 
   /** Routes for a peer that came later. What lies within the device's own prefixes needs none. Throws HostNetworkError. */

@@ -10,6 +10,8 @@ export type HostNetworkErrorCode =
   | 'ipv6-disabled'
   | 'busy'
   | 'needs-restart'
+  | 'no-nft-command'
+  | 'nft-failed'
   | 'ip-failed';
 
 /** A change of the host's network failed; the message, one line, tells the user what to do. */

@@ -1,16 +1,20 @@
 /**
  * What must be taken back, written down before each change: whoever finds the file after a crash (the next `up`, or `down`) can undo all of
  * it. Every entry is safe to run when its change never happened, or was undone already: our routes and rules carry a protocol
- * number of their own, what hangs on a device names that device's index, a sysctl is restored only while it holds our value.
+ * number of their own, what hangs on a device names that device's index, a sysctl is restored only while it holds our value, a table of nftables
+ * bears the tunnel's name.
  */
 
 import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type BatchFamily, queryIp, runIpBatchAll } from './ip-command.js';
+import { runNft } from './nft-command.js';
+import { type NftFamily, removeTableScript } from './nft-table.js';
 import { isProcessAlive, processStartTicks } from './process-identity.js';
 
 export type UndoEntry =
   | { readonly kind: 'ip'; readonly family: BatchFamily; readonly line: string; readonly device?: { name: string; index: number } }
-  | { readonly kind: 'sysctl'; readonly path: string; readonly previous: string; readonly ours: string };
+  | { readonly kind: 'sysctl'; readonly path: string; readonly previous: string; readonly ours: string }
+  | { readonly kind: 'nft'; readonly family: NftFamily; readonly table: string };
 
 interface JournalHeader {
   readonly version: 1;
@@ -68,8 +72,9 @@ export async function undoJournal(file: string): Promise<string[]> {
   const failures: string[] = [];
   for (let begin = 0; begin < entries.length; ) {
     const first = entries[begin]!;
-    if (first.kind === 'sysctl') {
-      restoreSysctl(first, failures);
+    if (first.kind !== 'ip') {
+      if (first.kind === 'sysctl') restoreSysctl(first, failures);
+      else await removeTable(first, failures);
       begin++;
       continue;
     }
@@ -124,6 +129,14 @@ function restoreSysctl(entry: { path: string; previous: string; ours: string }, 
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT') failures.push(message);
+  }
+}
+
+async function removeTable({ family, table }: { family: NftFamily; table: string }, failures: string[]): Promise<void> {
+  try {
+    await runNft(removeTableScript(family, table), `removing the table ${table}`);
+  } catch (error) {
+    failures.push((error as Error).message);
   }
 }
 

@@ -1,12 +1,13 @@
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { HostNetworkPlan } from '../../src/tun/host-network.js';
+import type { NftTable } from '../../src/tun/nft-table.js';
 
 // Needs root and iproute2: every case runs in a network namespace of its own, with veth pairs as tunnel and uplinks.
 const CANNOT_RUN = process.getuid?.() === 0 ? false : 'needs root: network namespaces';
@@ -19,6 +20,12 @@ const PLAN: HostNetworkPlan = {
   routes: ['10.77.0.0/24', '198.51.100.0/24', '2001:db8:5::/48'],
   uplinks: ['wan0', 'wan1'],
   outerAddresses: ['203.0.113.1'],
+};
+const TABLE: NftTable = {
+  family: 'inet',
+  purpose: 'test',
+  body: 'chain first { type filter hook output priority 0; ip daddr 192.0.2.1 counter; }',
+  neededBy: 'this test',
 };
 const FULL_TUNNEL: HostNetworkPlan = { ...PLAN, routes: ['0.0.0.0/0', '::/0'] };
 
@@ -72,8 +79,13 @@ class Host {
     return this.ip(`route get ${address}${more}`).split('\n')[0] ?? '';
   }
 
-  actor(): Actor {
-    const child = spawn('ip', ['netns', 'exec', this.namespace, process.execPath, ACTOR, this.journal], { stdio: 'pipe' });
+  tables(): string {
+    return this.exec(['nft', 'list', 'ruleset']);
+  }
+
+  actor(path = process.env.PATH): Actor {
+    const env = ['env', `PATH=${path}`];
+    const child = spawn('ip', ['netns', 'exec', this.namespace, ...env, process.execPath, ACTOR, this.journal], { stdio: 'pipe' });
     this.#actors.push(child);
     return new Actor(child);
   }
@@ -96,6 +108,10 @@ class Actor {
 
   apply(plan: HostNetworkPlan): Promise<Record<string, unknown>> {
     return this.say(JSON.stringify(plan));
+  }
+
+  table(table: NftTable): Promise<Record<string, unknown>> {
+    return this.say(`table ${JSON.stringify(table)}`);
   }
 
   async killHard(): Promise<void> {
@@ -261,6 +277,56 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     });
     t.equal(host.picture(), before);
     t.notOk(existsSync(host.journal));
+  });
+
+  t.test("a table of nftables of the tunnel's own is replaced whole, and undone; others' stay", async (t) => {
+    const host = new Host(t);
+    host.exec(['nft', 'add table inet filter; add chain inet filter input { type filter hook input priority 0; }']);
+    const before = host.tables();
+    const actor = host.actor();
+    await actor.apply(PLAN);
+    t.same(await actor.table(TABLE), { table: 'mptunnel_mpt0_test' });
+    t.match(host.tables(), /table inet mptunnel_mpt0_test \{\s+chain first/);
+    await actor.table({ ...TABLE, body: TABLE.body.replace('first', 'second') });
+    t.match(host.tables(), /chain second/);
+    t.notMatch(host.tables(), /chain first/, 'what was there before is gone');
+    t.match(await actor.table({ ...TABLE, body: 'chain third { no such thing; }' }), {
+      code: 'nft-failed',
+      message: /^this test: `nft` refused: syntax error/,
+    });
+    t.match(host.tables(), /chain second/, 'what is refused changes nothing');
+    await actor.table({ ...TABLE, family: 'ip', purpose: 'other' });
+    t.same(await actor.say('no-table ip other'), { removed: true });
+    t.notMatch(host.tables(), /_other/);
+    t.same(await actor.say('undo'), { undone: true });
+    t.equal(host.tables(), before);
+  });
+
+  t.test('after SIGKILL tables of nftables are undone by the journal, with the device or without it', async (t) => {
+    const host = new Host(t);
+    const actor = host.actor();
+    await actor.apply(PLAN);
+    await actor.table(TABLE);
+    await actor.killHard();
+    host.ip('link del mpt0');
+    t.match(host.tables(), /mptunnel_mpt0_test/);
+    t.match(await host.actor().apply({ ...PLAN, uplinks: ['wan7'] }), { code: 'no-interface' });
+    t.equal(host.tables(), '');
+  });
+
+  t.test('without nft what needs it says what to install, and the rest works', async (t) => {
+    const host = new Host(t);
+    const folder = join(t.testdir({}), 'bin');
+    mkdirSync(folder, { recursive: true });
+    const ip = execFileSync('sh', ['-c', 'command -v ip'], { encoding: 'utf8' }).trim();
+    symlinkSync(ip, join(folder, 'ip'));
+    const actor = host.actor(folder);
+    t.same(await actor.apply(PLAN), { mark: 0 });
+    t.match(await actor.table(TABLE), {
+      code: 'no-nft-command',
+      message: 'this test needs the program `nft`, which is missing: install the package nftables',
+    });
+    t.same(await actor.say('undo'), { undone: true }, 'nothing to undo that would need nft');
   });
 
   t.test('the interface that has an address is found, or the addresses that there are', async (t) => {
