@@ -1,17 +1,18 @@
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import type { Command } from 'commander';
-import { ControlClient, type RunningCapture } from '../control/control-client.js';
-import { findInstance } from '../control/instance.js';
-import { runFiles } from '../tun/run-directory.js';
+import type { RunningCapture } from '../control/control-client.js';
+import { cancelledBySignals, withDaemon, writePaced } from './daemon-client.js';
 import { parseCount, parseSeconds } from './numbers.js';
-import { CliError } from './report.js';
+import { notWritten } from './report.js';
 
 interface CaptureOptions {
   write: string;
   seconds?: number;
   count?: number;
 }
+
+const ELSEWHERE = 'choose another file with --write';
 
 export function addCapture(program: Command): void {
   program
@@ -29,19 +30,11 @@ export function addCapture(program: Command): void {
 }
 
 async function capture(name: string, options: CaptureOptions): Promise<void> {
-  const client = await ControlClient.connect(runFiles(findInstance(name).name).socket);
-  try {
+  await withDaemon(name, async (client) => {
     const file = await openOutput(options.write);
-    const running = client.capture(options.count ?? 0, (chunk) => {
-      if (file.write(chunk)) return;
-      // What we do not read waits in the daemon's bounded queue, and beyond it packets are dropped and counted there.
-      client.pause();
-      file.once('drain', () => client.resume());
-    });
-    await untilEnd(running, file, options);
-  } finally {
-    client.close();
-  }
+    const running = client.capture(options.count ?? 0, (chunk) => writePaced(client, file, chunk));
+    await cancelledBySignals(running.cancel, untilEnd(running, file, options));
+  });
 }
 
 async function openOutput(path: string): Promise<WriteStream> {
@@ -50,17 +43,15 @@ async function openOutput(path: string): Promise<WriteStream> {
   try {
     await once(file, 'open');
   } catch (cause) {
-    throw new CliError('no-file', `${path} cannot be written: ${(cause as NodeJS.ErrnoException).code}`, { cause });
+    throw notWritten(path, cause, ELSEWHERE);
   }
   return file;
 }
 
 async function untilEnd(running: RunningCapture, file: WriteStream, options: CaptureOptions): Promise<void> {
-  const cancel = (): void => running.cancel();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, cancel);
-  const timer = options.seconds === undefined ? undefined : setTimeout(cancel, options.seconds * 1000);
+  const timer = options.seconds === undefined ? undefined : setTimeout(running.cancel, options.seconds * 1000);
   const broken = once(file, 'error').then(([error]) => {
-    throw new CliError('not-written', `${options.write}: ${(error as Error).message}`, { cause: error });
+    throw notWritten(options.write, error, ELSEWHERE);
   });
   broken.catch(() => {});
   try {
@@ -70,6 +61,5 @@ async function untilEnd(running: RunningCapture, file: WriteStream, options: Cap
     process.stderr.write(`${packets} packets written to ${options.write}${dropped}\n`);
   } finally {
     clearTimeout(timer);
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, cancel);
   }
 }

@@ -1,9 +1,8 @@
 /** What the commands that change a running tunnel have in common: ask its daemon, and print what it did. */
 
 import type { ChangeReply, ChangeRequest } from '../control/change-requests.js';
-import { ControlClient } from '../control/control-client.js';
 import { findInstance, isAlive } from '../control/instance.js';
-import { runFiles } from '../tun/run-directory.js';
+import { withInstance } from './daemon-client.js';
 import { CliError, reportWarning } from './report.js';
 
 /** Throws ControlError or CliError. `json`: the reply as one line; else what differs and waits for a restart goes to standard error. */
@@ -21,10 +20,5 @@ export async function changeTunnel(nameOrConfig: string, request: ChangeRequest,
 async function ask(nameOrConfig: string, request: ChangeRequest): Promise<ChangeReply> {
   const instance = findInstance(nameOrConfig);
   if (!isAlive(instance)) throw new CliError('crashed', `${instance.name} has crashed: \`mptunnel down ${instance.name}\` cleans up`);
-  const client = await ControlClient.connect(runFiles(instance.name).socket);
-  try {
-    return await client.change(request);
-  } finally {
-    client.close();
-  }
+  return withInstance(instance, (client) => client.change(request));
 }

@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import { formatConnections } from '../control/connections-text.js';
-import { ControlClient } from '../control/control-client.js';
-import { findInstance } from '../control/instance.js';
-import { runFiles } from '../tun/run-directory.js';
+import type { ControlClient } from '../control/control-client.js';
 import { CONNECTION_ORDERS, CONNECTIONS_PAGE_MAX_COUNT, type ConnectionOrder, type ConnectionPage } from '../tunnel/connections.js';
+import { withDaemon } from './daemon-client.js';
 import { parseCount } from './numbers.js';
 
 interface ConnectionsOptions {
@@ -33,16 +32,13 @@ export function addConnections(program: Command): void {
 }
 
 async function connections(name: string, options: ConnectionsOptions): Promise<void> {
-  const client = await ControlClient.connect(runFiles(findInstance(name).name).socket);
-  try {
+  const page = await withDaemon(name, async (client) => {
     await client.connections({ order: options.sort, offset: 0, limit: 0 });
     await sleep(LOOK_MS);
-    const page = await collect(client, options);
-    if (options.json === true) process.stdout.write(page.connections.map((one) => `${JSON.stringify(one)}\n`).join(''));
-    else process.stdout.write(formatConnections(page, process.stdout.columns));
-  } finally {
-    client.close();
-  }
+    return collect(client, options);
+  });
+  if (options.json === true) process.stdout.write(page.connections.map((one) => `${JSON.stringify(one)}\n`).join(''));
+  else process.stdout.write(formatConnections(page, process.stdout.columns));
 }
 
 /** Pages are looked at one after the other; what opens or closes between them may show twice or not at all. */

@@ -1,16 +1,16 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { ControlClient } from '../control/control-client.js';
+import type { ControlClient } from '../control/control-client.js';
 import { checkHost, checkLoad, checkMtu, checkPath, type Finding, formatFindings } from '../control/doctor-checks.js';
 import { cpuSeconds, hasRoute, hostFacts, measureMtu, receiveDrops } from '../control/doctor-facts.js';
 import { type Instance, isAlive, listInstances } from '../control/instance.js';
 import { wrapText } from '../control/text-table.js';
-import { runFiles } from '../tun/run-directory.js';
 import { type ResolvedEndpoint, resolveEndpoint } from '../tunnel/carrier/endpoint.js';
 import { type InterfaceInfo, readInterfaces } from '../tunnel/carrier/interface-info.js';
 import type { PathConfig, TunnelConfig } from '../tunnel/config.js';
 import { configPath, loadConfig } from '../tunnel/config-file.js';
+import { withInstance } from './daemon-client.js';
 
 /** Rates and shares are of so long. */
 const LOOK_MS = 2000;
@@ -42,7 +42,7 @@ async function doctor(name: string, options: { json?: boolean }): Promise<void> 
       found: 'it is not running, so paths and the peer were not tried',
       advice: `mptunnel up ${name}, and ask again`,
     });
-  else findings.push(...(await checkRunning(instance, config)));
+  else findings.push(...(await withInstance(instance, (client) => checkRunning(client, instance.pid, config))));
   if (options.json === true) process.stdout.write(findings.map((finding) => `${JSON.stringify(finding)}\n`).join(''));
   else process.stdout.write(formatFindings(findings, (text) => wrapText(text, process.stdout.columns)));
   if (findings.some(({ verdict }) => verdict === 'fail')) process.exitCode = 1;
@@ -122,34 +122,29 @@ async function checkUplink(path: PathConfig, endpoint: ResolvedEndpoint, interfa
   ];
 }
 
-async function checkRunning(instance: Instance, config: TunnelConfig | undefined): Promise<Finding[]> {
-  const client = await ControlClient.connect(runFiles(instance.name).socket);
+async function checkRunning(client: ControlClient, pid: number, config: TunnelConfig | undefined): Promise<Finding[]> {
   const query = { order: 'rate', offset: 0, limit: CONNECTIONS_LOOKED_AT } as const;
-  try {
-    const before = await client.status();
-    await client.connections({ ...query, limit: 0 });
-    const ports = localPorts(
-      before.peers.flatMap((peer) => peer.paths.map(({ local }) => local)),
-      config?.interface.listenPort,
-    );
-    const [cpuBefore, dropsBefore, startMs] = [cpuSeconds(instance.pid), receiveDrops(ports), performance.now()];
-    await sleep(LOOK_MS);
-    const seconds = (performance.now() - startMs) / 1000;
-    const daemonCpuShare = Math.max(0, cpuSeconds(instance.pid) - cpuBefore) / seconds;
-    const receiveBufferDrops = Math.max(0, receiveDrops(ports) - dropsBefore);
-    const [status, { connections }] = [await client.status(), await client.connections(query)];
-    const findings = status.peers.flatMap((peer) => {
-      const up = peer.paths.filter(({ state }) => state === 'up');
-      const fastestRttMs = Math.min(...up.map(({ rttMs }) => rttMs).filter((rttMs) => rttMs >= 0));
-      return [
-        checkPeer(peer.name, peer.state, peer.lastError, up.length, peer.paths.length),
-        ...peer.paths.flatMap((path) => checkPath(peer.name, path, fastestRttMs)),
-      ];
-    });
-    return [...findings, checkLoad({ status, connections, daemonCpuShare, receiveBufferDrops })];
-  } finally {
-    client.close();
-  }
+  const before = await client.status();
+  await client.connections({ ...query, limit: 0 });
+  const ports = localPorts(
+    before.peers.flatMap((peer) => peer.paths.map(({ local }) => local)),
+    config?.interface.listenPort,
+  );
+  const [cpuBefore, dropsBefore, startMs] = [cpuSeconds(pid), receiveDrops(ports), performance.now()];
+  await sleep(LOOK_MS);
+  const seconds = (performance.now() - startMs) / 1000;
+  const daemonCpuShare = Math.max(0, cpuSeconds(pid) - cpuBefore) / seconds;
+  const receiveBufferDrops = Math.max(0, receiveDrops(ports) - dropsBefore);
+  const [status, { connections }] = [await client.status(), await client.connections(query)];
+  const findings = status.peers.flatMap((peer) => {
+    const up = peer.paths.filter(({ state }) => state === 'up');
+    const fastestRttMs = Math.min(...up.map(({ rttMs }) => rttMs).filter((rttMs) => rttMs >= 0));
+    return [
+      checkPeer(peer.name, peer.state, peer.lastError, up.length, peer.paths.length),
+      ...peer.paths.flatMap((path) => checkPath(peer.name, path, fastestRttMs)),
+    ];
+  });
+  return [...findings, checkLoad({ status, connections, daemonCpuShare, receiveBufferDrops })];
 }
 
 /** All paths together. */

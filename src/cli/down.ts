@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { ControlClient } from '../control/control-client.js';
 import { ControlError } from '../control/control-protocol.js';
 import { cleanLeftovers, findInstance, type Instance, isAlive, removeLog } from '../control/instance.js';
-import { runFiles } from '../tun/run-directory.js';
+import { withInstance } from './daemon-client.js';
 import { CliError, reportWarning } from './report.js';
 
 /** A daemon takes at most 10 s to close. */
@@ -40,12 +39,7 @@ async function stop(instance: Instance): Promise<void> {
 
 async function askToStop(instance: Instance): Promise<void> {
   try {
-    const client = await ControlClient.connect(runFiles(instance.name).socket);
-    try {
-      await client.stop();
-    } finally {
-      client.close();
-    }
+    await withInstance(instance, (client) => client.stop());
   } catch (error) {
     // It is on its way out, or has no socket yet.
     if (!(error instanceof ControlError) || error.code === 'not-permitted') throw error;

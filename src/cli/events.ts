@@ -1,8 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { ControlClient } from '../control/control-client.js';
-import { findInstance } from '../control/instance.js';
-import { runFiles } from '../tun/run-directory.js';
-import { describeEvent, type TunnelEvent } from '../tunnel/events.js';
+import { parseEventLines } from '../control/event-stream.js';
+import { describeEvent } from '../tunnel/events.js';
+import { cancelledBySignals, withDaemon, writePaced } from './daemon-client.js';
 import { reportWarning } from './report.js';
 
 interface EventsOptions {
@@ -29,33 +28,17 @@ export function addEvents(program: Command): void {
 }
 
 async function events(name: string, options: EventsOptions): Promise<void> {
-  const client = await ControlClient.connect(runFiles(findInstance(name).name).socket);
-  const onChunk = (chunk: Uint8Array): void => {
-    const taken = process.stdout.write(options.json === true ? chunk : asText(Buffer.from(chunk).toString()));
-    if (taken) return;
-    // What we do not read waits in the daemon's bounded queue.
-    client.pause();
-    process.stdout.once('drain', () => client.resume());
-  };
-  const running = client.events(options.last, options.follow, onChunk);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, running.cancel);
-  try {
-    const { droppedEvents } = await running.done;
-    if (droppedEvents > 0) reportWarning(`${droppedEvents} events were dropped, because they could not be written fast enough`);
-  } finally {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, running.cancel);
-    client.close();
-  }
+  const { droppedEvents } = await withDaemon(name, (client) => {
+    const onChunk = (chunk: Uint8Array): void => writePaced(client, process.stdout, options.json === true ? chunk : asText(chunk));
+    const running = client.events(options.last, options.follow, onChunk);
+    return cancelledBySignals(running.cancel, running.done);
+  });
+  if (droppedEvents > 0) reportWarning(`${droppedEvents} events were dropped, because they could not be written fast enough`);
 }
 
-function asText(lines: string): string {
-  return lines
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const event = JSON.parse(line) as TunnelEvent;
-      return `${event.time}  ${describeEvent(event)}\n`;
-    })
+function asText(lines: Uint8Array): string {
+  return parseEventLines(lines)
+    .map((event) => `${event.time}  ${describeEvent(event)}\n`)
     .join('');
 }
 

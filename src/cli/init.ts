@@ -11,7 +11,7 @@ import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
 import { interfaceNameFault } from '../tunnel/config-schema.js';
 import { peerDirectory, writePrivateFile } from '../tunnel/peer-directory.js';
 import type { CliContext } from './cli-context.js';
-import { CliError } from './report.js';
+import { CliError, notWritten } from './report.js';
 
 interface InitServerOptions {
   name: string;
@@ -71,9 +71,7 @@ function initServer(options: InitServerOptions, context: CliContext): void {
     writePrivateFile(configFile, text);
     unitFile = writeUnit(options, directory, context.entryFile);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const what = code === 'EACCES' || code === 'EPERM' ? 'permission denied: run with sudo, or choose a folder of yours with --dir' : code;
-    throw new CliError('not-written', `${directory} cannot be written: ${what}`, { cause });
+    throw notWritten(directory, cause, 'choose a folder of yours with --dir');
   }
   const made = {
     name: options.name,

@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { renderUnicodeCompact } from 'uqr';
-import { ControlClient } from '../control/control-client.js';
 import { ControlError } from '../control/control-protocol.js';
 import { findInstance } from '../control/instance.js';
 import type { PeerRequest } from '../control/peer-requests.js';
+import { formatTable } from '../control/text-table.js';
 import { parsePrefix } from '../tun/ip-prefix.js';
-import { runFiles } from '../tun/run-directory.js';
 import type { ListedInvite, ListedPeer, MadeInvite } from '../tunnel/gateway/enrolment.js';
+import { withInstance } from './daemon-client.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { CliError, reportWarning } from './report.js';
 
@@ -120,28 +120,17 @@ function print<T>(items: readonly T[], options: { json?: boolean }, none: string
     return;
   }
   const rows = items.map(row);
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0))) ?? [];
-  const text = rows.map((cells) =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
-  process.stdout.write(`${text.length === 0 ? none : text.join('\n')}\n`);
+  // The cells say what they are: no headings.
+  const [, ...lines] = formatTable(rows[0]?.map(() => ({ heading: '' })) ?? [], rows);
+  process.stdout.write(`${lines.length === 0 ? none : lines.join('\n')}\n`);
 }
 
 async function askPeers(name: string, request: PeerRequest): Promise<unknown> {
   const instance = findInstance(name);
-  let client: ControlClient;
   try {
-    client = await ControlClient.connect(runFiles(instance.name).socket);
+    return await withInstance(instance, (client) => client.peers(request));
   } catch (error) {
     if (!(error instanceof ControlError) || error.code !== 'not-running') throw error;
     throw new CliError('not-running', `${name} does not answer: start it with \`mptunnel up ${name}\``, { cause: error });
-  }
-  try {
-    return await client.peers(request);
-  } finally {
-    client.close();
   }
 }

@@ -11,7 +11,8 @@ import { interfaceNameFault } from '../tunnel/config-schema.js';
 import { type Invite, parseInvite } from '../tunnel/gateway/invite-line.js';
 import { writePrivateFile } from '../tunnel/peer-directory.js';
 import { parseSeconds } from './numbers.js';
-import { CliError, reportWarning } from './report.js';
+import { CliError, notWritten, reportWarning } from './report.js';
+import { readStandardInput } from './standard-input.js';
 
 interface JoinOptions {
   name?: string;
@@ -21,7 +22,7 @@ interface JoinOptions {
 }
 
 const DEFAULT_TIMEOUT_SECONDS = 15;
-const INPUT_MAX_BYTES = 16_384;
+const INPUT_MAX_CHARACTERS = 16_384;
 
 export function addJoin(program: Command): void {
   program
@@ -37,7 +38,7 @@ export function addJoin(program: Command): void {
 }
 
 async function join(line: string, options: JoinOptions): Promise<void> {
-  const invite = parseInvite(line === '-' ? await readInput() : line);
+  const invite = parseInvite(line === '-' ? await readStandardInput(INPUT_MAX_CHARACTERS) : line);
   if (typeof invite === 'string') throw new CliError('bad-invite', `the line ${invite}`);
   const name = options.name ?? invite.tunnel;
   const fault = interfaceNameFault(name);
@@ -92,9 +93,7 @@ function writeFile(directory: string, file: string, text: string): void {
     mkdirSync(directory, { recursive: true, mode: 0o755 });
     writePrivateFile(file, text);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const what = code === 'EACCES' || code === 'EPERM' ? 'permission denied: run with sudo, or choose a folder of yours with --dir' : code;
-    throw new CliError('not-written', `${file} cannot be written: ${what}`, { cause });
+    throw notWritten(file, cause, 'choose a folder of yours with --dir');
   }
 }
 
@@ -147,13 +146,4 @@ async function pathsText(): Promise<{ top: string; tables: string }> {
     // Without `ip` the tunnel will not start either, and says so then.
     return automatic;
   }
-}
-
-async function readInput(): Promise<string> {
-  let text = '';
-  for await (const chunk of process.stdin.setEncoding('utf8')) {
-    text += chunk;
-    if (text.length > INPUT_MAX_BYTES) break;
-  }
-  return text;
 }

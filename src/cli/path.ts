@@ -1,9 +1,7 @@
 import type { Command } from 'commander';
-import { ControlClient } from '../control/control-client.js';
-import { findInstance } from '../control/instance.js';
 import { formatPaths } from '../control/status-text.js';
-import { runFiles } from '../tun/run-directory.js';
 import { changeTunnel } from './change-tunnel.js';
+import { withDaemon } from './daemon-client.js';
 import { parseSettings } from './path-settings.js';
 
 const KEYS = ['interface', 'address', 'backup', 'priority'] as const;
@@ -41,13 +39,8 @@ export function addPath(program: Command): void {
 }
 
 async function list(name: string, options: { json?: boolean }): Promise<void> {
-  const client = await ControlClient.connect(runFiles(findInstance(name).name).socket);
-  try {
-    const { peers } = await client.status();
-    if (options.json === true)
-      for (const peer of peers) for (const path of peer.paths) process.stdout.write(`${JSON.stringify({ peer: peer.name, ...path })}\n`);
-    else process.stdout.write(formatPaths(peers, process.stdout.columns));
-  } finally {
-    client.close();
-  }
+  const { peers } = await withDaemon(name, (client) => client.status());
+  if (options.json === true)
+    for (const peer of peers) for (const path of peer.paths) process.stdout.write(`${JSON.stringify({ peer: peer.name, ...path })}\n`);
+  else process.stdout.write(formatPaths(peers, process.stdout.columns));
 }

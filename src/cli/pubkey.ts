@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { formatKey, parseKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
+import { readStandardInput } from './standard-input.js';
 
-/** Far more than a key, far less than a mistake of gigabytes. */
-const INPUT_MAX_BYTES = 4096;
+/** Far more than a key. */
+const INPUT_MAX_CHARACTERS = 4096;
 
 export function addPubkey(program: Command): void {
   program
@@ -12,16 +13,7 @@ export function addPubkey(program: Command): void {
     .addHelpText('after', '\nExample:\n  mptunnel pubkey < private.key')
     .action(async () => {
       if (process.stdin.isTTY) process.stderr.write('Paste the private key, then Enter and Ctrl-D:\n');
-      const key = parseKey(await readInput(), 'the input');
+      const key = parseKey(await readStandardInput(INPUT_MAX_CHARACTERS), 'the input');
       process.stdout.write(`${formatKey(publicKeyOf(key))}\n`);
     });
-}
-
-async function readInput(): Promise<string> {
-  let text = '';
-  for await (const chunk of process.stdin.setEncoding('utf8')) {
-    text += chunk;
-    if (text.length > INPUT_MAX_BYTES) break;
-  }
-  return text;
 }

@@ -10,6 +10,13 @@ export class CliError extends Error {
   }
 }
 
+/** `elsewhere`: how the user chooses another place than `path`. */
+export function notWritten(path: string, cause: unknown, elsewhere: string): CliError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const what = code === 'EACCES' || code === 'EPERM' ? `permission denied: run with sudo, or ${elsewhere}` : (code ?? message);
+  return new CliError('not-written', `${path} cannot be written: ${what}`, { cause });
+}
+
 export function failureLine(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const line = text

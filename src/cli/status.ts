@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { ControlClient } from '../control/control-client.js';
 import { ControlError } from '../control/control-protocol.js';
 import { findInstance, type Instance, isAlive, listInstances } from '../control/instance.js';
 import { formatStatus, type StatusTextOptions } from '../control/status-text.js';
 import { runFiles } from '../tun/run-directory.js';
 import type { TunnelStatus } from '../tunnel/status.js';
+import { withInstance } from './daemon-client.js';
 import { CliError, reportWarning } from './report.js';
 
 export function addStatus(program: Command): void {
@@ -58,12 +58,7 @@ function crashed({ name }: Instance): string {
 async function askStatus(instance: Instance): Promise<TunnelStatus | undefined> {
   if (!isAlive(instance)) return undefined;
   try {
-    const client = await ControlClient.connect(runFiles(instance.name).socket);
-    try {
-      return await client.status();
-    } finally {
-      client.close();
-    }
+    return await withInstance(instance, (client) => client.status());
   } catch (error) {
     const isGone = error instanceof ControlError && (error.code === 'not-running' || error.code === 'gone');
     if (!isGone || isAlive(instance)) throw error;

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
-import { ControlClient } from '../control/control-client.js';
-import { findInstance } from '../control/instance.js';
+import type { ControlClient } from '../control/control-client.js';
+import { parseEventLines } from '../control/event-stream.js';
 import { applyKey, FIRST_CHOICE, parseKeys, type TopChoice } from '../control/top-choice.js';
 import { renderTop, type TopKnowledge } from '../control/top-view.js';
-import { runFiles } from '../tun/run-directory.js';
 import { CONNECTIONS_PAGE_MAX_COUNT } from '../tunnel/connections.js';
 import type { TunnelEvent } from '../tunnel/events.js';
+import { withDaemon } from './daemon-client.js';
 import { parseSeconds } from './numbers.js';
 import { CliError } from './report.js';
 import { requireTerminal, TerminalScreen } from './terminal-screen.js';
@@ -27,8 +27,7 @@ export function addTop(program: Command): void {
     )
     .action(async (name: string, options: { interval: number }) => {
       requireTerminal();
-      const client = await ControlClient.connect(runFiles(findInstance(name).name).socket);
-      await new Top(client, Math.max(MIN_INTERVAL_MS, options.interval * 1000)).run();
+      await withDaemon(name, (client) => new Top(client, Math.max(MIN_INTERVAL_MS, options.interval * 1000)).run());
     });
 }
 
@@ -67,7 +66,6 @@ class Top {
     } finally {
       clearTimeout(this.#lookTimer);
       this.#screen.close();
-      this.#client.close();
     }
   }
 
@@ -93,7 +91,7 @@ class Top {
   }
 
   #handleEvents(chunk: Uint8Array): void {
-    for (const line of Buffer.from(chunk).toString().split('\n')) if (line !== '') this.#events.push(JSON.parse(line) as TunnelEvent);
+    this.#events.push(...parseEventLines(chunk));
     this.#events.splice(0, Math.max(0, this.#events.length - EVENTS_MAX_COUNT));
   }
 

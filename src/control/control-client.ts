@@ -16,16 +16,15 @@ interface Waiting {
 
 const ANSWER_TIMEOUT_MS = 5000;
 
-export interface RunningCapture {
+/** A request that is answered by chunks, and by a summary at its end. */
+export interface RunningStream<Summary> {
   /** Ends it early; `done` then resolves. */
-  cancel(): void;
-  readonly done: Promise<CaptureSummary>;
+  readonly cancel: () => void;
+  readonly done: Promise<Summary>;
 }
 
-export interface RunningEvents {
-  cancel(): void;
-  readonly done: Promise<EventsSummary>;
-}
+export type RunningCapture = RunningStream<CaptureSummary>;
+export type RunningEvents = RunningStream<EventsSummary>;
 
 export class ControlClient {
   readonly #socket: Socket;
@@ -82,22 +81,18 @@ export class ControlClient {
 
   /** `count` 0: until cancelled. `onChunk` owns its chunks. */
   capture(count: number, onChunk: (chunk: Uint8Array) => void): RunningCapture {
-    const id = this.#nextId;
-    const done = this.#request('capture', { count }, onChunk).then(({ packets, droppedPackets }) => ({
+    return this.#stream('capture', { count }, onChunk, ({ packets, droppedPackets }) => ({
       packets: Number(packets),
       droppedPackets: Number(droppedPackets),
     }));
-    return { done, cancel: () => void this.#request('cancel', { target: id }).catch(() => {}) };
   }
 
   /** `onChunk` gets whole lines of JSON, one an event. */
   events(last: number, follow: boolean, onChunk: (chunk: Uint8Array) => void): RunningEvents {
-    const id = this.#nextId;
-    const done = this.#request('events', { last, follow }, onChunk).then(({ events, droppedEvents }) => ({
+    return this.#stream('events', { last, follow }, onChunk, ({ events, droppedEvents }) => ({
       events: Number(events),
       droppedEvents: Number(droppedEvents),
     }));
-    return { done, cancel: () => void this.#request('cancel', { target: id }).catch(() => {}) };
   }
 
   /** While paused, what the daemon sends stays in its own bounded queue. */
@@ -111,6 +106,17 @@ export class ControlClient {
 
   close(): void {
     this.#socket.destroy();
+  }
+
+  #stream<Summary>(
+    command: string,
+    parameters: object,
+    onChunk: (chunk: Uint8Array) => void,
+    summarize: (reply: Record<string, unknown>) => Summary,
+  ): RunningStream<Summary> {
+    const target = this.#nextId;
+    const done = this.#request(command, parameters, onChunk).then(summarize);
+    return { done, cancel: () => void this.#request('cancel', { target }).catch(() => {}) };
   }
 
   #request(command: string, parameters: object, onChunk?: (chunk: Uint8Array) => void): Promise<Record<string, unknown>> {

@@ -37,6 +37,15 @@ export class EventStream {
   }
 }
 
+/** Events of a chunk that an EventStream has sent: whole lines. */
+export function parseEventLines(chunk: Uint8Array): TunnelEvent[] {
+  return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+    .toString()
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as TunnelEvent);
+}
+
 /** Lets readers wait for the events of a tunnel that is still being started. */
 export class EventFan {
   readonly #readers = new Map<(event: TunnelEvent) => void, { remaining: number }>();
