@@ -1,7 +1,7 @@
 /** The daemon's end of the control socket: a unix stream socket for its owner only. */
 
-import { chmodSync, rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { rmSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import type { ConnectionPage, ConnectionQuery } from '../tunnel/connections.js';
 import type { TunnelEvent } from '../tunnel/events.js';
 import type { PacketTap } from '../tunnel/link.js';
@@ -12,6 +12,7 @@ import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { ControlError, type ControlRequest, parseRequest, requireSocketPath } from './control-protocol.js';
 import { EventStream } from './event-stream.js';
 import type { PeerRequest } from './peer-requests.js';
+import { listenPrivately } from './private-listen.js';
 
 /** What the commands act upon. */
 export interface ControlTarget {
@@ -43,6 +44,7 @@ const CLOSE_PATIENCE_MS = 500;
 /** Throws ControlError when the path cannot serve. A socket file that a dead process left there is replaced. */
 export async function listenControl(path: string, target: ControlTarget): Promise<ControlServer> {
   requireSocketPath(path);
+  // Whatever a dead process left there: the name is that of the tunnel, which this process has.
   rmSync(path, { force: true });
   const connections = new Set<ControlConnection>();
   const server = createServer({ allowHalfOpen: false }, (socket) => {
@@ -51,7 +53,9 @@ export async function listenControl(path: string, target: ControlTarget): Promis
     socket.on('close', () => connections.delete(connection));
   });
   server.maxConnections = CONNECTIONS_MAX_COUNT;
-  await listenPrivately(server, path);
+  await listenPrivately(server, path).catch((cause: NodeJS.ErrnoException) => {
+    throw new ControlError('no-control-socket', `${path} cannot be made (${cause.code}): run as root, or set MPTUNNEL_RUN_DIR`, { cause });
+  });
   return {
     async close(): Promise<void> {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -60,22 +64,6 @@ export async function listenControl(path: string, target: ControlTarget): Promis
       rmSync(path, { force: true });
     },
   };
-}
-
-/** The umask, not chmod alone: there must be no moment in which others could connect. */
-function listenPrivately(server: Server, path: string): Promise<void> {
-  const umask = process.umask(0o177);
-  return new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) =>
-      reject(
-        new ControlError('no-control-socket', `${path} cannot be made (${cause.code}): run as root, or set MPTUNNEL_RUN_DIR`, { cause }),
-      ),
-    );
-    server.listen(path, () => {
-      chmodSync(path, 0o600);
-      resolve();
-    });
-  }).finally(() => process.umask(umask));
 }
 
 class ControlConnection {
@@ -135,13 +123,13 @@ class ControlConnection {
         this.#send({ id, ok: true, page: this.#target.connections(request) });
         break;
       case 'change':
-        this.#target.change(request.change).then(
-          (reply) => this.#send({ id, ok: true, ...reply }),
-          (error: Error & { code?: string }) => this.#send({ id, ok: false, code: error.code ?? 'failed', message: error.message }),
-        );
+        this.#answer(id, this.#target.change(request.change));
         break;
       case 'peers':
-        this.#reply(id, this.#target.managePeers(request.request));
+        this.#answer(
+          id,
+          this.#target.managePeers(request.request).then((result) => ({ result: result ?? null })),
+        );
         break;
       case 'capture':
         this.#startCapture(id, request.count);
@@ -157,9 +145,10 @@ class ControlConnection {
     }
   }
 
-  #reply(id: number, work: Promise<unknown>): void {
+  /** With what `work` resolves with, or with why it does not. */
+  #answer(id: number, work: Promise<object>): void {
     work.then(
-      (result) => this.#send({ id, ok: true, result: result ?? null }),
+      (reply) => this.#send({ id, ok: true, ...reply }),
       (error: unknown) => {
         const { code, message } = error as { code?: unknown; message: string };
         this.#send({ id, ok: false, code: String(code ?? 'failed'), message });

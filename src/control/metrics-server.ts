@@ -1,10 +1,10 @@
 /** Serves metrics over HTTP on a TCP port or a unix socket. */
 
-import { lstatSync, rmSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { MetricsConfig } from '../tunnel/config.js';
 import { ControlError } from './control-protocol.js';
 import { METRICS_CONTENT_TYPE } from './metrics-text.js';
+import { listenPrivately, removeSocket } from './private-listen.js';
 
 const CONNECTIONS_MAX_COUNT = 16;
 const REQUEST_TIMEOUT_MS = 5000;
@@ -25,10 +25,7 @@ export async function serveMetrics(config: MetricsConfig, text: () => string): P
   };
   try {
     if (config.listen !== undefined) servers.push(await listen(text, config.listen));
-    if (config.socketPath !== undefined) {
-      removeSocket(config.socketPath);
-      servers.push(await listen(text, { path: config.socketPath }));
-    }
+    if (config.socketPath !== undefined) servers.push(await listen(text, { path: config.socketPath }));
   } catch (error) {
     await Promise.all(servers.map(closeServer));
     throw error;
@@ -37,16 +34,23 @@ export async function serveMetrics(config: MetricsConfig, text: () => string): P
   return { port: typeof address === 'object' && address !== null ? address.port : 0, close };
 }
 
-function listen(text: () => string, where: { host: string; port: number } | { path: string }): Promise<Server> {
+async function listen(text: () => string, where: { host: string; port: number } | { path: string }): Promise<Server> {
   const options = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, maxHeaderSize: HEADERS_MAX_BYTES };
   const server = createServer({ ...options, connectionsCheckingInterval: REQUEST_TIMEOUT_MS }, answer(text));
   server.maxConnections = CONNECTIONS_MAX_COUNT;
-  // A socket is for its owner: there must be no moment in which others could connect.
-  const umask = process.umask(0o177);
-  return new Promise<Server>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => reject(listenError(where, cause)));
-    server.listen(where, () => resolve(server));
-  }).finally(() => process.umask(umask));
+  try {
+    await ('path' in where ? listenPrivately(server, where.path) : listenOn(server, where));
+  } catch (cause) {
+    throw listenError(where, cause as NodeJS.ErrnoException);
+  }
+  return server;
+}
+
+function listenOn(server: Server, place: { host: string; port: number }): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    server.on('error', reject);
+    server.listen(place, resolve);
+  });
 }
 
 function answer(text: () => string): RequestListener {
@@ -64,11 +68,6 @@ function closeServer(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeAllConnections();
   return closed;
-}
-
-/** One that a dead process left; never another kind of file. */
-function removeSocket(path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true) rmSync(path, { force: true });
 }
 
 function listenError(where: { host: string; port: number } | { path: string }, cause: NodeJS.ErrnoException): ControlError {
