@@ -101,6 +101,11 @@ class UdpLinkLayer implements CountingLinkLayer {
     });
     this.#context.onTimer = (nowMs) => this.#handleTimer(nowMs);
     this.#context.onPeerPathsChanged = (peer, nowMs) => this.#driver.updateRoutes(peer, nowMs);
+    this.#context.onSendRefused = (path) => {
+      this.#control.tellDown(path);
+      // Refused in a flush: what it stages would wait for the next.
+      this.#context.flush();
+    };
   }
 
   get peers(): readonly PeerLink[] {

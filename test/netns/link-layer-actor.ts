@@ -43,8 +43,8 @@ function status() {
     state: other.state,
     lastError: other.lastError,
     received: recorder.count,
-    paths: other.paths.map(({ id, name, state, local, remote, innerMtuBytes, rttMs, lossRatio }) => {
-      return { id, name, state, local, remote, innerMtuBytes, rttMs, lossRatio };
+    paths: other.paths.map(({ id, name, state, stateReason, local, remote, innerMtuBytes, rttMs, lossRatio }) => {
+      return { id, name, state, stateReason, local, remote, innerMtuBytes, rttMs, lossRatio };
     }),
     counters: layer.counters(),
   };

@@ -16,6 +16,7 @@ interface PathView {
   id: number;
   name: string;
   state: string;
+  stateReason: string;
   local: string;
   remote: string;
   innerMtuBytes: number;
@@ -215,6 +216,8 @@ t.test('a device that goes down, or goes away, and comes back', { skip }, async 
   sh(`ip -n ${CLIENT} link set wan1 down`);
   const refusedMs = await until('down without an event: the kernel refuses to send', stateIs(client, 1, 'down'));
   t.ok(refusedMs < 500, `${refusedMs}`);
+  await until('the server hears of it', stateIs(server, 1, 'down'), 200);
+  t.match((await server.status()).paths.find(({ id }) => id === 1)?.stateReason, /the peer says/);
   sh(`ip -n ${CLIENT} link set wan1 up`);
   sh(`ip -n ${CLIENT} addr add fd91::1/64 dev wan1 nodad`);
   addRoutes(1);

@@ -85,6 +85,8 @@ export class LinkContext {
   onTimer: (nowMs: number) => void = ignore;
   /** Paths or peers changed state: the owner looks after handshakes. */
   onPeerPathsChanged: (peer: Peer, nowMs: number) => void = ignore;
+  /** The kernel refuses what goes out on `path`, which is down now. */
+  onSendRefused: (path: Path) => void = ignore;
   #dirtyPaths: Path[] = [];
   #dirtyCarriers: UdpCarrier[] = [];
   #dirtyEpochs: Epoch[] = [];
@@ -171,8 +173,9 @@ export class LinkContext {
     if (carrier === this.listener || !LINK_LOST_CODES.has(code)) return;
     for (const peer of this.peers) {
       for (const path of peer.paths) {
-        if (path.carrier === carrier && path.machine.handleSendRefused(nowMs, `the kernel refuses to send: ${code}`))
-          this.pathChanged(path, nowMs);
+        if (path.carrier !== carrier || !path.machine.handleSendRefused(nowMs, `the kernel refuses to send: ${code}`)) continue;
+        this.onSendRefused(path);
+        this.pathChanged(path, nowMs);
       }
     }
   }

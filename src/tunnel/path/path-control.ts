@@ -129,14 +129,13 @@ export class PathControl {
     return (path as Path).sendControl(peer.sendEpoch, out, emitSlow(out, 0, message), false);
   }
 
-  /** An interface of ours went down: the peer hears of it on a path that still works, a silence sooner than by itself. Staged. */
+  /** `lost` is down by what we see on our side: the peer hears of it on all paths that work, a silence sooner than by itself. Staged. */
   tellDown(lost: Path): void {
     const { peer } = lost;
-    const carrier = peer.paths.find((path) => path !== lost && path.state === 'up');
-    if (peer.sendEpoch === undefined || carrier === undefined) return;
+    if (peer.sendEpoch === undefined) return;
     const out = this.#context.control;
     const length = emitSlow(out, 0, { kind: 'path-state', pathId: lost.id, state: 'down', priority: 0, backup: false });
-    carrier.sendControl(peer.sendEpoch, out, length, false);
+    for (const path of peer.paths) if (path !== lost && path.state === 'up') path.sendControl(peer.sendEpoch, out, length, false);
   }
 
   /** A compressed segment named a base that we don't have. Staged. */
