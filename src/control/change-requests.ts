@@ -1,8 +1,8 @@
 /** Requests on the control socket that change the running tunnel: paths, their policy, the whole configuration. */
 
 import type { PathConfig } from '../tunnel/config.js';
-import { pathConfigOf } from '../tunnel/config-file.js';
 import { pathSchema } from '../tunnel/config-schema.js';
+import { pathConfigOf } from '../tunnel/config-values.js';
 import type { PathChange } from '../tunnel/link.js';
 
 export type ChangeRequest =

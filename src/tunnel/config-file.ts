@@ -2,10 +2,8 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { parse, TomlError } from 'smol-toml';
-import type { z } from 'zod';
 import { publicKeyOf } from '../crypto/x25519.js';
-import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
+import { formatPrefix, parsePrefix } from '../tun/ip-prefix.js';
 import type { MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { describe, missingHint, schemaFault } from './config-messages.js';
@@ -20,11 +18,11 @@ import {
   parseEndpoint,
   parsePorts,
   parseProtocol,
-  type pathSchema,
 } from './config-schema.js';
+import { networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey } from './config-values.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
 import { peerDirectory, readPeerDirectory } from './peer-directory.js';
-import { type KeyPath, lineOfKey } from './toml-lines.js';
+import type { KeyPath } from './toml-lines.js';
 
 export { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 
@@ -79,7 +77,7 @@ class ConfigReader {
   }
 
   read(): TunnelConfig {
-    const raw = this.#parseToml();
+    const raw = parseToml(this.#document, this.#file);
     const result = configSchema.safeParse(raw);
     if (!result.success) {
       const { code, path, what } = schemaFault(result.error.issues, raw);
@@ -131,16 +129,6 @@ class ConfigReader {
         `"${listen}" can be read by other hosts: use 127.0.0.1, or add allow_remote = true`,
       );
     return { listen: place, socketPath: socket === undefined ? undefined : resolve(dirname(this.#file), socket) };
-  }
-
-  #parseToml(): unknown {
-    try {
-      return parse(this.#document);
-    } catch (cause) {
-      if (!(cause instanceof TomlError)) throw cause;
-      const reason = (cause.message.split('\n')[0] ?? '').replace('Invalid TOML document: ', '');
-      throw new ConfigError('syntax', `${this.#file}:${cause.line}: is not valid TOML: ${reason} (column ${cause.column})`, { cause });
-    }
   }
 
   #privateKey(table: ConfigDocument['interface']): Uint8Array {
@@ -215,13 +203,7 @@ class ConfigReader {
     const peers = tables.map((table, index) => {
       if (table.public_key.trim() === own)
         throw this.#error('conflict', ['peer', index, 'public_key'], 'is the public key of this side: put the key of the other side here');
-      return {
-        name: table.name ?? `peer${index + 1}`,
-        publicKey: decodeKey(table.public_key)!,
-        presharedKey: table.preshared_key === undefined ? undefined : decodeKey(table.preshared_key),
-        endpoint: table.endpoint,
-        allowedIps: networks(table.allowed_ips),
-      };
+      return peerConfigOf(table, table.name ?? `peer${index + 1}`);
     });
     this.#checkUnique(
       tables,
@@ -370,25 +352,8 @@ class ConfigReader {
   }
 
   #error(code: ConfigErrorCode, path: KeyPath, what: string): ConfigError {
-    const line = lineOfKey(this.#document, path);
-    return new ConfigError(code, `${this.#file}${line === undefined ? '' : `:${line}`}: ${describe(path)} ${what}`);
+    return new ConfigError(code, `${placeOfKey(this.#document, this.#file, path)}: ${describe(path)} ${what}`);
   }
-}
-
-/** What a [[path]] table, or a request to add a path, means. */
-export function pathConfigOf({ name, interface: device, address, priority, backup }: z.infer<typeof pathSchema>): PathConfig {
-  return {
-    name,
-    interface: device,
-    address,
-    ...(priority === undefined ? {} : { priority }),
-    ...(backup === undefined ? {} : { backup }),
-  };
-}
-
-/** Host bits cleared, each once. */
-export function networks(prefixes: readonly string[] | undefined): string[] {
-  return [...new Set((prefixes ?? []).map((prefix) => formatPrefix(networkOf(parsePrefix(prefix)!))))];
 }
 
 function isLoopback(host: string): boolean {

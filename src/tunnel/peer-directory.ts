@@ -5,22 +5,21 @@
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { parse, TomlError } from 'smol-toml';
 import { formatKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
-import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
 import type { PeerConfig, TunnelConfig } from './config.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { schemaFault } from './config-messages.js';
-import { decodeKey, NAME_MAX_CHARACTERS, peerSchema } from './config-schema.js';
-import { type KeyPath, lineOfKey } from './toml-lines.js';
+import { NAME_MAX_CHARACTERS, peerSchema } from './config-schema.js';
+import { besideConfig, parseToml, peerConfigOf, placeOfKey } from './config-values.js';
+import type { KeyPath } from './toml-lines.js';
 
 const EXTENSION = '.toml';
 const PEER_NAME = /^\w[\w.-]*$/;
 
 /** `configFile` is absolute: /etc/mptunnel/home.toml -> /etc/mptunnel/home.peers.d */
 export function peerDirectory(configFile: string): string {
-  return `${configFile.replace(/\.toml$/, '')}.peers.d`;
+  return besideConfig(configFile, 'peers.d');
 }
 
 /** undefined: `name` can be a peer's. */
@@ -77,34 +76,25 @@ class PeerFile {
       const { code, path, what } = schemaFault(issues, { peer: [raw] });
       throw this.error(code, path.slice(2), what);
     }
-    const { name, public_key, preshared_key, endpoint, allowed_ips = [] } = result.data;
+    const { name } = result.data;
     if (name !== undefined && name !== this.#name)
       throw this.error('conflict', ['name'], `is "${name}", but the file's name says "${this.#name}": leave the key out`);
-    if (allowed_ips.length === 0) warn(`${this.#file}: has no allowed_ips: nothing is routed to this peer, nor accepted from it`);
-    return {
-      name: this.#name,
-      publicKey: decodeKey(public_key)!,
-      presharedKey: preshared_key === undefined ? undefined : decodeKey(preshared_key),
-      endpoint,
-      allowedIps: [...new Set(allowed_ips.map((prefix) => formatPrefix(networkOf(parsePrefix(prefix)!))))],
-    };
+    const peer = peerConfigOf(result.data, this.#name);
+    if (peer.allowedIps.length === 0) warn(`${this.#file}: has no allowed_ips: nothing is routed to this peer, nor accepted from it`);
+    return peer;
   }
 
   error(code: ConfigErrorCode, path: KeyPath, what: string): ConfigError {
-    const line = lineOfKey(this.#document, path);
-    return new ConfigError(code, `${this.#file}${line === undefined ? '' : `:${line}`}: ${path.join('.')} ${what}`);
+    return new ConfigError(code, `${placeOfKey(this.#document, this.#file, path)}: ${path.join('.')} ${what}`);
   }
 
   #parse(): unknown {
     try {
       this.#document = readFileSync(this.#file, 'utf8');
-      return parse(this.#document);
     } catch (cause) {
-      if (!(cause instanceof TomlError))
-        throw new ConfigError('unreadable', `${this.#file}: cannot be read: ${(cause as NodeJS.ErrnoException).code}`, { cause });
-      const reason = (cause.message.split('\n')[0] ?? '').replace('Invalid TOML document: ', '');
-      throw new ConfigError('syntax', `${this.#file}:${cause.line}: is not valid TOML: ${reason} (column ${cause.column})`, { cause });
+      throw new ConfigError('unreadable', `${this.#file}: cannot be read: ${(cause as NodeJS.ErrnoException).code}`, { cause });
     }
+    return parseToml(this.#document, this.#file);
   }
 }
 

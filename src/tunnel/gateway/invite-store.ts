@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { ConfigError } from '../config-error.js';
 import { decodeKey } from '../config-schema.js';
+import { besideConfig } from '../config-values.js';
 import { writePrivateFile } from '../peer-directory.js';
 
 const key = z.string().refine((text) => decodeKey(text) !== undefined);
@@ -28,7 +29,7 @@ export type StoredInvite = z.infer<typeof inviteSchema>;
 type Stored = z.infer<typeof storeSchema>;
 
 export function inviteFile(configFile: string): string {
-  return `${configFile.replace(/\.toml$/, '')}.invites.json`;
+  return besideConfig(configFile, 'invites.json');
 }
 
 export class InviteStore {

@@ -1,0 +1,58 @@
+/** What is written in configuration files, whichever: where a fault lies, and what the values mean. */
+
+import { parse, TomlError } from 'smol-toml';
+import type { z } from 'zod';
+import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
+import type { PathConfig, PeerConfig } from './config.js';
+import { ConfigError } from './config-error.js';
+import { decodeKey, type pathSchema, type peerSchema } from './config-schema.js';
+import { type KeyPath, lineOfKey } from './toml-lines.js';
+
+/** `file` names the document in messages. Throws ConfigError `syntax`, with the place. */
+export function parseToml(document: string, file: string): unknown {
+  try {
+    return parse(document);
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause;
+    const reason = (cause.message.split('\n')[0] ?? '').replace('Invalid TOML document: ', '');
+    throw new ConfigError('syntax', `${file}:${cause.line}: is not valid TOML: ${reason} (column ${cause.column})`, { cause });
+  }
+}
+
+/** "home.toml:12", or the file alone when the key is not found in it. */
+export function placeOfKey(document: string, file: string, path: KeyPath): string {
+  const line = lineOfKey(document, path);
+  return line === undefined ? file : `${file}:${line}`;
+}
+
+/** /etc/mptunnel/home.toml, "peers.d" -> /etc/mptunnel/home.peers.d */
+export function besideConfig(configFile: string, extension: string): string {
+  return `${configFile.replace(/\.toml$/, '')}.${extension}`;
+}
+
+/** What a [[path]] table, or a request to add a path, means. */
+export function pathConfigOf({ name, interface: device, address, priority, backup }: z.infer<typeof pathSchema>): PathConfig {
+  return {
+    name,
+    interface: device,
+    address,
+    ...(priority === undefined ? {} : { priority }),
+    ...(backup === undefined ? {} : { backup }),
+  };
+}
+
+/** What a [[peer]] table, or the file of a peer, means. Its `name` may be left out there: the caller knows it. */
+export function peerConfigOf(table: z.infer<typeof peerSchema>, name: string): PeerConfig {
+  return {
+    name,
+    publicKey: decodeKey(table.public_key)!,
+    presharedKey: table.preshared_key === undefined ? undefined : decodeKey(table.preshared_key),
+    endpoint: table.endpoint,
+    allowedIps: networks(table.allowed_ips),
+  };
+}
+
+/** Host bits cleared, each once. */
+export function networks(prefixes: readonly string[] | undefined): string[] {
+  return [...new Set((prefixes ?? []).map((prefix) => formatPrefix(networkOf(parsePrefix(prefix)!))))];
+}
