@@ -3,6 +3,7 @@
 import type { SegmentSink } from '../mptcp-over-udp/segment-sink.js';
 import type { NativeAddon, TunHandle } from '../tun/native.js';
 import { TunPackets, type TunReadHandlers } from '../tun/tun-packets.js';
+import { TunnelError } from './tunnel-api.js';
 
 export class TunPort implements SegmentSink {
   private readonly packets: TunPackets;
@@ -40,5 +41,29 @@ export class TunPort implements SegmentSink {
 
   close(): void {
     this.packets.close();
+  }
+}
+
+/** Throws TunnelError, which says what to do. */
+export function openTun(native: NativeAddon, name: string): TunHandle {
+  try {
+    return native.tunOpen({ name, offloads: true });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new TunnelError(code ?? 'tun', tunErrorMessage(name, code, (cause as Error).message), { cause });
+  }
+}
+
+function tunErrorMessage(name: string, code: string | undefined, message: string): string {
+  switch (code) {
+    case 'EPERM':
+    case 'EACCES':
+      return `cannot open the device ${name}: run as root (or with CAP_NET_ADMIN)`;
+    case 'EBUSY':
+      return `the device ${name} is in use: another tunnel runs under that name`;
+    case 'ENOENT':
+      return '/dev/net/tun does not exist: load the kernel module tun (modprobe tun)';
+    default:
+      return `cannot open the device ${name}: ${message}`;
   }
 }

@@ -1,13 +1,13 @@
 /** The composition root: device, planes, link layer and host network put together and driven by readiness and one fine timer. */
 
 import { randomBytes } from 'node:crypto';
-import { isIP } from 'node:net';
 import { UNKNOWN_CONNECTION } from '../mptcp-over-udp/tcp/endpoint-host.js';
 import { createIpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../mptcp-over-udp/wire/ip-header.js';
 import { HostNetwork } from '../tun/host-network.js';
 import { createLinkWatch, type LinkFacts, type LinkWatch } from '../tun/link-watch.js';
-import { type FineTimer, loadNative, type NativeAddon, type TunHandle } from '../tun/native.js';
+import { type FineTimer, loadNative, type NativeAddon } from '../tun/native.js';
 import { AutoPaths } from './auto-paths.js';
+import { literalAddress } from './carrier/endpoint.js';
 import type { AutoPathsConfig, PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { createEntropy } from './entropy.js';
@@ -19,12 +19,14 @@ import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
+import { peerStatus } from './peer-status.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { StreamPlane } from './planes/stream-plane.js';
+import { Readiness } from './readiness.js';
 import { applyConfig } from './reconfigure.js';
 import type { PeerMessage } from './session/slow-control.js';
-import type { PathStatus, PeerStatus, TunnelStatus } from './status.js';
-import { TunPort } from './tun-port.js';
+import type { TunnelStatus } from './status.js';
+import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
 
 const FLOW_SWEEP_MS = 5_000;
@@ -78,7 +80,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private messageHandler: ((peer: PeerLink, message: PeerMessage) => void) | undefined;
   /** Being removed just now. */
   private leaving: PeerLink | undefined;
-  private readonly readyWaiters = new Set<() => void>();
+  private readonly readiness = new Readiness({
+    peers: () => this.peers,
+    endpointOf: ({ name }) => this.config.peers.find((peer) => peer.name === name)?.endpoint,
+  });
 
   constructor({ config, log }: StartTunnelOptions) {
     this.config = config;
@@ -100,8 +105,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   async start(): Promise<void> {
     const { config } = this;
-    const tun = this.openTun();
-    this.port = new TunPort(this.native, tun);
+    this.port = new TunPort(this.native, openTun(this.native, config.interface.name));
     const { mark } = await this.hostNetwork.apply({
       device: config.interface.name,
       addresses: config.interface.addresses,
@@ -141,8 +145,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   async ready(timeoutMs: number): Promise<void> {
-    const missing = (): PeerLink | undefined => this.peers.find((peer) => peer.initiator && peer.state !== 'up');
-    if (missing() !== undefined) await this.untilReached(missing, timeoutMs);
+    await this.readiness.wait(timeoutMs);
     this.events.emit({ type: 'tunnel', state: 'ready', name: this.config.interface.name });
   }
 
@@ -162,29 +165,15 @@ class RunningTunnel implements Tunnel, LinkObserver {
     return this.events.recent;
   }
 
-  private async untilReached(missing: () => PeerLink | undefined, timeoutMs: number): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const finish = (error?: Error): void => {
-        clearTimeout(timeout);
-        this.readyWaiters.delete(check);
-        if (error === undefined) resolve();
-        else reject(error);
-      };
-      const check = (): void => {
-        if (missing() === undefined) finish();
-      };
-      const timeout = setTimeout(() => finish(this.notReadyError(missing(), timeoutMs)), timeoutMs);
-      this.readyWaiters.add(check);
-    });
-  }
-
   status(): TunnelStatus {
-    const peers = this.peers.filter((peer) => !peer.enrolling).map((peer) => this.peerStatus(peer));
+    const nowMs = performance.now();
+    const { rates, linkEvents, streams } = this;
+    const peers = this.peers.filter((peer) => !peer.enrolling).map((peer) => peerStatus(peer, { rates, linkEvents, streams }, nowMs));
     return {
       name: this.config.interface.name,
       state: this.state,
       pid: process.pid,
-      uptimeMs: Math.round(performance.now() - this.startedMs),
+      uptimeMs: Math.round(nowMs - this.startedMs),
       peers,
       connections: peers.reduce((sum, peer) => sum + peer.connections, 0),
       ...(this.datagrams === undefined
@@ -330,7 +319,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   onPeerChange(peer: PeerLink, _nowMs: number): void {
     this.linkEvents.handlePeerChange(peer);
     if (peer.state !== 'up') this.datagrams?.handlePeerDown(peer);
-    for (const check of [...this.readyWaiters]) check();
+    this.readiness.handlePeerChange();
     this.wake();
   }
 
@@ -468,28 +457,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   // ---- beginning and end ----
 
-  private openTun(): TunHandle {
-    const { name } = this.config.interface;
-    try {
-      return this.native.tunOpen({ name, offloads: true });
-    } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException;
-      throw new TunnelError(code ?? 'tun', tunErrorMessage(name, code, (cause as Error).message), { cause });
-    }
-  }
-
   private handleTunFailure(errno: number): void {
     this.events.log.warn(`the device ${this.config.interface.name} failed (errno ${errno}); was it deleted?`);
-  }
-
-  private notReadyError(peer: PeerLink | undefined, timeoutMs: number): TunnelError {
-    const why =
-      peer?.lastError !== undefined && peer.lastError !== ''
-        ? peer.lastError
-        : 'no answer: check the endpoint, firewalls, and both public keys';
-    const endpoint = this.config.peers.find(({ name }) => name === peer?.name)?.endpoint;
-    const who = `${peer?.name ?? 'peer'}${endpoint === undefined ? '' : ` (${endpoint})`}`;
-    return new TunnelError('not-ready', `${who} was not reached within ${Math.round(timeoutMs / 1000)} s: ${why}`);
   }
 
   private async closeOnce(reason: string | undefined): Promise<void> {
@@ -511,33 +480,6 @@ class RunningTunnel implements Tunnel, LinkObserver {
     await this.hostNetwork.undo();
     this.port?.close();
   }
-
-  private peerStatus(peer: PeerLink): PeerStatus {
-    return {
-      name: peer.name,
-      publicKey: peer.publicKey,
-      state: peer.state,
-      lastError: peer.lastError,
-      paths: peer.paths.map((path) => this.pathStatus(peer, path)),
-      connections: this.streams?.connectionCount(peer) ?? 0,
-    };
-  }
-
-  private pathStatus(peer: PeerLink, path: PathLink): PathStatus {
-    const nowMs = performance.now();
-    const { id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes } = path;
-    const benched = this.streams?.bench(peer, id, nowMs);
-    return {
-      ...{ id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes },
-      ...this.rates.rates(path, nowMs),
-      ...(path.seenAs ? { seenAs: path.seenAs } : {}),
-      inStateMs: this.linkEvents.inStateMs(path, nowMs),
-      innerMtuBytes: path.innerMtuBytes,
-      priority: path.priority,
-      backup: path.backup,
-      ...(benched === undefined ? {} : { benched }),
-    };
-  }
 }
 
 function withoutOptional({ autoPaths: _, rules: __, ...config }: TunnelConfig): TunnelConfig {
@@ -547,25 +489,4 @@ function withoutOptional({ autoPaths: _, rules: __, ...config }: TunnelConfig): 
 function isTcp(bytes: Uint8Array, offset: number): boolean {
   const first = bytes[offset] as number;
   return first >> 4 === 4 ? bytes[offset + 9] === PROTOCOL_TCP : first >> 4 === 6 && bytes[offset + 6] === PROTOCOL_TCP;
-}
-
-/** "203.0.113.1:5180" -> ["203.0.113.1"]; a name -> []. */
-function literalAddress(endpoint: string | undefined): string[] {
-  if (endpoint === undefined) return [];
-  const host = endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/^\[|\]$/g, '');
-  return isIP(host) === 0 ? [] : [host];
-}
-
-function tunErrorMessage(name: string, code: string | undefined, message: string): string {
-  switch (code) {
-    case 'EPERM':
-    case 'EACCES':
-      return `cannot open the device ${name}: run as root (or with CAP_NET_ADMIN)`;
-    case 'EBUSY':
-      return `the device ${name} is in use: another tunnel runs under that name`;
-    case 'ENOENT':
-      return '/dev/net/tun does not exist: load the kernel module tun (modprobe tun)';
-    default:
-      return `cannot open the device ${name}: ${message}`;
-  }
 }

@@ -44,3 +44,10 @@ export async function resolveEndpoint(text: string): Promise<ResolvedEndpoint> {
     throw new TunnelError('endpoint-unresolved', message, { cause });
   }
 }
+
+/** "203.0.113.1:5180" -> ["203.0.113.1"]; a name -> []. */
+export function literalAddress(endpoint: string | undefined): string[] {
+  if (endpoint === undefined) return [];
+  const host = endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/^\[|\]$/g, '');
+  return isIP(host) === 0 ? [] : [host];
+}

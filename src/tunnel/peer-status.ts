@@ -1,0 +1,40 @@
+/** What a tunnel's status says of a peer and its paths: the link layer's state, beside what meters, events and streams know of it. */
+
+import type { PathLink, PeerLink } from './link.js';
+import type { LinkEvents } from './link-events.js';
+import type { PathRateMeter } from './path-rates.js';
+import type { StreamPlane } from './planes/stream-plane.js';
+import type { PathStatus, PeerStatus } from './status.js';
+
+export interface StatusSources {
+  readonly rates: PathRateMeter;
+  readonly linkEvents: LinkEvents;
+  /** undefined before the tunnel is up, and when it closes. */
+  readonly streams: StreamPlane | undefined;
+}
+
+export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number): PeerStatus {
+  return {
+    name: peer.name,
+    publicKey: peer.publicKey,
+    state: peer.state,
+    lastError: peer.lastError,
+    paths: peer.paths.map((path) => pathStatus(peer, path, sources, nowMs)),
+    connections: sources.streams?.connectionCount(peer) ?? 0,
+  };
+}
+
+function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams }: StatusSources, nowMs: number): PathStatus {
+  const { id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes } = path;
+  const benched = streams?.bench(peer, id, nowMs);
+  return {
+    ...{ id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes },
+    ...rates.rates(path, nowMs),
+    ...(path.seenAs ? { seenAs: path.seenAs } : {}),
+    inStateMs: linkEvents.inStateMs(path, nowMs),
+    innerMtuBytes: path.innerMtuBytes,
+    priority: path.priority,
+    backup: path.backup,
+    ...(benched === undefined ? {} : { benched }),
+  };
+}
