@@ -5,6 +5,7 @@ import type { AeadName } from '../../tun/native.js';
 import type { SessionConstants } from './constants.js';
 import type { CookieJar } from './cookie.js';
 import type { HandshakeBudget } from './handshake-budget.js';
+import type { LocalIndices } from './local-indices.js';
 import { type AeadCosts, FEATURE_HEADER_COMPRESSION } from './messages.js';
 import type { Peer } from './peer.js';
 import type { SessionEvent } from './session.js';
@@ -63,8 +64,7 @@ export interface SessionCore {
   readonly cookieJar: CookieJar;
   readonly budget: HandshakeBudget;
   readonly peersByKey: Map<string, Peer>;
-  /** Local indices of handshakes and epochs. */
-  readonly peersByIndex: Map<number, Peer>;
+  readonly peersByIndex: LocalIndices;
   readonly peersByAnswer: Map<string, Peer>;
   /** `bytes` goes over to the core. */
   transmit(route: number, bytes: Uint8Array, peer: Peer | undefined): void;
@@ -79,21 +79,16 @@ export function allocateIndex(core: SessionCore, peer: Peer): number {
     const bytes = core.randomBytes(4);
     const index = ((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0;
     if (index === 0 || core.peersByIndex.has(index)) continue;
-    if (draw < MAX_DRAWS / 2 && !isShortIndexUnique(core, index)) continue;
+    if (draw < MAX_DRAWS / 2 && !core.peersByIndex.isShortUnique(index)) continue;
     core.peersByIndex.set(index, peer);
     return index;
   }
   throw new RangeError('randomBytes repeats itself');
 }
 
-function isShortIndexUnique(core: SessionCore, index: number): boolean {
-  for (const other of core.peersByIndex.keys()) if (((other ^ index) & 0xffff) === 0 && other !== index) return false;
-  return true;
-}
-
 /** What we may say of a handshake under that index of ours. */
 export function featuresFor(core: SessionCore, localIndex: number): number {
-  return isShortIndexUnique(core, localIndex) ? core.features : core.features & ~FEATURE_HEADER_COMPRESSION;
+  return core.peersByIndex.isShortUnique(localIndex) ? core.features : core.features & ~FEATURE_HEADER_COMPRESSION;
 }
 
 /** A whole number from 0 to `below` - 1. */

@@ -7,6 +7,7 @@ import { createCounters, type SessionCore, type SessionCounters } from './core.j
 import { confirmNext, expireEpochs, findEpoch, retireEpoch } from './epochs.js';
 import { HandshakeBudget } from './handshake-budget.js';
 import { cancelAttempt, handleCookieReply, handleResponse, pollAttempt, raceNewRoutes, startAttempt } from './initiator.js';
+import { LocalIndices } from './local-indices.js';
 import { aeadCosts, FEATURES, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE, messageType } from './messages.js';
 import { Peer, tableKey } from './peer.js';
 import { forgetAnswer, handleInitiation } from './responder.js';
@@ -57,7 +58,7 @@ class Endpoint implements SessionEndpoint {
       cookieJar: new CookieJar({ publicKey: staticKey.publicKey, secretMs: constants.cookieSecretMs, randomBytes }),
       budget: new HandshakeBudget(constants, nowMs),
       peersByKey: new Map(),
-      peersByIndex: new Map(),
+      peersByIndex: new LocalIndices(),
       peersByAnswer: new Map(),
       transmit: (route, bytes, peer) => this.#queue({ route, bytes, peer }),
       emit: (event) => void this.#events.push(event),

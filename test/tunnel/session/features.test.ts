@@ -1,5 +1,6 @@
 import t from 'tap';
 import { allocateIndex, featuresFor, type SessionCore } from '../../../src/tunnel/session/core.js';
+import { LocalIndices } from '../../../src/tunnel/session/local-indices.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURES } from '../../../src/tunnel/session/messages.js';
 import type { Peer } from '../../../src/tunnel/session/peer.js';
 import { makePair, setRoutes } from './two-hosts.js';
@@ -29,7 +30,7 @@ function drawing(indices: number[]): SessionCore {
     new DataView(out.buffer).setUint32(0, draws.length > 1 ? draws.shift()! : draws[0]!);
     return out;
   };
-  return { randomBytes, peersByIndex: new Map(), features: FEATURES } as unknown as SessionCore;
+  return { randomBytes, peersByIndex: new LocalIndices(), features: FEATURES } as unknown as SessionCore;
 }
 
 t.test('indices differ in their lower half where that can be had, and compression is promised only then', async (t) => {
