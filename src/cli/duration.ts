@@ -12,8 +12,8 @@ export function parseDuration(text: string): number {
   return ms;
 }
 
-/** For people: "23 h". */
-export function formatDuration(ms: number): string {
+/** For people, in the largest unit of which there are two: "23 h", "90 min". */
+export function formatInOneUnit(ms: number): string {
   const units: readonly [string, number][] = [
     ['d', 86_400_000],
     ['h', 3_600_000],

@@ -7,7 +7,7 @@ import { formatTable } from '../control/text-table.js';
 import { parsePrefix } from '../tun/ip-prefix.js';
 import type { ListedInvite, ListedPeer, MadeInvite } from '../tunnel/gateway/enrolment.js';
 import { withInstance } from './daemon-client.js';
-import { formatDuration, parseDuration } from './duration.js';
+import { formatInOneUnit, parseDuration } from './duration.js';
 import { CliError, reportWarning } from './report.js';
 
 interface InviteOptions {
@@ -96,7 +96,7 @@ async function makeInvite(name: string, peer: string, options: InviteOptions): P
   process.stdout.write(`${made.line}\n`);
   process.stderr.write(
     `\nOn ${peer}:  sudo mptunnel join LINE && sudo mptunnel up ${name}\n` +
-      `It becomes ${made.addresses.join(', ')} and finds us at ${made.endpoints.join(', ')}. The line works once, for ${formatDuration(options.expires)}.\n`,
+      `It becomes ${made.addresses.join(', ')} and finds us at ${made.endpoints.join(', ')}. The line works once, for ${formatInOneUnit(options.expires)}.\n`,
   );
 }
 
@@ -105,7 +105,7 @@ async function listInvites(name: string, options: { json?: boolean }): Promise<v
   print(invites, options, 'No invite is open.', ({ peer, addresses, expiresAtMs }) => [
     peer,
     addresses.join(', '),
-    `for ${formatDuration(expiresAtMs - Date.now())} yet`,
+    `for ${formatInOneUnit(expiresAtMs - Date.now())} yet`,
   ]);
 }
 

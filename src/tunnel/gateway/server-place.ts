@@ -5,6 +5,7 @@ import { networkInterfaces } from 'node:os';
 import { formatPrefix, networkOf, parseIp, parsePrefix } from '../../tun/ip-prefix.js';
 import type { TunnelConfig } from '../config.js';
 import { parseEndpoint } from '../config-schema.js';
+import { formatEndpoint } from '../path/address-record.js';
 import { TunnelError } from '../tunnel-api.js';
 import { type AddressClass, classifyAddress } from './egress-policy.js';
 
@@ -18,7 +19,7 @@ export interface ServerPlace {
 /** `written`: "vpn.example.org", "203.0.113.1:5180"; undefined: the host's own addresses, those of the public Internet alone where there are such. */
 export function serverEndpoints(written: string | undefined, port: number, tunnelDevice: string): ServerPlace {
   if (written !== undefined) {
-    const endpoint = parseEndpoint(written) === undefined ? `${isIP(written) === 6 ? `[${written}]` : written}:${port}` : written;
+    const endpoint = parseEndpoint(written) === undefined ? formatEndpoint(written, port) : written;
     if (parseEndpoint(endpoint) === undefined)
       throw new TunnelError(
         'bad-endpoint',
@@ -35,7 +36,7 @@ export function serverEndpoints(written: string | undefined, port: number, tunne
       'this host has no address that clients could reach: give --endpoint HOST, or endpoint in [interface]',
     );
   return {
-    endpoints: usable.map((address) => `${isIP(address) === 6 ? `[${address}]` : address}:${port}`),
+    endpoints: usable.map((address) => formatEndpoint(address, port)),
     warning:
       open.length > 0 ? '' : `this host has no public address: ${usable.join(', ')} reaches it only from near; else give --endpoint HOST`,
   };

@@ -8,6 +8,7 @@ import type { Subflow } from '../../mptcp-over-udp/mptcp/subflow.js';
 import { formatIp } from '../../tun/ip-prefix.js';
 import type { ConnectionPage, ConnectionQuery, ConnectionView, SubflowView } from '../connections.js';
 import { CONNECTIONS_PAGE_MAX_COUNT } from '../connections.js';
+import { formatEndpoint } from '../path/address-record.js';
 
 const MIN_INTERVAL_MS = 500;
 
@@ -72,8 +73,8 @@ export class ConnectionList {
 
   #view({ peer, connection, pathName, meter }: Looked, nowMs: number): ConnectionView {
     const { tuple } = connection;
-    const local = endpointText(tuple.localAddress, tuple.localPort);
-    const remote = endpointText(tuple.remoteAddress, tuple.remotePort);
+    const local = formatEndpoint(formatIp(tuple.localAddress), tuple.localPort);
+    const remote = formatEndpoint(formatIp(tuple.remoteAddress), tuple.remotePort);
     const isClient = connection.role === 'client';
     return {
       id: connection.local.token,
@@ -152,8 +153,4 @@ function subflowReceivedBytes(subflow: Subflow): number {
 
 function subflowAckedBytes(subflow: Subflow): number {
   return Math.max(0, subflow.recovery.sndUna - 1);
-}
-
-function endpointText(address: Uint8Array, port: number): string {
-  return address.length === 4 ? `${formatIp(address)}:${port}` : `[${formatIp(address)}]:${port}`;
 }
