@@ -8,6 +8,7 @@ import { type Instance, isAlive, listInstances } from '../control/instance.js';
 import { wrapText } from '../control/text-table.js';
 import { type ResolvedEndpoint, resolveEndpoint } from '../tunnel/carrier/endpoint.js';
 import { type InterfaceInfo, readInterfaces } from '../tunnel/carrier/interface-info.js';
+import { interfaceOf, interfaceProblem } from '../tunnel/carrier/uplink-interface.js';
 import type { PathConfig, TunnelConfig } from '../tunnel/config.js';
 import { configPath, loadConfig } from '../tunnel/config-file.js';
 import { withInstance } from './daemon-client.js';
@@ -90,20 +91,12 @@ async function checkUplinks(config: TunnelConfig): Promise<Finding[]> {
 
 async function checkUplink(path: PathConfig, endpoint: ResolvedEndpoint, interfaces: readonly InterfaceInfo[]): Promise<Finding[]> {
   const check = `uplink ${path.name}`;
-  const found = interfaces.find(({ name, addresses }) => name === path.interface || addresses.includes(path.address ?? ''));
-  if (path.interface !== undefined && found === undefined)
-    return [{ check, verdict: 'fail', found: `there is no interface ${path.interface}`, advice: '`ip link` lists those that are there' }];
-  if (found?.usable === false)
+  const found = interfaceOf(path, interfaces);
+  const problem = interfaceProblem(path, found);
+  if (problem !== undefined)
     return [
-      {
-        check,
-        verdict: 'fail',
-        found: `${found.name} is down or has no carrier`,
-        advice: `ip link set ${found.name} up; check the cable or modem`,
-      },
+      { check, verdict: 'fail', found: problem.what, advice: problem.advice || `ip link set ${found?.name} up; check the cable or modem` },
     ];
-  if (path.address !== undefined && found?.addresses.includes(path.address) !== true)
-    return [{ check, verdict: 'fail', found: `no interface has the address ${path.address}`, advice: '`ip addr` lists them' }];
   const target = endpoint.addresses[0]!;
   const mtuBytes = found?.mtuBytes ?? DEFAULT_MTU_BYTES;
   if (!(await hasRoute(target.address, found?.name)))

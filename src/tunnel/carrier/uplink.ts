@@ -7,6 +7,7 @@ import type { NativeAddon } from '../../tun/native.js';
 import type { PathConfig } from '../config.js';
 import type { InterfaceInfo } from './interface-info.js';
 import { UdpCarrier } from './udp-carrier.js';
+import { absentInterface, describeProblem, interfaceOf, interfaceProblem } from './uplink-interface.js';
 
 const DEFAULT_MTU_BYTES = 1500;
 
@@ -55,7 +56,7 @@ export class Uplink {
 
   /** Finds its interface among those that there are. */
   look(interfaces: readonly InterfaceInfo[]): void {
-    this.#info = this.#find(interfaces);
+    this.#info = interfaceOf(this.config, interfaces);
   }
 
   /** No path needs the socket any more. */
@@ -84,7 +85,7 @@ export class Uplink {
    * that changed; `problem` says why there is none.
    */
   refresh(interfaces: readonly InterfaceInfo[]): UdpCarrier[] {
-    this.#info = this.#find(interfaces);
+    this.#info = interfaceOf(this.config, interfaces);
     this.problem = interfaces.length === 0 ? '' : this.#interfaceProblem();
     if (this.problem !== '') return [];
     const replaced = this.#info !== undefined && this.#openedOnIndex >= 0 && this.#info.index !== this.#openedOnIndex;
@@ -106,24 +107,11 @@ export class Uplink {
     for (const carrier of this.#carriers.values()) carrier.close();
   }
 
-  #find(interfaces: readonly InterfaceInfo[]): InterfaceInfo | undefined {
-    const { interface: name, address } = this.config;
-    if (name !== undefined) return interfaces.find((one) => one.name === name);
-    if (address === undefined) return undefined;
-    // 127.0.0.2 is ours without being configured.
-    const loopback = address.startsWith('127.');
-    return interfaces.find((one) => one.addresses.includes(address) || (loopback && one.addresses.includes('127.0.0.1')));
-  }
-
   #interfaceProblem(): string {
-    const { interface: name, address } = this.config;
     const info = this.#info;
-    if (name !== undefined && info === undefined) return `interface "${name}" does not exist: "ip link" lists those that do`;
-    if (address !== undefined && (info === undefined || (!info.addresses.includes(address) && !address.startsWith('127.')))) {
-      return `address ${address} is not configured${name === undefined ? ' on this host' : ` on "${name}"`}: "ip addr" lists those that are`;
-    }
+    const problem = interfaceProblem(this.config, info);
+    if (problem !== undefined) return describeProblem(problem);
     if (info === undefined) return '';
-    if (!info.usable) return `interface "${info.name}" is down or has no carrier`;
     for (const family of this.#carriers.keys()) {
       if (this.localAddress(family) === '') return `interface "${info.name}" has no IPv${family} address`;
     }
@@ -133,7 +121,7 @@ export class Uplink {
   #openProblem(error: NodeJS.ErrnoException): string {
     switch (error.code) {
       case 'ENODEV':
-        return `interface "${this.config.interface}" does not exist: "ip link" lists those that do`;
+        return describeProblem(absentInterface(this.config.interface ?? ''));
       case 'EADDRNOTAVAIL':
         return `address ${this.config.address} is not configured on this host`;
       case 'EPERM':
