@@ -99,6 +99,11 @@ class TunnelLife {
   #stopping = false;
   #stopReason: string | undefined;
   #lastChange: Promise<unknown> = Promise.resolve();
+  /** What is said of a tunnel that is there is an event of it, too, and so reaches `mptunnel events`. */
+  readonly #log: TunnelLog = {
+    info: (message) => (this.#tunnel === undefined ? this.#options.log.info(message) : this.#tunnel.report({ type: 'notice', message })),
+    warn: (message) => (this.#tunnel === undefined ? this.#options.log.warn(message) : this.#tunnel.report({ type: 'warning', message })),
+  };
 
   constructor(options: DaemonOptions, stop: StopRequests) {
     this.#options = options;
@@ -129,7 +134,7 @@ class TunnelLife {
     if (this.#tunnel === undefined) return;
     this.#fan.attach();
     this.#events.attach(this.#tunnel);
-    this.#enrolment = new Enrolment({ config, configFile: this.#options.configFile, tunnel: this.#tunnel, log });
+    this.#enrolment = new Enrolment({ config, configFile: this.#options.configFile, tunnel: this.#tunnel, log: this.#log });
     await this.#enrolment.start();
     // A service that may wait for its server as long as it takes is started now.
     if (readyTimeoutMs === 0) this.#manager.ready('waiting for the peer');
@@ -153,8 +158,8 @@ class TunnelLife {
       (error: unknown) => `failed: ${(error as Error).message}`,
     );
     const fault = await Promise.race([closed, overdue, this.#stop.second]);
-    if (fault !== undefined) this.#options.log.warn(`closing ${name} was cut short (${fault})`);
-    for (const failure of await undoJournal(runFiles(name).journal)) this.#options.log.warn(`not undone: ${failure}`);
+    if (fault !== undefined) this.#log.warn(`closing ${name} was cut short (${fault})`);
+    for (const failure of await undoJournal(runFiles(name).journal)) this.#log.warn(`not undone: ${failure}`);
     await this.#metrics?.close();
     await this.#control?.close();
     await cleanLeftovers(name);
@@ -196,9 +201,9 @@ class TunnelLife {
 
   /** A faulty file changes nothing. */
   async #reload(tunnel: Tunnel): Promise<ChangeReply> {
-    const { configFile, log } = this.#options;
+    const { configFile } = this.#options;
     try {
-      const { done, left } = await tunnel.reconfigure(loadConfig(configFile, (message) => log.warn(message)));
+      const { done, left } = await tunnel.reconfigure(loadConfig(configFile, (message) => this.#log.warn(message)));
       for (const line of done) tunnel.report({ type: 'configuration', what: `reload: ${line}` });
       for (const what of left) tunnel.report({ type: 'warning', message: `reload: ${what} differs, and is in force only after a restart` });
       if (done.length === 0 && left.length === 0) tunnel.report({ type: 'configuration', what: 'reload: nothing has changed' });

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -74,4 +74,8 @@ t.test('reload and SIGHUP read the configuration again; a faulty file changes no
   process.kill(cli.daemonPid()!, 'SIGHUP');
   await untilLogged(cli, 'reload: path two: added');
   t.match(await cli.run(['status', 'mpt0']), { code: 0 }, 'it runs on');
+  chmodSync(cli.config, 0o644);
+  t.match(await cli.run(['reload', 'mpt0']), { code: 0 });
+  const { stdout } = await cli.run(['events', 'mpt0', '--no-follow']);
+  t.match(stdout, /everybody on this machine can read this private key/, 'what the file is warned of is an event');
 });
