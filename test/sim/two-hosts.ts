@@ -170,6 +170,14 @@ export class TwoHosts {
       );
   }
 
+  /** Nothing arrives over it any more, and nobody is told. */
+  setSilent(pathId: number, silent = true): void {
+    const path = this.paths[pathId];
+    if (path === undefined) throw new RangeError(`pathId ${pathId}: there is no such path`);
+    path.up.blackhole = silent;
+    path.down.blackhole = silent;
+  }
+
   setPathUsable(pathId: number, usable: boolean): void {
     for (const host of [this.client, this.server]) {
       host.paths.setUsable(pathId, usable, this.clock.nowMs);

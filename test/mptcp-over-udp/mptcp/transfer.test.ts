@@ -94,20 +94,18 @@ t.test('a path that goes silent costs less than a second, without any link event
     const { hosts, client } = startTransfer(0, 1e9, { paths: [DSL, LTE] });
     hosts.run(3_000);
     client.longestGapMs = 0;
-    const path = hosts.paths[cut] as TwoHosts['paths'][number];
-    path.up.blackhole = true;
-    path.down.blackhole = true;
+    hosts.setSilent(cut);
     hosts.run(4_000);
     t.comment(`path ${cut}: gap ${client.longestGapMs.toFixed(0)} ms`);
     t.ok(client.longestGapMs < 1_000, `gap ${client.longestGapMs.toFixed(0)} ms`);
-    path.up.blackhole = false;
-    path.down.blackhole = false;
+    hosts.setSilent(cut, false);
     hosts.setPathUsable(cut, false);
     hosts.setPathUsable(cut, true);
     hosts.run(2_000);
-    const before = path.down.counters.deliveredBytes;
+    const { counters } = hosts.paths[cut]!.down;
+    const before = counters.deliveredBytes;
     hosts.run(1_000);
-    t.ok(path.down.counters.deliveredBytes - before > 1_000_000, 'carries data again');
+    t.ok(counters.deliveredBytes - before > 1_000_000, 'carries data again');
     t.equal(client.corruptAt, -1);
     t.equal(client.closed, undefined);
   }
@@ -117,9 +115,7 @@ t.test('a path reported down hands its data to the other at once', async (t) => 
   const { hosts, client } = startTransfer(0, 1e9, { paths: [DSL, LTE] });
   hosts.run(3_000);
   client.longestGapMs = 0;
-  const path = hosts.paths[0] as TwoHosts['paths'][number];
-  path.up.blackhole = true;
-  path.down.blackhole = true;
+  hosts.setSilent(0);
   hosts.setPathUsable(0, false);
   hosts.run(2_000);
   t.comment(`gap ${client.longestGapMs.toFixed(0)} ms`);
@@ -134,9 +130,7 @@ t.test('what a dead path had brought already does not go again before what is mi
     const { hosts, server } = startTransfer(1e9, 0, { paths: [near, far] });
     hosts.run(2_000 + laterMs);
     server.longestGapMs = 0;
-    const path = hosts.paths[0] as TwoHosts['paths'][number];
-    path.up.blackhole = true;
-    path.down.blackhole = true;
+    hosts.setSilent(0);
     hosts.setPathUsable(0, false);
     hosts.run(2_000);
     // One crossing of the far path, its queue, and what came but was not acknowledged; 100 ms when all goes in order.
@@ -147,16 +141,14 @@ t.test('what a dead path had brought already does not go again before what is mi
 
 t.test('all paths lost for half a minute: the connection waits and goes on', async (t) => {
   const { hosts, client } = startTransfer(0, 60_000_000, { paths: [DSL, LTE] });
-  for (const [id, path] of hosts.paths.entries()) {
-    path.up.blackhole = true;
-    path.down.blackhole = true;
+  for (const id of hosts.paths.keys()) {
+    hosts.setSilent(id);
     hosts.setPathUsable(id, false);
   }
   hosts.run(30_000);
   t.equal(client.closed, undefined);
-  for (const [id, path] of hosts.paths.entries()) {
-    path.up.blackhole = false;
-    path.down.blackhole = false;
+  for (const id of hosts.paths.keys()) {
+    hosts.setSilent(id, false);
     hosts.setPathUsable(id, true);
   }
   hosts.run(8_000);
@@ -273,10 +265,7 @@ t.test('a repair that finds no other subflow does not stand in the way of what a
       const { hosts, client } = startTransfer(0, 1e9, { paths: [near, lossy], seed });
       hosts.run(1_000);
       t.ok((hosts.server.counters['mptcp-repairs'] ?? 0) > 0, 'losses of the slow path are being repaired on the near one');
-      const path = hosts.paths[0];
-      if (path === undefined) return;
-      path.up.blackhole = true;
-      path.down.blackhole = true;
+      hosts.setSilent(0);
       if (told) hosts.setPathUsable(0, false);
       client.longestGapMs = 0;
       hosts.run(4_000);
