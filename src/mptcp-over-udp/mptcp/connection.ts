@@ -23,6 +23,7 @@ import { DataSendQueue } from './data-send-queue.js';
 import { Fallback } from './fallback.js';
 import { FastClose } from './fast-close.js';
 import type { MptcpHost } from './host.js';
+import { JoinSchedule } from './join-schedule.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import { HarmWatch } from './path-bench.js';
 import { ReceiveWindow } from './receive-window.js';
@@ -35,10 +36,8 @@ const MAX_SUBFLOW_TIMEOUTS = 9;
 const NO_SUBFLOW_TIMEOUT_MS = 60_000;
 /** Both DATA_FINs are exchanged: subflows whose FINs get no answer are reset after this, as Linux has it for FIN-WAIT-2 (tcp_fin_timeout). */
 const CLOSING_TIMEOUT_MS = 60_000;
-const MAX_REJOIN_INTERVAL_MS = 30_000;
 /** A sender that had an older, larger idea of the window. */
 const WINDOW_TOLERANCE_BYTES = 65_536;
-const NEVER_BYTES = Number.POSITIVE_INFINITY;
 /** Holds 1 Gbit/s x 300 ms. */
 export const MAX_SEND_BUFFER_BYTES = 64 << 20;
 
@@ -65,6 +64,7 @@ export class MptcpConnection implements ByteStream {
   readonly addresses = new AddressSignals(this);
   readonly fastClose = new FastClose(this);
   readonly synData = new SynData(this);
+  readonly joins = new JoinSchedule(this);
   /** DSS checksums are in use: one side asked for them. */
   checksum: boolean;
   /** C flag of the peer's MP_CAPABLE: no joins to the address and port of the initial subflow. */
@@ -108,13 +108,9 @@ export class MptcpConnection implements ByteStream {
   remoteDataFinOffset = -1;
   private endDelivered = false;
 
-  joinAttempts = 0;
   subflowsClosing = false;
   noSubflowDeadlineMs = NEVER_MS;
   private closingDeadlineMs = NEVER_MS;
-  joinDeadlineMs = NEVER_MS;
-  /** While the first joins wait for the connection to prove itself (JoinPacing). */
-  joinAtBytes = NEVER_BYTES;
   lastActivityMs = 0;
   // PollScheduler's.
   dirty = false;
@@ -235,7 +231,7 @@ export class MptcpConnection implements ByteStream {
   private nextDeadlineMs(): number {
     if (this.closed) return NEVER_MS;
     let at = Math.min(this.noSubflowDeadlineMs, this.closingDeadlineMs, this.addresses.deadlineMs);
-    if (this.peerProved) at = Math.min(at, this.joinDeadlineMs);
+    if (this.peerProved) at = Math.min(at, this.joins.deadlineMs);
     for (let i = 0; i < this.subflows.length; i++) {
       const subflow = this.subflows[i] as Subflow;
       at = Math.min(at, nextDeadlineMs(subflow), subflow.thirdAckDeadlineMs);
@@ -320,16 +316,8 @@ export class MptcpConnection implements ByteStream {
 
   notePeerProved(): void {
     this.peerProved = true;
-    const { joinPacing, nowMs } = this.host;
-    this.joinDeadlineMs = joinPacing.firstJoinMs(nowMs);
-    if (this.joinDeadlineMs > nowMs) this.joinAtBytes = joinPacing.exchangedBytes;
+    this.joins.start(this.host.joinPacing, this.host.nowMs);
     this.markDirty();
-  }
-
-  /** Its time has come, or what it carries is worth more than one path. */
-  joinsDue(nowMs: number): boolean {
-    if (nowMs >= this.joinDeadlineMs) return true;
-    return this.joinAtBytes < NEVER_BYTES && this.dataNxt + this.sendBuffer.queuedBytes + this.reassembly.nextOffset >= this.joinAtBytes;
   }
 
   probeWithNewData(subflow: Subflow, segmentBytes: number, nowMs: number): boolean {
@@ -408,7 +396,7 @@ export class MptcpConnection implements ByteStream {
     subflow.endPending(reason === 'reset', nowMs);
     if (this.closed) return;
     this.sendQueue.reinjectFrom(subflow, this.dataUna);
-    if (subflow.role === 'join-client' && !this.subflowsClosing) this.scheduleRejoin(subflow.confirmed, nowMs);
+    if (subflow.role === 'join-client' && !this.subflowsClosing) this.joins.handleClosed(subflow.confirmed, nowMs);
     this.host.events?.onSubflowClosed?.(this, subflow, reason, nowMs);
     if (this.subflows.length > 0) {
       this.markDirty();
@@ -421,15 +409,9 @@ export class MptcpConnection implements ByteStream {
     else {
       // Attempts to join do not put it off; a join that succeeds ends it.
       if (this.noSubflowDeadlineMs === NEVER_MS) this.noSubflowDeadlineMs = nowMs + NO_SUBFLOW_TIMEOUT_MS;
-      if (this.role === 'client') this.joinDeadlineMs = Math.min(this.joinDeadlineMs, nowMs);
+      if (this.role === 'client') this.joins.hurry();
       this.markDirty();
     }
-  }
-
-  /** A lost subflow is replaced soon, a refused one later and later. */
-  private scheduleRejoin(wasConfirmed: boolean, nowMs: number): void {
-    this.joinAttempts = wasConfirmed ? 0 : this.joinAttempts + 1;
-    this.joinDeadlineMs = nowMs + Math.min(MAX_REJOIN_INTERVAL_MS, 250 * 2 ** this.joinAttempts);
   }
 
   /** The end: the handler is told once, buffers go, remaining subflows are dropped without a word. */
@@ -437,7 +419,7 @@ export class MptcpConnection implements ByteStream {
     if (this.closed) return;
     this.closed = true;
     this.noSubflowDeadlineMs = NEVER_MS;
-    this.joinDeadlineMs = NEVER_MS;
+    this.joins.clear();
     for (const subflow of this.subflows.slice()) {
       if (subflow.state !== 'closed') closeConnection(subflow, reason, nowMs);
       else this.onSubflowClosed(subflow, reason, nowMs);

@@ -44,7 +44,7 @@ export function nextDataDeadlineMs(c: MptcpConnection): number {
 
 export function outputConnection(c: MptcpConnection, nowMs: number): void {
   for (let i = 0; i < c.subflows.length; i++) outputSubflow(c, c.subflows[i] as Subflow, nowMs);
-  if (c.peerProved && c.joinsDue(nowMs)) c.host.startJoins(c, nowMs);
+  if (c.peerProved && c.joins.isDue(nowMs)) c.host.startJoins(c, nowMs);
   checkDataTimeout(c, nowMs);
   watchHarm(c, nowMs);
   outputData(c, nowMs);

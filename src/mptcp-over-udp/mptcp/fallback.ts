@@ -152,7 +152,7 @@ export class Fallback {
     this.receiveShift = receiveShift;
     subflow.confirmed = true;
     this.forgetDataFin();
-    this.connection.joinDeadlineMs = NEVER_MS;
+    this.connection.joins.clear();
     this.connection.markDirty();
   }
 

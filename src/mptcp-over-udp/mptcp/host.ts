@@ -255,8 +255,7 @@ export class MptcpHost implements TcpHostServices {
 
   /** MP_JOIN on every usable path that has no subflow yet; the side that opened the connection does this. */
   startJoins(connection: MptcpConnection, nowMs: number): void {
-    connection.joinDeadlineMs = Number.POSITIVE_INFINITY;
-    connection.joinAtBytes = Number.POSITIVE_INFINITY;
+    connection.joins.clear();
     if (connection.fallbackState.leavesMptcp || connection.subflowsClosing) return;
     if (this.events?.onJoinsDue !== undefined) {
       this.events.onJoinsDue(connection, nowMs);

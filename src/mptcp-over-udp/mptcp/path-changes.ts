@@ -11,7 +11,7 @@ export function suspendPath(c: MptcpConnection, pathId: number): void {
     subflow.stale = true;
     c.sendQueue.reinjectFrom(subflow, c.dataUna);
   }
-  c.joinDeadlineMs = 0;
+  c.joins.hurry();
   c.markDirty();
 }
 
@@ -84,6 +84,6 @@ export function raisePath(c: MptcpConnection, pathId: number, nowMs: number): vo
     if (subflow.state === 'syn-sent' || subflow.state === 'syn-received') subflow.synDeadlineMs = nowMs;
     subflow.nextSendMs = nowMs;
   }
-  c.joinDeadlineMs = 0;
+  c.joins.hurry();
   c.markDirty();
 }
