@@ -19,15 +19,12 @@ function download(bytes: number): { hosts: TwoHosts; client: PatternPeer } {
     paths: [CABLE, RADIO],
     serverEvents: {
       onIncoming: (connection) => {
-        const server = new PatternPeer(hosts.clock, bytes);
-        server.connection = connection;
-        connection.setHandler(server);
-        connection.accept();
+        new PatternPeer(hosts.clock, bytes).accept(connection);
       },
     },
   });
   const client = new PatternPeer(hosts.clock, 0, false);
-  client.connection = hosts.connect(client);
+  client.connect(hosts);
   return { hosts, client };
 }
 

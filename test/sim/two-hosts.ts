@@ -226,6 +226,20 @@ export class PatternPeer implements ByteStreamHandler {
     this.finishAfter = finishAfter;
   }
 
+  /** Accepts a connection that came, as its handler from now on. */
+  accept(connection: MptcpConnection): this {
+    this.connection = connection;
+    connection.setHandler(this);
+    connection.accept();
+    return this;
+  }
+
+  /** Opens a connection, and is its handler. */
+  connect(hosts: TwoHosts, pathId?: number): MptcpConnection {
+    this.connection = hosts.connect(this, pathId);
+    return this.connection;
+  }
+
   onEstablished(nowMs: number): void {
     this.established = true;
     this.establishedMs = nowMs;

@@ -25,20 +25,17 @@ function closeWithoutData(drop: number): { client: PatternPeer; server: PatternP
           peer.ended = true;
           connection.finish();
         };
-        peer.connection = connection;
-        connection.setHandler(peer);
-        made.server = peer;
-        connection.accept();
+        made.server = peer.accept(connection);
       },
     },
   });
   const client = new PatternPeer(hosts.clock, 0, false);
-  client.connection = hosts.connect(client);
+  const connection = client.connect(hosts);
   hosts.run(100);
-  client.connection.finish();
+  connection.finish();
   hosts.settle(hosts.client);
   hosts.run(20_000);
-  return { client, server: made.server, fallback: client.connection.fallback };
+  return { client, server: made.server, fallback: connection.fallback };
 }
 
 t.test('a client that ends without a byte is told of the end, although the peer has shown no DSS', async (t) => {

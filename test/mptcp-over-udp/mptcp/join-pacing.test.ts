@@ -19,17 +19,13 @@ function twoHosts(downloadBytes: number): { hosts: TwoHosts; open: (uploadBytes?
     paths: [PATH, PATH],
     serverEvents: {
       onIncoming: (connection) => {
-        const peer = new PatternPeer(hosts.clock, downloadBytes);
-        peer.connection = connection;
-        connection.setHandler(peer);
-        connection.accept();
+        new PatternPeer(hosts.clock, downloadBytes).accept(connection);
       },
     },
   });
   const open = (uploadBytes = 100): Opened => {
     const peer = new PatternPeer(hosts.clock, uploadBytes, false);
-    const connection = hosts.connect(peer);
-    peer.connection = connection;
+    const connection = peer.connect(hosts);
     return { connection, peer };
   };
   return { hosts, open };

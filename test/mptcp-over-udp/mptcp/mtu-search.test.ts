@@ -35,16 +35,12 @@ function start(
     inspect: (_fromClient, pathId, packet) => packet.length <= (limits[pathId] as number),
     serverEvents: {
       onIncoming: (incoming) => {
-        receiver = new PatternPeer(hosts.clock, 0);
-        receiver.connection = incoming;
-        incoming.setHandler(receiver);
-        incoming.accept();
+        receiver = new PatternPeer(hosts.clock, 0).accept(incoming);
       },
     },
   });
   const sender = new PatternPeer(hosts.clock, totalBytes, finish);
-  const connection = hosts.connect(sender, 0);
-  sender.connection = connection;
+  const connection = sender.connect(hosts, 0);
   hosts.run(100);
   return { hosts, sender, receiver: receiver as PatternPeer, connection, limits };
 }

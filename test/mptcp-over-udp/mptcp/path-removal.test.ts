@@ -21,18 +21,14 @@ function download(options: Partial<TwoHostsOptions> = {}): Download {
     paths: [CABLE, RADIO],
     serverEvents: {
       onIncoming(connection) {
-        const peer = new PatternPeer(hosts.clock, TOTAL_BYTES);
-        peer.connection = connection;
         served.push(connection);
-        connection.setHandler(peer);
-        connection.accept();
+        new PatternPeer(hosts.clock, TOTAL_BYTES).accept(connection);
       },
     },
     ...options,
   });
   const client = new PatternPeer(hosts.clock, 0, false);
-  const connection = hosts.connect(client, 0);
-  client.connection = connection;
+  const connection = client.connect(hosts, 0);
   return { hosts, client, served, connection };
 }
 

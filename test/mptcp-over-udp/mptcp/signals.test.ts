@@ -18,18 +18,14 @@ function start(
     serverEvents: {
       ...options.serverEvents,
       onIncoming: (connection) => {
-        const peer = new PatternPeer(hosts.clock, down, finish);
-        peer.connection = connection;
-        connection.setHandler(peer);
-        made.server = peer;
-        connection.accept();
+        made.server = new PatternPeer(hosts.clock, down, finish).accept(connection);
       },
     },
   });
   const client = new PatternPeer(hosts.clock, up, finish);
-  client.connection = hosts.connect(client);
+  const connection = client.connect(hosts);
   hosts.run(200);
-  return { hosts, client, server: made.server as PatternPeer, connection: client.connection };
+  return { hosts, client, server: made.server as PatternPeer, connection };
 }
 
 const LINK = { rateBitsPerSec: 20e6, delayMs: 10, queuePackets: 100 };

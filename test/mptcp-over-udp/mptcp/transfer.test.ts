@@ -18,17 +18,12 @@ function startTransfer(uploadBytes: number, downloadBytes: number, options: TwoH
     ...options,
     serverEvents: {
       onIncoming: (connection) => {
-        const peer = new PatternPeer(hosts.clock, downloadBytes);
-        peer.connection = connection;
-        connection.setHandler(peer);
-        made.server = peer;
-        connection.accept();
+        made.server = new PatternPeer(hosts.clock, downloadBytes).accept(connection);
       },
     },
   });
   const client = new PatternPeer(hosts.clock, uploadBytes);
-  const connection = hosts.connect(client);
-  client.connection = connection;
+  const connection = client.connect(hosts);
   hosts.run(2_000);
   return { hosts, client, server: made.server as PatternPeer, connection };
 }
@@ -189,7 +184,7 @@ t.test('a SYN that is rejected is refused at the other end', async (t) => {
     serverEvents: { onIncoming: (connection, nowMs) => connection.reject(true, nowMs) },
   });
   const client = new PatternPeer(hosts.clock, 0);
-  client.connection = hosts.connect(client);
+  client.connect(hosts);
   hosts.run(1_000);
   t.equal(client.closed, 'refused');
   t.equal(client.established, false);
@@ -200,17 +195,14 @@ t.test('a thousand connections at once finish, and leave nothing', async (t) => 
     paths: [DSL, LTE],
     serverEvents: {
       onIncoming: (connection) => {
-        const peer = new PatternPeer(hosts.clock, 5_000);
-        peer.connection = connection;
-        connection.setHandler(peer);
-        connection.accept();
+        new PatternPeer(hosts.clock, 5_000).accept(connection);
       },
     },
   });
   const clients: PatternPeer[] = [];
   for (let i = 0; i < 1_000; i++) {
     const client = new PatternPeer(hosts.clock, 2_000);
-    client.connection = hosts.connect(client);
+    client.connect(hosts);
     clients.push(client);
   }
   hosts.run(30_000);

@@ -23,16 +23,13 @@ function download(name: SchedulerName, bytes: number, options: TwoHostsOptions):
     scheduler: SCHEDULERS[name](),
     serverEvents: {
       onIncoming: (connection) => {
-        const peer = new PatternPeer(hosts.clock, bytes);
-        peer.connection = connection;
-        connection.setHandler(peer);
         made.server = connection;
-        connection.accept();
+        new PatternPeer(hosts.clock, bytes).accept(connection);
       },
     },
   });
   const client = new PatternPeer(hosts.clock, 0);
-  client.connection = hosts.connect(client);
+  client.connect(hosts);
   hosts.run(2_000);
   return { hosts, client, server: made.server as MptcpConnection };
 }
