@@ -30,6 +30,17 @@ async function carries(rig: TunnelRig): Promise<void> {
   await runTraffic(rig.lab.client, { op: 'download', host: WEB_ADDRESS, port: TRAFFIC_PORT, bytes: 300_000 });
 }
 
+/** Ends the client's daemon without a chance to clean up. */
+async function crash(rig: TunnelRig): Promise<void> {
+  process.kill((await rig.status('client')).pid, 'SIGKILL');
+  const isDead = (): Promise<boolean> =>
+    rig.status('client').then(
+      () => false,
+      () => true,
+    );
+  await until('it is dead', isDead, 5000);
+}
+
 function runFolderOf(rig: TunnelRig): string[] {
   const folder = join(rig.lab.folder, 'client');
   return existsSync(folder) ? readdirSync(folder) : [];
@@ -75,16 +86,7 @@ t.test('the host is as it was', async (t) => {
 
   await t.test('after a crash, by the next up and its down', async (t) => {
     await rig.up('client');
-    process.kill((await rig.status('client')).pid, 'SIGKILL');
-    await until(
-      'it is dead',
-      () =>
-        rig.status('client').then(
-          () => false,
-          () => true,
-        ),
-      5000,
-    );
+    await crash(rig);
     await rig.up('client');
     await carries(rig);
     t.equal((await rig.status('client')).peers[0]!.state, 'up', 'the next up is up');
@@ -94,16 +96,7 @@ t.test('the host is as it was', async (t) => {
 
   await t.test('after a crash, by down', async (t) => {
     await rig.up('client');
-    process.kill((await rig.status('client')).pid, 'SIGKILL');
-    await until(
-      'it is dead',
-      () =>
-        rig.status('client').then(
-          () => false,
-          () => true,
-        ),
-      5000,
-    );
+    await crash(rig);
     await rig.mptunnel('client', 'down', 'mpt0');
     t.equal(await networkOf(rig), before, 'nothing is left');
   });
