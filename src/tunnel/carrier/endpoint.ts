@@ -2,6 +2,7 @@
 
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import { parseEndpoint as splitEndpoint } from '../config-schema.js';
 import { TunnelError } from '../tunnel-api.js';
 
 export interface ResolvedAddress {
@@ -21,13 +22,9 @@ export interface EndpointText {
 
 /** "203.0.113.1:5180", "[2001:db8::1]:5180", "host:5180". Throws TunnelError `endpoint`. */
 export function parseEndpoint(text: string): EndpointText {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text.trim());
-  const port = Number(match?.[3]);
-  const host = match?.[1] ?? match?.[2];
-  if (host === undefined || !(port >= 1 && port <= 65_535)) {
-    throw new TunnelError('endpoint', `endpoint "${text}" is not "address:port", "[IPv6]:port" or "name:port"`);
-  }
-  return { host, port };
+  const parts = splitEndpoint(text.trim());
+  if (parts === undefined) throw new TunnelError('endpoint', `endpoint "${text}" is not "address:port", "[IPv6]:port" or "name:port"`);
+  return parts;
 }
 
 /** Rejects with TunnelError `endpoint-unresolved`, saying what to do. */
@@ -45,9 +42,9 @@ export async function resolveEndpoint(text: string): Promise<ResolvedEndpoint> {
   }
 }
 
-/** "203.0.113.1:5180" -> ["203.0.113.1"]; a name -> []. */
+/** "203.0.113.1:5180" -> ["203.0.113.1"]; a name -> []. Throws as parseEndpoint does. */
 export function literalAddress(endpoint: string | undefined): string[] {
   if (endpoint === undefined) return [];
-  const host = endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/^\[|\]$/g, '');
+  const { host } = parseEndpoint(endpoint);
   return isIP(host) === 0 ? [] : [host];
 }
