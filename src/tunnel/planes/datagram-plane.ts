@@ -14,10 +14,11 @@ import type { PathLink, PeerLink } from '../link.js';
 import { createFlowTrailer, isNumbered, parseFlowTrailer } from '../session/flow-trailer.js';
 import { bestPathIn, isAsGood } from '../steering/best-path.js';
 import { FlowRules } from '../steering/flow-rules.js';
-import { FlowTable, RULE_MIRRORED, RULE_NONE, RULE_UNKNOWN } from '../steering/flow-table.js';
+import { FlowTable, RULE_MIRRORED, RULE_NONE, RULE_SUBFLOW, RULE_UNKNOWN } from '../steering/flow-table.js';
 import { PathChooser } from '../steering/path-chooser.js';
 import { Resequencer } from '../steering/resequencer.js';
 import { waitMsOf } from '../steering/resequencing-wait.js';
+import { SubflowTracker } from '../steering/subflow-tracker.js';
 import { FlowSender } from './flow-sender.js';
 import { RouterIcmp } from './router-icmp.js';
 
@@ -55,6 +56,7 @@ export class DatagramPlane {
   readonly #permitsDestination: (destination: Uint8Array) => boolean;
   readonly #rules: FlowRules;
   readonly #chooser: PathChooser;
+  readonly #subflows: SubflowTracker;
   readonly #sender: FlowSender;
   readonly #resequencer: Resequencer;
   readonly #icmp: RouterIcmp;
@@ -75,6 +77,7 @@ export class DatagramPlane {
     });
     this.#rules = new FlowRules(options.rules ?? []);
     this.#chooser = new PathChooser(this.flows, this.#rules);
+    this.#subflows = new SubflowTracker(this.flows);
     this.#sender = new FlowSender(this.flows, this.#rules, this.#chooser, options.hashSeed);
     this.#resequencer = new Resequencer({ deliver: (bytes, offset, length) => this.#deliver(bytes, offset, length, 0), waitMs: waitMsOf });
   }
@@ -85,6 +88,7 @@ export class DatagramPlane {
       ...this.#counters,
       ...this.#sender.counters,
       ...this.#chooser.counters,
+      ...this.#subflows.counters,
       ...this.#icmp.counters,
       ...this.#resequencer.counters,
     };
@@ -104,6 +108,11 @@ export class DatagramPlane {
   setRules(rules: readonly RuleConfig[]): void {
     this.#rules.replace(rules);
     this.flows.forgetRules();
+  }
+
+  /** Addresses of the TUN (`formatIp`) whose subflows of a host's own MPTCP belong on the path of that name. */
+  setSubflowAddresses(pathNames: ReadonlyMap<string, string>): void {
+    this.#subflows.setAddresses(pathNames);
   }
 
   /** One packet as read from the TUN (vnet fields as in a TUN descriptor). Its header is changed in place. */
@@ -137,7 +146,7 @@ export class DatagramPlane {
       this.#sendIcmp('time-exceeded', 0, bytes, offset, nowMs);
       return;
     }
-    const slot = this.#slotOf(bytes, nowMs);
+    const slot = this.#slotOf(peer, bytes, offset, nowMs);
     const usable = this.#chooser.usable(peer, slot);
     if (usable.length === 0) {
       this.#counters.droppedNoPath++;
@@ -185,7 +194,8 @@ export class DatagramPlane {
       this.#refuse(path, bytes, offset, nowMs);
       return;
     }
-    if (slot < 0) this.#learnFlow(peer, path, bytes, hasTrailer, nowMs);
+    if (slot < 0) this.#learnFlow(peer, path, bytes, offset, hasTrailer, nowMs);
+    else if (this.flows.rule(slot) === RULE_SUBFLOW && !hasTrailer) this.#subflows.note(peer, slot, bytes, offset, facts, path);
     else if (this.flows.rule(slot) < 0 && this.flows.rule(slot) !== RULE_UNKNOWN) this.#mirror(slot, path, hasTrailer);
     const { mode, spread, flowId, sequence } = this.#trailer;
     // What was joined has no trailer.
@@ -225,25 +235,37 @@ export class DatagramPlane {
   }
 
   /** The flow's mode is decided by its first packet. */
-  #slotOf(bytes: Uint8Array, nowMs: number): number {
-    const known = this.flows.find(bytes, this.#facts, false, nowMs);
-    if (known >= 0 && this.flows.rule(known) !== RULE_UNKNOWN) return known;
-    const slot = known >= 0 ? known : this.flows.insert(bytes, this.#facts, false, -1, nowMs);
-    const rule = this.#rules.match(bytes, this.#facts, false);
-    if (rule >= 0) this.flows.setMode(slot, this.#rules.rule(rule).mode, rule);
-    else if (known >= 0) this.flows.setMode(slot, 'min-delay', RULE_NONE);
+  #slotOf(peer: PeerLink, bytes: Uint8Array, offset: number, nowMs: number): number {
+    const facts = this.#facts;
+    const known = this.flows.find(bytes, facts, false, nowMs);
+    if (known >= 0 && this.flows.rule(known) !== RULE_UNKNOWN) {
+      if (facts.protocol === PROTOCOL_TCP) this.#subflows.note(peer, known, bytes, offset, facts, undefined);
+      return known;
+    }
+    const slot = known >= 0 ? known : this.flows.insert(bytes, facts, false, -1, nowMs);
+    const rule = this.#rules.match(bytes, facts, false);
+    if (rule >= 0) {
+      this.flows.setMode(slot, this.#rules.rule(rule).mode, rule);
+      return slot;
+    }
+    if (known >= 0) this.flows.setMode(slot, 'min-delay', RULE_NONE);
+    if (facts.protocol === PROTOCOL_TCP) this.#subflows.adopt(peer, slot, bytes, offset, facts, undefined);
     return slot;
   }
 
   /** A flow that the peer began: our rule counts, else answers go as the peer sends. */
-  #learnFlow(peer: PeerLink, path: PathLink, bytes: Uint8Array, hasTrailer: boolean, nowMs: number): void {
+  #learnFlow(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, hasTrailer: boolean, nowMs: number): void {
     const rule = this.#rules.match(bytes, this.#facts, true);
     if (rule >= 0) {
       this.flows.setMode(this.flows.insert(bytes, this.#facts, true, -1, nowMs), this.#rules.rule(rule).mode, rule);
     } else if (hasTrailer && !this.#trailer.mirrored) {
       this.#mirror(this.flows.insert(bytes, this.#facts, true, path.id, nowMs), path, true);
-    } else {
-      this.#learnReplyPath(peer, path, bytes, nowMs);
+    } else if (this.#facts.protocol === PROTOCOL_TCP) {
+      // Known in any case: what answers without an option of MPTCP would be taken for a stranger's connection, and reset.
+      const slot = this.flows.insert(bytes, this.#facts, true, this.#isReplyPath(peer, path) ? path.id : -1, nowMs);
+      this.#subflows.adopt(peer, slot, bytes, offset, this.#facts, path);
+    } else if (this.#isReplyPath(peer, path)) {
+      this.flows.insert(bytes, this.#facts, true, path.id, nowMs);
     }
   }
 
@@ -267,10 +289,9 @@ export class DatagramPlane {
   }
 
   /** Answers go where the flow came from, unless another path is better. A flow that is under way is not turned round. */
-  #learnReplyPath(peer: PeerLink, path: PathLink, bytes: Uint8Array, nowMs: number): void {
+  #isReplyPath(peer: PeerLink, path: PathLink): boolean {
     const best = bestPathIn('up', peer.paths);
-    if (path.state !== 'up' || best === undefined || !isAsGood(path, best)) return;
-    this.flows.insert(bytes, this.#facts, true, path.id, nowMs);
+    return path.state === 'up' && best !== undefined && isAsGood(path, best);
   }
 
   /** An ICMP error is about a packet of another flow, which its receiver checks. */

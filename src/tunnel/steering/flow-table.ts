@@ -14,6 +14,8 @@ export const RULE_NONE = -1;
 export const RULE_MIRRORED = -2;
 /** The rules are others since it was asked. */
 export const RULE_UNKNOWN = -3;
+/** A subflow of a host's own MPTCP (subflow-tracker.ts): on its home path; without one it goes where the peer sends it. */
+export const RULE_SUBFLOW = -4;
 
 /** A flow counts as spread for so long after it changed paths. */
 const SPREAD_FOR_MS = 400;
@@ -45,6 +47,8 @@ export class FlowTable {
   readonly #betterSinceMs: Float64Array;
   readonly #spreadPathIds: Int8Array;
   readonly #spreadUntilMs: Float64Array;
+  readonly #homePathIds: Int16Array;
+  readonly #connections: Int32Array;
   readonly #countByMode = new Int32Array(FLOW_MODES.length);
   readonly #key = new Uint32Array(KEY_WORDS);
   #newest = NONE;
@@ -77,6 +81,8 @@ export class FlowTable {
     this.#betterSinceMs = new Float64Array(this.maxFlows);
     this.#spreadPathIds = new Int8Array(this.maxFlows);
     this.#spreadUntilMs = new Float64Array(this.maxFlows);
+    this.#homePathIds = new Int16Array(this.maxFlows);
+    this.#connections = new Int32Array(this.maxFlows);
   }
 
   get size(): number {
@@ -122,6 +128,8 @@ export class FlowTable {
     this.#betterSinceMs[slot] = Number.NaN;
     this.#spreadPathIds[slot] = NONE;
     this.#spreadUntilMs[slot] = Number.NEGATIVE_INFINITY;
+    this.#homePathIds[slot] = NONE;
+    this.#connections[slot] = NONE;
     this.#older[slot] = NONE;
     this.#newer[slot] = NONE;
     this.#link(slot);
@@ -183,6 +191,24 @@ export class FlowTable {
 
   setPathMask(slot: number, mask: number): void {
     this.#pathMasks[slot] = mask;
+  }
+
+  /** The path that a subflow was given, -1: none. */
+  homePathId(slot: number): number {
+    return this.#homePathIds[slot]!;
+  }
+
+  setHomePathId(slot: number, pathId: number): void {
+    this.#homePathIds[slot] = pathId;
+  }
+
+  /** The number of the MPTCP connection that a subflow belongs to, -1: none that is known. */
+  connection(slot: number): number {
+    return this.#connections[slot]!;
+  }
+
+  setConnection(slot: number, connection: number): void {
+    this.#connections[slot] = connection;
   }
 
   /** Since when a better path has been there, NaN: there is none. */

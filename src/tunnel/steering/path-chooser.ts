@@ -8,7 +8,7 @@ import type { FlowMode } from '../config.js';
 import type { PathLink, PathState, PeerLink } from '../link.js';
 import { isClearlyBetter, pathCostMs } from './best-path.js';
 import { type FlowRule, type FlowRules, rankOf } from './flow-rules.js';
-import { type FlowTable, RULE_MIRRORED } from './flow-table.js';
+import { type FlowTable, RULE_MIRRORED, RULE_SUBFLOW } from './flow-table.js';
 import { PathLoad } from './path-load.js';
 
 /** How long another path must be the better one. */
@@ -40,6 +40,7 @@ export class PathChooser {
    * Valid until the next call.
    */
   usable(peer: PeerLink, slot: number): readonly PathLink[] {
+    if (this.#flows.rule(slot) === RULE_SUBFLOW) return this.#usableOfSubflow(peer, this.#flows.homePathId(slot));
     const rule = this.#ruleOf(slot);
     const mask = this.#flows.pathMask(slot);
     const usable = this.#usable;
@@ -62,7 +63,7 @@ export class PathChooser {
     const isStandby = flows.mode(slot) === 'active-standby';
     // What the other side decides is followed, not judged.
     if (isStandby && current !== undefined && flows.rule(slot) === RULE_MIRRORED) return current;
-    const wanted = isStandby && flows.rule(slot) >= 0 ? this.#firstInOrder(slot, usable) : cheapest(usable);
+    const wanted = this.#wanted(slot, usable, current);
     if (current === undefined) {
       if (flows.pathId(slot) >= 0) this.counters.flowsMoved++;
       this.#move(slot, wanted);
@@ -118,6 +119,27 @@ export class PathChooser {
   #goesBefore(path: PathLink, other: PathLink, mode: FlowMode, loads: readonly PathLoad[]): boolean {
     if (mode === 'priority' && path.priority !== other.priority) return path.priority < other.priority;
     return loads[path.id]!.arrivalMs(path) < loads[other.id]!.arrivalMs(other);
+  }
+
+  #wanted(slot: number, usable: readonly PathLink[], current: PathLink | undefined): PathLink {
+    const flows = this.#flows;
+    if (flows.rule(slot) === RULE_SUBFLOW) return withId(usable, flows.homePathId(slot)) ?? current ?? cheapest(usable);
+    return flows.mode(slot) === 'active-standby' && flows.rule(slot) >= 0 ? this.#firstInOrder(slot, usable) : cheapest(usable);
+  }
+
+  /** A subflow stays on its home, also when that is a backup, or in doubt: its own host sends elsewhere what is not answered there. */
+  #usableOfSubflow(peer: PeerLink, homePathId: number): readonly PathLink[] {
+    const usable = this.#usable;
+    this.#usableCount = 0;
+    for (let i = 0; i < peer.paths.length; i++) {
+      const path = peer.paths[i]!;
+      if (path.state === 'up' && (path.id === homePathId || (!path.backup && !path.doubtful))) usable[this.#usableCount++] = path;
+    }
+    if (this.#usableCount === 0) this.#add(peer, undefined, 0, 'up', false, true);
+    if (this.#usableCount === 0) this.#add(peer, undefined, 0, 'up', true, true);
+    if (this.#usableCount === 0) this.#add(peer, undefined, 0, 'suspect', true, true);
+    if (usable.length !== this.#usableCount) usable.length = this.#usableCount;
+    return usable;
   }
 
   #ruleOf(slot: number): FlowRule | undefined {
