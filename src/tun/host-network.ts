@@ -8,6 +8,7 @@ import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, runIpBa
 import { formatPrefix, type IpFamily, parsePrefix, prefixContains } from './ip-prefix.js';
 import { journalOwner, meansGone, NetworkJournal, type UndoEntry, undoJournal } from './network-journal.js';
 import { NftTables } from './nft-table.js';
+import { PathAddresses } from './path-addresses.js';
 import { type PolicyGroup, planRoutes } from './route-plan.js';
 import { ensureRunDirectory, runFiles } from './run-directory.js';
 
@@ -144,6 +145,12 @@ export class HostNetwork {
       .map((prefix) => routeChange(prefix, plan.device, 'main').undo)
       .flatMap((undo) => (undo.kind === 'ip' ? [undo.line] : []));
     for (const reason of await runIpBatchAll(0, lines)) if (!meansGone(reason)) this.#warn(`not undone: ${reason}`);
+  }
+
+  /** Addresses that come and go with paths; what is there is taken back with the rest. After `apply`. */
+  pathAddresses(): PathAddresses {
+    if (this.#plan === undefined || this.#journal === undefined) throw new TypeError('pathAddresses before apply');
+    return new PathAddresses(this.#plan.device, this.#journal);
   }
 
   /** Takes everything back. Idempotent; does not throw for things that are gone already. */

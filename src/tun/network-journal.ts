@@ -1,12 +1,13 @@
 /**
  * What must be taken back, written down before each change: whoever finds the file after a crash (the next `up`, or `down`) can undo all of
  * it. Every entry is safe to run when its change never happened, or was undone already: our routes and rules carry a protocol
- * number of their own, what hangs on a device names that device's index, a sysctl is restored only while it holds our value, a table of nftables
- * bears the tunnel's name.
+ * number of their own, what hangs on a device names that device's index, a sysctl or a limit is restored only while it holds our value, a table of nftables
+ * bears the tunnel's name, an MPTCP endpoint is ours by its id and address.
  */
 
 import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type BatchFamily, queryIp, runIpBatchAll } from './ip-command.js';
+import { type PathManagerUndo, undoPathManager } from './mptcp-path-manager.js';
 import { runNft } from './nft-command.js';
 import { type NftFamily, removeTableScript } from './nft-table.js';
 import { isProcessAlive, processStartTicks } from './process-identity.js';
@@ -14,7 +15,8 @@ import { isProcessAlive, processStartTicks } from './process-identity.js';
 export type UndoEntry =
   | { readonly kind: 'ip'; readonly family: BatchFamily; readonly line: string; readonly device?: { name: string; index: number } }
   | { readonly kind: 'sysctl'; readonly path: string; readonly previous: string; readonly ours: string }
-  | { readonly kind: 'nft'; readonly family: NftFamily; readonly table: string };
+  | { readonly kind: 'nft'; readonly family: NftFamily; readonly table: string }
+  | PathManagerUndo;
 
 interface JournalHeader {
   readonly version: 1;
@@ -74,7 +76,8 @@ export async function undoJournal(file: string): Promise<string[]> {
     const first = entries[begin]!;
     if (first.kind !== 'ip') {
       if (first.kind === 'sysctl') restoreSysctl(first, failures);
-      else await removeTable(first, failures);
+      else if (first.kind === 'nft') await removeTable(first, failures);
+      else await restorePathManager(first, failures);
       begin++;
       continue;
     }
@@ -130,6 +133,16 @@ function restoreSysctl(entry: { path: string; previous: string; ours: string }, 
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT') failures.push(message);
   }
+}
+
+async function restorePathManager(entry: PathManagerUndo, failures: string[]): Promise<void> {
+  // A journal of a newer version, after a downgrade.
+  if (entry.kind !== 'mptcp-endpoint' && entry.kind !== 'mptcp-limit') {
+    failures.push(`an entry of the kind "${(entry as { kind: string }).kind}", which this version does not know`);
+    return;
+  }
+  const failure = await undoPathManager(entry).catch((error: Error) => error.message);
+  if (failure !== '') failures.push(failure);
 }
 
 async function removeTable({ family, table }: { family: NftFamily; table: string }, failures: string[]): Promise<void> {

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { publicKeyOf } from '../crypto/x25519.js';
-import { formatPrefix, parsePrefix } from '../tun/ip-prefix.js';
+import { formatIp, formatPrefix, parsePrefix } from '../tun/ip-prefix.js';
 import type { MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { describe, missingHint, schemaFault } from './config-messages.js';
@@ -98,6 +98,7 @@ class ConfigReader {
         listenPort: document.interface.listen_port,
         ...(document.interface.endpoint === undefined ? {} : { publicEndpoint: document.interface.endpoint }),
         mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
+        ...this.#nativeMptcp(document),
       },
       paths,
       ...(document.paths?.auto === true ? { autoPaths: { include: document.paths.include, exclude: document.paths.exclude ?? [] } } : {}),
@@ -192,6 +193,29 @@ class ConfigReader {
       (address) => formatPrefix(parsePrefix(address)!),
       (_, address) => this.#error('conflict', ['interface', 'address'], `holds ${address} twice: remove one`),
     );
+  }
+
+  #nativeMptcp(document: ConfigDocument): { nativeMptcpAddresses?: readonly string[] } {
+    const { native_mptcp: wanted = false, native_mptcp_addresses: written = [], address: own } = document.interface;
+    const where: KeyPath = ['interface', wanted ? 'native_mptcp' : 'native_mptcp_addresses'];
+    if (!wanted && written.length === 0) return {};
+    if (!wanted) throw this.#error('conflict', where, 'has no effect: add native_mptcp = true, or remove it');
+    if (!(document.peer ?? []).some((peer) => peer.endpoint !== undefined))
+      throw this.#error('conflict', where, 'is for clients: a server has no paths of its own to give addresses to');
+    if (written.length === 0)
+      throw this.#error(
+        'missing-key',
+        ['interface', 'native_mptcp_addresses'],
+        "is missing: give one address for each path beyond the first, and list them in this client's allowed_ips at the server",
+      );
+    const addresses = written.map((text) => formatIp(parsePrefix(text)!.bytes));
+    const taken = new Set(own.map((text) => formatIp(parsePrefix(text)!.bytes)));
+    for (const address of addresses) {
+      if (taken.has(address))
+        throw this.#error('conflict', ['interface', 'native_mptcp_addresses'], `holds ${address}, which is given already: remove it`);
+      taken.add(address);
+    }
+    return { nativeMptcpAddresses: addresses };
   }
 
   #peers(document: ConfigDocument, privateKey: Uint8Array): PeerConfig[] {

@@ -181,6 +181,8 @@ export const configSchema = z.strictObject({
     listen_port: integer(1, 65_535).optional(),
     endpoint: publicEndpoint.optional(),
     mtu: integer(576, 65_535).optional(),
+    native_mptcp: z.boolean().optional(),
+    native_mptcp_addresses: z.array(address).optional(),
   }),
   path: z.array(pathSchema).optional(),
   /** paths = "auto" is short for a table with auto = true. */

@@ -13,6 +13,8 @@ export interface InterfaceConfig {
   /** Where clients reach this server from outside, for invites: "vpn.example.org" or with a port. Absent: the host's own global addresses. */
   publicEndpoint?: string;
   mtuBytes: number;
+  /** `native_mptcp`: addresses of the TUN for MPTCP of the host's own, one for each path beyond the first, without prefix length. Absent: none are given. */
+  nativeMptcpAddresses?: readonly string[];
 }
 
 export interface PathConfig {

@@ -26,6 +26,7 @@ const INTERFACE_KEYS = {
   addresses: 'address',
   listenPort: 'listen_port',
   mtuBytes: 'mtu',
+  nativeMptcpAddresses: 'native_mptcp_addresses',
 } as const;
 
 /** Paths first go, then come: names and interfaces may change hands. What was changed by command gives way to the file. */

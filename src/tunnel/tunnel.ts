@@ -5,6 +5,7 @@ import { UNKNOWN_CONNECTION } from '../mptcp-over-udp/tcp/endpoint-host.js';
 import { createIpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../mptcp-over-udp/wire/ip-header.js';
 import { HostNetwork } from '../tun/host-network.js';
 import { createLinkWatch, type LinkFacts, type LinkWatch } from '../tun/link-watch.js';
+import { mptcpFault } from '../tun/mptcp-path-manager.js';
 import { type FineTimer, loadNative, type NativeAddon } from '../tun/native.js';
 import { AutoPaths } from './auto-paths.js';
 import { literalAddress } from './carrier/endpoint.js';
@@ -18,6 +19,7 @@ import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.j
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
+import { NativeMptcp, ownAddresses } from './native-mptcp.js';
 import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
 import { peerStatus } from './peer-status.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
@@ -69,6 +71,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
   private autoPaths: AutoPaths | undefined;
+  private nativeMptcp: NativeMptcp | undefined;
   private links: readonly LinkFacts[] = [];
   private sweep: NodeJS.Timeout | undefined;
   private rateSampling: NodeJS.Timeout | undefined;
@@ -119,6 +122,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
     for (const peer of config.peers) this.peerConfigs.set(peer.name, peer);
     this.makePlanes(this.port);
+    this.startNativeMptcp();
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
     await this.link.start(this);
     this.port.start({
@@ -306,6 +310,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.linkEvents.handlePathChange(peer, path);
     // The streams of one that leaves are gone.
     if (peer !== this.leaving) this.streams?.handlePathChange(peer, path, nowMs);
+    if (peer.initiator && path.state === 'up') this.nativeMptcp?.notePath(path.name, path.backup);
+    else if (peer.initiator) this.nativeMptcp?.noteBackup(path.name, path.backup);
     this.wake();
   }
 
@@ -313,6 +319,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.linkEvents.handlePathRemoved(peer, path);
     this.streams?.handlePathRemoved(peer, path, nowMs);
     this.datagrams?.handlePathRemoved(peer, path);
+    if (peer.initiator) this.nativeMptcp?.noteRemoved(path.name);
     this.wake();
   }
 
@@ -368,6 +375,23 @@ class RunningTunnel implements Tunnel, LinkObserver {
       permitsDestination: (destination) => this.egress.permits(destination),
       onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
       wake: () => this.wake(),
+    });
+  }
+
+  private startNativeMptcp(): void {
+    const { nativeMptcpAddresses: extra } = this.config.interface;
+    if (extra === undefined) return;
+    const fault = mptcpFault();
+    if (fault !== '') {
+      this.events.log.warn(`native_mptcp has no effect: ${fault}`);
+      return;
+    }
+    this.nativeMptcp = new NativeMptcp({
+      own: ownAddresses(this.config.interface),
+      extra,
+      kernel: this.hostNetwork.pathAddresses(),
+      onAssigned: (pathNames) => this.datagrams?.setSubflowAddresses(pathNames),
+      warn: (message) => this.events.log.warn(message),
     });
   }
 
@@ -477,6 +501,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.datagrams = undefined;
     this.timer?.close();
     await this.link?.close();
+    await this.nativeMptcp?.close();
     await this.hostNetwork.undo();
     this.port?.close();
   }
