@@ -9,19 +9,22 @@ import { HandshakeBudget } from './handshake-budget.js';
 import { cancelAttempt, handleCookieReply, handleResponse, pollAttempt, raceNewRoutes, startAttempt } from './initiator.js';
 import { LocalIndices } from './local-indices.js';
 import { aeadCosts, FEATURES, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE, messageType } from './messages.js';
-import { Peer, tableKey } from './peer.js';
+import { type AnswerFault, Peer, tableKey } from './peer.js';
 import { forgetAnswer, handleInitiation } from './responder.js';
 import type { SessionEndpoint, SessionEndpointOptions, SessionEvent, SessionPeerConfig } from './session.js';
 import { TimestampClock } from './timestamp.js';
 
 export const NO_ANSWER = 'no answer from the server: wrong endpoint, firewall, or wrong keys';
 export const INVALID_ANSWER = 'the server answers, but its answer does not verify: the preshared keys differ';
+export const OLD_VERSION = 'the server answers, but speaks another version of the protocol: upgrade mptunnel on the side that is older';
 export const SESSION_EXPIRED = 'the session expired: no new handshake came from the peer';
 
 /**
  * Buffers in `options` are copied. `overrides` shrinks times and limits for tests. Throws RangeError for keys that are not 32 bytes, two peers with one
  * id or key, a key that is our own or weak, and an empty list of AEADs.
  */
+const ANSWER_FAULTS: Readonly<Record<AnswerFault, string>> = { '': NO_ANSWER, invalid: INVALID_ANSWER, version: OLD_VERSION };
+
 export function createSessionEndpoint(options: SessionEndpointOptions, overrides: Partial<SessionConstants> = {}): SessionEndpoint {
   return new Endpoint(options, { ...SESSION_DEFAULTS, ...overrides });
 }
@@ -201,7 +204,7 @@ class Endpoint implements SessionEndpoint {
     if (expired || nowMs >= rekeyDueMs(core.constants, peer)) startAttempt(core, peer, nowMs);
     pollAttempt(core, peer, nowMs);
     if (peer.attempt !== undefined && nowMs >= unreachableDueMs(core.constants, peer)) {
-      this.#reportUnreachable(peer, peer.attempt.sawInvalidResponse ? INVALID_ANSWER : NO_ANSWER);
+      this.#reportUnreachable(peer, ANSWER_FAULTS[peer.attempt.answerFault]);
     }
   }
 

@@ -28,7 +28,7 @@ export function startAttempt(core: SessionCore, peer: Peer, nowMs: number): void
     sendCount: 0,
     nextSendMs: Math.max(nowMs, yieldUntilMs),
     pending: undefined,
-    sawInvalidResponse: false,
+    answerFault: '',
   };
 }
 
@@ -121,7 +121,8 @@ export function handleResponse(core: SessionCore, bytes: Uint8Array, route: numb
   if (fault === undefined) return peer;
   counters[fault]++;
   pending.responseFailures++;
-  if (fault === 'responseInvalid') attempt.sawInvalidResponse = true;
+  if (fault === 'responseInvalid') attempt.answerFault = 'invalid';
+  else if (fault === 'unsupportedVersion') attempt.answerFault = 'version';
   return undefined;
 }
 

@@ -20,6 +20,9 @@ export interface Epoch {
 }
 
 /** An initiation of ours that waits for its response. */
+/** `invalid`: it does not verify, most likely since the preshared keys differ; `version`: it does, and is of a version that we do not speak. */
+export type AnswerFault = '' | 'invalid' | 'version';
+
 export interface PendingHandshake {
   readonly localIndex: number;
   readonly noise: NoiseInitiator;
@@ -40,8 +43,8 @@ export interface Attempt {
   sendCount: number;
   nextSendMs: number;
   pending: PendingHandshake | undefined;
-  /** A response came that did not verify: most likely the preshared keys differ. */
-  sawInvalidResponse: boolean;
+  /** What was wrong with the last answer that did not serve, '' before it. */
+  answerFault: AnswerFault;
 }
 
 /** The answer to the newest initiation, for its copies on other routes. */
