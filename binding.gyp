@@ -13,6 +13,7 @@
         'src/tun/native/compress.c',
         'src/tun/native/contexts.c',
         'src/tun/native/handle.c',
+        'src/tun/native/inbox.c',
         'src/tun/native/inner-header.c',
         'src/tun/native/loop.c',
         'src/tun/native/module.c',

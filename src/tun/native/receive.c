@@ -1,4 +1,4 @@
-// Receiving: recvmmsg with GRO into the socket's inbox, then every datagram is opened straight into the caller's arena.
+// Receiving: every datagram in the socket's inbox is opened straight into the caller's arena.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -6,10 +6,6 @@
 #include "loop.h"
 #include "open.h"
 #include "udp.h"
-
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
 
 #define MIN_ARENA_BYTES (256 * 1024)
 // Below this no further round begins: it could not take one full message.
@@ -327,47 +323,6 @@ static bool has_room(const Batch *batch, size_t datagramBytes) {
   return batch->descriptorCount < batch->descriptorMax && next_offset(batch) + 2 * MAX_HEADER_BYTES + datagramBytes <= batch->arenaBytes;
 }
 
-static void record_v6(uint8_t *record, const struct in6_addr *address) {
-  if (IN6_IS_ADDR_V4MAPPED(address)) memcpy(record, address->s6_addr + 12, 4);
-  else memcpy(record, address->s6_addr, 16);
-}
-
-static void record_interface(uint8_t *record, uint32_t index) {
-  for (int i = 0; i < 4; i++) record[36 + i] = (uint8_t)(index >> (8 * i));
-}
-
-static void record_source(uint8_t *record, const struct sockaddr_in6 *name) {
-  const struct sockaddr_in *v4 = (const struct sockaddr_in *)name;
-  bool plain = name->sin6_family == AF_INET;
-  record[0] = plain || IN6_IS_ADDR_V4MAPPED(&name->sin6_addr) ? 4 : 6;
-  memcpy(record + 2, &name->sin6_port, 2);
-  if (plain) memcpy(record + 4, &v4->sin_addr, 4);
-  else record_v6(record + 4, &name->sin6_addr);
-}
-
-// Fills the address record of a message; the result is the size of its datagrams (UDP_GRO), or 0 when it is a single one.
-static size_t read_control(struct msghdr *message, uint8_t *record) {
-  size_t segmentBytes = 0;
-  for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control != NULL; control = CMSG_NXTHDR(message, control)) {
-    if (control->cmsg_level == IPPROTO_UDP && control->cmsg_type == UDP_GRO) {
-      int value;
-      memcpy(&value, CMSG_DATA(control), sizeof value);
-      segmentBytes = value > 0 ? (size_t)value : 0;
-    } else if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
-      struct in_pktinfo value;
-      memcpy(&value, CMSG_DATA(control), sizeof value);
-      memcpy(record + 20, &value.ipi_spec_dst, 4);
-      record_interface(record, (uint32_t)value.ipi_ifindex);
-    } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
-      struct in6_pktinfo value;
-      memcpy(&value, CMSG_DATA(control), sizeof value);
-      record_v6(record + 20, &value.ipi6_addr);
-      record_interface(record, value.ipi6_ifindex);
-    }
-  }
-  return segmentBytes;
-}
-
 // Index of the record among the caller's addresses, or -1 when there is no room for a new one.
 static int32_t address_index(Batch *batch, const uint8_t *record) {
   for (size_t i = batch->addressCount; i-- > 0;) {
@@ -387,11 +342,9 @@ static bool handle_message(Batch *batch, Inbox *inbox) {
     return true;
   }
   uint8_t record[ADDRESS_BYTES] = {0};
-  record_source(record, &inbox->names[inbox->next]);
-  size_t segmentBytes = read_control(&message->msg_hdr, record);
+  size_t segmentBytes = inbox_describe(inbox, record);
   int32_t address = address_index(batch, record);
   if (address < 0) return false;
-  if (segmentBytes == 0) segmentBytes = length;
   do {
     size_t left = length - inbox->offset;
     Datagram datagram = {.bytes = (uint8_t *)inbox->pieces[inbox->next].iov_base + inbox->offset,
@@ -404,8 +357,6 @@ static bool handle_message(Batch *batch, Inbox *inbox) {
   return true;
 }
 
-static bool inbox_empty(const Inbox *inbox) { return inbox->next == inbox->count; }
-
 static bool drain_inbox(Batch *batch, Inbox *inbox) {
   while (!inbox_empty(inbox)) {
     if (!handle_message(batch, inbox)) return false;
@@ -415,48 +366,13 @@ static bool drain_inbox(Batch *batch, Inbox *inbox) {
   return true;
 }
 
-static Inbox *inbox_create(void) {
-  Inbox *inbox = calloc(1, sizeof *inbox);
-  if (inbox == NULL) abort();
-  inbox->bytes = malloc((size_t)INBOX_MESSAGES * INBOX_SLOT_BYTES);
-  if (inbox->bytes == NULL) abort();
-  for (size_t i = 0; i < INBOX_MESSAGES; i++) {
-    inbox->pieces[i] = (struct iovec){inbox->bytes + i * INBOX_SLOT_BYTES, INBOX_SLOT_BYTES};
-  }
-  return inbox;
-}
-
-// How many messages to ask for, by how large the last ones were.
-static int wanted_messages(const Inbox *inbox) { return inbox->fullMessages ? INBOX_FULL_MESSAGES : INBOX_MESSAGES; }
-
-static bool full_messages(const Inbox *inbox, int count) {
-  size_t bytes = 0;
-  for (int i = 0; i < count; i++) bytes += inbox->messages[i].msg_len;
-  return bytes > (size_t)count * INBOX_FULL_BYTES;
-}
-
-// Fills the empty inbox. Messages received, or -errno.
-static int fill_inbox(const Udp *udp, Inbox *inbox) {
-  for (size_t i = 0; i < INBOX_MESSAGES; i++) {
-    struct msghdr *header = &inbox->messages[i].msg_hdr;
-    *header = (struct msghdr){&inbox->names[i], sizeof inbox->names[i], &inbox->pieces[i], 1, &inbox->controls[i], sizeof inbox->controls[i], 0};
-  }
-  int count;
-  do count = recvmmsg(udp->channel.fd, inbox->messages, (unsigned)wanted_messages(inbox), MSG_DONTWAIT, NULL);
-  while (count < 0 && errno == EINTR);
-  inbox->next = inbox->offset = 0;
-  inbox->count = count < 0 ? 0 : (size_t)count;
-  return count < 0 ? -errno : count;
-}
-
 // 0, or -errno of a receive that failed for another reason than that nothing is there.
 static int receive_rounds(Batch *batch, const Udp *udp, Inbox *inbox, int64_t rounds) {
   if (!drain_inbox(batch, inbox)) return 0;
   for (int64_t i = 0; i < rounds; i++) {
     if (batch->arenaBytes - batch->used < MIN_ROOM_BYTES || batch->descriptorCount == batch->descriptorMax) return 0;
-    int wanted = wanted_messages(inbox), count = fill_inbox(udp, inbox);
+    int wanted = inbox_wanted(inbox), count = inbox_fill(udp, inbox);
     if (count < 0) return count == -EAGAIN ? 0 : count;
-    inbox->fullMessages = full_messages(inbox, count);
     if (!drain_inbox(batch, inbox) || count < wanted) return 0;
   }
   return 0;

@@ -25,8 +25,7 @@ static void dispose(Handle *handle) {
   Udp *udp = (Udp *)handle;
   channel_dispose(&udp->channel);
   stage_free(&udp->stage);
-  if (udp->inbox != NULL) free(udp->inbox->bytes);
-  free(udp->inbox);
+  inbox_free(udp->inbox);
   udp->inbox = NULL;
 }
 

@@ -87,6 +87,17 @@ static inline bool udp_has_pending(const Udp *udp) {
   return udp->inbox != NULL && (udp->inbox->next != udp->inbox->count || udp->inbox->error != 0);
 }
 
+// inbox.c. How many messages the next inbox_fill asks for, by how large the last ones were.
+Inbox *inbox_create(void);
+void inbox_free(Inbox *inbox);
+int inbox_wanted(const Inbox *inbox);
+// Fills the empty inbox. Messages received, or -errno.
+int inbox_fill(const Udp *udp, Inbox *inbox);
+// Fills the zeroed address record of the next message; the result is the size of its datagrams, of which the last may be shorter.
+size_t inbox_describe(Inbox *inbox, uint8_t *record);
+
+static inline bool inbox_empty(const Inbox *inbox) { return inbox->next == inbox->count; }
+
 // stage.c: room for a datagram of up to `bytes` (flushes when there is none), then what was written there is added to a run.
 uint8_t *stage_reserve(Udp *udp, size_t bytes);
 void stage_commit(Udp *udp, const Target *target, size_t bytes);
