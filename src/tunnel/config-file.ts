@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatIp, formatPrefix, parsePrefix } from '../tun/ip-prefix.js';
-import type { MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { EgressConfig, MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { describe, missingHint, schemaFault } from './config-messages.js';
 import {
@@ -103,7 +103,7 @@ class ConfigReader {
       paths,
       ...(document.paths?.auto === true ? { autoPaths: { include: document.paths.include, exclude: document.paths.exclude ?? [] } } : {}),
       peers,
-      egress: document.egress && { mode: document.egress.mode ?? 'socket', allow: networks(document.egress.allow) },
+      egress: document.egress && this.#egress(document.egress),
       stream: {
         scheduler: document.stream?.scheduler ?? 'ecf',
         congestionControl: document.stream?.congestion_control ?? 'bbr',
@@ -113,6 +113,13 @@ class ConfigReader {
       ...(document.metrics === undefined ? {} : { metrics: this.#metrics(document.metrics) }),
       ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, document.paths?.auto === true ? [] : paths) }),
     };
+  }
+
+  #egress({ mode = 'socket', allow, deny }: NonNullable<ConfigDocument['egress']>): EgressConfig {
+    const config = { mode, allow: networks(allow), ...(deny === undefined ? {} : { deny: networks(deny) }) };
+    const both = config.allow.find((prefix) => config.deny?.includes(prefix));
+    if (both !== undefined) throw this.#error('conflict', ['egress', 'deny'], `holds ${both}, as \`allow\` does: remove one of the two`);
+    return config;
   }
 
   #metrics({ listen, socket, allow_remote: allowRemote = false }: NonNullable<ConfigDocument['metrics']>): MetricsConfig {

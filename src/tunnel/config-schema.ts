@@ -197,7 +197,9 @@ export const configSchema = z.strictObject({
     )
     .optional(),
   peer: z.array(peerSchema).optional(),
-  egress: z.strictObject({ mode: z.enum(['socket']).optional(), allow: z.array(prefix).optional() }).optional(),
+  egress: z
+    .strictObject({ mode: z.enum(['socket', 'tun']).optional(), allow: z.array(prefix).optional(), deny: z.array(prefix).optional() })
+    .optional(),
   stream: z
     .strictObject({
       scheduler: z.enum(Object.keys(SCHEDULERS) as SchedulerName[]).optional(),

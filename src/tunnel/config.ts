@@ -47,9 +47,12 @@ export interface PeerConfig {
 }
 
 export interface EgressConfig {
-  mode: 'socket';
+  /** How connections of peers are dialled: by the kernel's sockets, from this host's address; or by our own TCP over the TUN, from theirs. */
+  mode: 'socket' | 'tun';
   /** Prefixes beyond the public Internet and the tunnel's own addresses. */
   allow: readonly string[];
+  /** Prefixes that peers may not reach; of those in `allow` and here the longest counts. Absent: none. */
+  deny?: readonly string[];
 }
 
 /** Where metrics are served: at least one of the two. */

@@ -1,7 +1,7 @@
 /** From one configuration to another while the tunnel runs: what differs, what of it can be had without touching connections, and what waits for a restart. */
 
 import { isDeepStrictEqual } from 'node:util';
-import type { AutoPathsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { AutoPathsConfig, EgressConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { PathChange } from './link.js';
 import { type Reconfigured, TunnelError } from './tunnel-api.js';
 
@@ -14,6 +14,8 @@ export interface Reconfigurable {
   changePath(name: string, change: PathChange): void;
   setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void;
   setRules(rules: readonly RuleConfig[]): void;
+  /** What peers may reach from now on; connections under way go on. */
+  setEgressPolicy(): void;
   /** Those that there are now, also the enrolled. */
   readonly peers: readonly PeerConfig[];
   addPeer(config: PeerConfig): Promise<void>;
@@ -38,7 +40,18 @@ export async function applyConfig(target: Reconfigurable, before: TunnelConfig, 
     target.setRules(after.rules ?? []);
     result.done.push('[[rule]]: changed');
   }
+  if (!isDeepStrictEqual(before.egress, withPolicyOf(before.egress, after.egress))) {
+    target.setEgressPolicy();
+    result.done.push('[egress] allow, deny: changed');
+  }
   return result;
+}
+
+/** The one with what the other allows and denies, where there are both. */
+export function withPolicyOf(egress: EgressConfig | undefined, policy: EgressConfig | undefined): EgressConfig | undefined {
+  if (egress === undefined || policy === undefined) return egress;
+  const { deny: _, ...rest } = egress;
+  return { ...rest, allow: policy.allow, ...(policy.deny === undefined ? {} : { deny: policy.deny }) };
 }
 
 async function changePaths(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig, { done, left }: Reconfigured): Promise<void> {
@@ -113,7 +126,7 @@ function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {
     const name = key as keyof typeof INTERFACE_KEYS;
     if (!isDeepStrictEqual(before.interface[name], after.interface[name])) left.push(`[interface] ${written}`);
   }
-  if (!isDeepStrictEqual(before.egress, after.egress)) left.push('[egress]');
+  if (!isDeepStrictEqual(withPolicyOf(before.egress, after.egress), after.egress)) left.push('[egress]');
   if (!isDeepStrictEqual(before.stream, after.stream)) left.push('[stream]');
   if (!isDeepStrictEqual(before.metrics, after.metrics)) left.push('[metrics]');
   return left;

@@ -15,7 +15,8 @@ import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
 import { AllowedIps } from './gateway/allowed-ips.js';
-import { createEgressPolicy, type EgressPolicy } from './gateway/egress-policy.js';
+import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
+import { RouteGuard } from './gateway/route-guard.js';
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
@@ -23,9 +24,10 @@ import { NativeMptcp, ownAddresses } from './native-mptcp.js';
 import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
 import { peerStatus } from './peer-status.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
+import { createOwnAddressTest } from './planes/own-addresses.js';
 import { StreamPlane } from './planes/stream-plane.js';
 import { Readiness } from './readiness.js';
-import { applyConfig } from './reconfigure.js';
+import { applyConfig, withPolicyOf } from './reconfigure.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
 import { openTun, TunPort } from './tun-port.js';
@@ -63,7 +65,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private readonly startedMs = performance.now();
   private readonly routes = new AllowedIps<PeerLink>();
   private readonly facts = createIpPacketFacts();
-  private readonly egress: EgressPolicy;
+  private readonly routeGuard = new RouteGuard();
+  private egress: EgressPolicy;
   private port: TunPort | undefined;
   private link: CountingLinkLayer | undefined;
   private streams: StreamPlane | undefined;
@@ -94,12 +97,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.linkEvents = new LinkEvents(this.events, (peer, path) => this.streams?.bench(peer, path.id, performance.now()));
     this.native = loadNative();
     this.hostNetwork = new HostNetwork({ warn: (message) => this.events.log.warn(message) });
-    // Without [egress] only the tunnel's own addresses are served.
-    this.egress = createEgressPolicy({
-      allow: config.egress?.allow ?? [],
-      own: config.interface.addresses,
-      publicInternet: config.egress !== undefined,
-    });
+    this.egress = egressPolicyOf(config);
   }
 
   get peers(): readonly PeerLink[] {
@@ -108,6 +106,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   async start(): Promise<void> {
     const { config } = this;
+    await this.routeGuard.check(config, config.peers);
     this.port = new TunPort(this.native, openTun(this.native, config.interface.name));
     const { mark } = await this.hostNetwork.apply({
       device: config.interface.name,
@@ -139,6 +138,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       (links) => {
         this.links = links;
         this.autoPaths?.update(links);
+        this.warnOfOverlap();
       },
     );
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
@@ -189,6 +189,12 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   async addPeer(config: PeerConfig): Promise<void> {
+    if (config.enrolling !== true) await this.routeGuard.check(this.config, [...this.peerConfigs.values(), config]);
+    await this.admitPeer(config);
+  }
+
+  /** Its routes have been checked. */
+  private async admitPeer(config: PeerConfig): Promise<void> {
     const { link } = this;
     if (link === undefined) throw new TunnelError('not-started', 'the tunnel is still starting: try again');
     let peer: PeerLink | undefined;
@@ -251,6 +257,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   async reconfigure(config: TunnelConfig): Promise<Reconfigured> {
     if (config.interface.name !== this.config.interface.name)
       throw new TunnelError('other-tunnel', `The file is that of tunnel ${config.interface.name} now: restart to change the name.`);
+    await this.routeGuard.check(config, config.peers);
     const result = await applyConfig(
       {
         paths: this.startedLink.pathConfigs.filter(({ name }) => this.autoPaths?.has(name) !== true),
@@ -259,8 +266,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
         changePath: (name, change) => this.changePath(name, change),
         setAutoPaths: (auto, explicit) => this.setAutoPaths(auto, explicit),
         setRules: (rules) => this.datagrams?.setRules(rules),
+        setEgressPolicy: () => {
+          this.egress = egressPolicyOf(config);
+        },
         peers: [...this.peerConfigs.values()],
-        addPeer: (peer) => this.addPeer(peer),
+        addPeer: (peer) => this.admitPeer(peer),
         removePeer: (name) => this.removePeer(name),
       },
       this.config,
@@ -268,7 +278,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
     );
     // What waits for a restart is not forgotten: the next comparison names it again.
     const { paths, autoPaths, rules } = config;
-    this.config = { ...withoutOptional(this.config), paths, ...(autoPaths && { autoPaths }), ...(rules && { rules }) };
+    const egress = withPolicyOf(this.config.egress, config.egress);
+    this.config = { ...withoutOptional(this.config), paths, egress, ...(autoPaths && { autoPaths }), ...(rules && { rules }) };
     return result;
   }
 
@@ -362,10 +373,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
       writeTun: port.writePacket,
       hashSeed: randomBytes(4).readUInt32BE(),
       permitsDestination: (destination) => this.egress.permits(destination),
+      restrictsDialled: config.egress !== undefined,
       ...(config.rules === undefined ? {} : { rules: config.rules }),
     });
     this.streams = new StreamPlane({
       config: config.stream,
+      egress: config.egress?.mode ?? 'socket',
+      isOwnAddress: createOwnAddressTest(config.interface.addresses),
       tunMtuBytes: config.interface.mtuBytes,
       randomBytes: createEntropy(),
       tunSink: port,
@@ -408,10 +422,12 @@ class RunningTunnel implements Tunnel, LinkObserver {
     const { streams, datagrams } = this;
     // Native MPTCP, fragments and what does not parse are the datagram plane's.
     if (streams === undefined || datagrams === undefined) return;
-    if (this.config.stream.steer === 'aggregate' && isTcp(bytes, offset)) {
+    if (!isTcp(bytes, offset)) {
+      if (streams.handleTunIcmp(bytes, offset, length, nowMs)) return;
+    } else if (streams.isAsked) {
       const result = streams.handleTunPacket(bytes, offset, length, nowMs);
       if (result === '') return;
-      if (result === UNKNOWN_CONNECTION && !this.isKnownFlow(bytes, offset, length, nowMs)) {
+      if (result === UNKNOWN_CONNECTION && streams.isTerminator && !this.isKnownFlow(bytes, offset, length, nowMs)) {
         streams.endpoints.resetLast();
         return;
       }
@@ -450,6 +466,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
       this.wakePending = false;
       if (this.closing === undefined) this.drive(performance.now());
     });
+  }
+
+  private warnOfOverlap(): void {
+    this.routeGuard.news(this.config, [...this.peerConfigs.values()]).then(
+      (message) => message !== undefined && this.events.emit({ type: 'warning', message }),
+      (error: Error) => this.events.log.warn(`networks of this host: ${error.message}`),
+    );
   }
 
   // ---- paths ----

@@ -34,6 +34,7 @@ async function apply(before: TunnelConfig, after: TunnelConfig, inUse = before.p
       changePath: (name, change) => calls.push(`change ${name} ${JSON.stringify(change)}`),
       setAutoPaths: (auto) => calls.push(`auto ${auto === undefined ? 'off' : 'on'}`),
       setRules: (rules) => calls.push(`rules ${rules.length}`),
+      setEgressPolicy: () => calls.push('egress policy'),
       peers: before.peers,
       addPeer: async ({ name }) => void calls.push(`add peer ${name}`),
       removePeer: async (name) => {
@@ -103,4 +104,20 @@ t.test('peers that dial us come and go; one that we dial waits for a restart', a
   t.equal(calls, 'remove peer old, remove peer other, add peer other, add peer new');
   t.same(done, ['peer old: removed', 'peer other: changed', 'peer new: added']);
   t.same(left, ['[[peer]] vps']);
+});
+
+t.test('what peers may reach changes at once, how they are dialled after a restart', async (t) => {
+  const egress = (more: object) => config([], { egress: { mode: 'tun', allow: ['10.1.0.0/16'], ...more } });
+  t.same(await apply(egress({}), egress({ deny: ['10.1.9.0/24'] })), {
+    calls: 'egress policy',
+    done: ['[egress] allow, deny: changed'],
+    left: [],
+  });
+  t.same(await apply(egress({ deny: ['10.1.9.0/24'] }), egress({})), {
+    calls: 'egress policy',
+    done: ['[egress] allow, deny: changed'],
+    left: [],
+  });
+  t.same(await apply(egress({}), egress({ mode: 'socket' })), { calls: '', done: [], left: ['[egress]'] });
+  t.same(await apply(egress({}), config([])), { calls: '', done: [], left: ['[egress]'] });
 });

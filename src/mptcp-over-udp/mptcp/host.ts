@@ -23,7 +23,7 @@ import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SEEN_MP_CAPABLE, SEEN_MP_JOIN, SYN, type TcpSegment } from '../wire/segment.js';
 import { MptcpConnection } from './connection.js';
 import type { EngineConnectOptions, MptcpHostEvents, MptcpHostOptions } from './host-options.js';
-import { HostPaths } from './host-paths.js';
+import { type HostPath, HostPaths } from './host-paths.js';
 import { JoinPacing } from './join-pacing.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import { DEFAULT_INITIAL_WINDOW_BYTES, ReceiveMemory } from './receive-window.js';
@@ -35,6 +35,7 @@ const WINDOW_SCALE = 10;
 const MIN_INITIAL_RTO_MS = 300;
 const MAX_SUBFLOWS = 8;
 const FIRST_EPHEMERAL_PORT = 32_768;
+const EPHEMERAL_PORT_COUNT = 65_536 - FIRST_EPHEMERAL_PORT;
 const DEFAULT_ANNOUNCE_TIMEOUT_MS = 1_000;
 const DEFAULT_CAPABLE_SYN_COUNT = 2;
 /** As Linux. A SYN/ACK with MSS, SACK, scaling, MP_CAPABLE (12) and timestamps (12) has 7 of 40 bytes left. */
@@ -265,14 +266,7 @@ export class MptcpHost implements TcpHostServices {
     for (const path of this.paths.all()) {
       if (!path.usable || connection.subflows.length >= MAX_SUBFLOWS) continue;
       if (connection.subflows.some((subflow) => subflow.pathId === path.id)) continue;
-      const tuple: FourTuple = {
-        ipVersion: path.localAddress.length === 4 ? 4 : 6,
-        localAddress: path.localAddress,
-        remoteAddress: path.remoteAddress,
-        localPort: this.allocatePort(),
-        remotePort: connection.tuple.remotePort,
-      };
-      this.join(connection, tuple, path.id, path.id + 1, nowMs);
+      this.join(connection, this.joinTuple(path, connection.tuple.remotePort), path.id, path.id + 1, nowMs);
     }
     this.markDirty(connection);
   }
@@ -349,6 +343,15 @@ export class MptcpHost implements TcpHostServices {
   private refuse(segment: TcpSegment, pathId: number, counter: string): void {
     this.count(counter);
     sendStatelessReset(this.sink, pathId, segment, RST_MPTCP_ERROR);
+  }
+
+  /** Both sides open joins between the same two addresses, and ports come round: what is in use is passed by. */
+  private joinTuple({ localAddress, remoteAddress }: HostPath, remotePort: number): FourTuple {
+    for (let attempt = 0; ; attempt++) {
+      const localPort = this.allocatePort();
+      const tuple: FourTuple = { ipVersion: localAddress.length === 4 ? 4 : 6, localAddress, remoteAddress, localPort, remotePort };
+      if (attempt >= EPHEMERAL_PORT_COUNT || this.table.findTuple(tuple) === undefined) return tuple;
+    }
   }
 
   private allocatePort(): number {

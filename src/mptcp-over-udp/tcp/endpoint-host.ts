@@ -1,8 +1,12 @@
 /**
- * The TCP endpoints at a TUN: a transparent listener for whatever address an application connects to. Nothing is answered to a SYN until
- * its owner accepts or rejects. Verbs: `handlePacket`, `poll`, `nextTimeoutMs`.
+ * The TCP endpoints at a TUN: a transparent listener for whatever address an application connects to, and a dialler that speaks for whatever address it
+ * is told. Nothing is answered to a SYN until its owner accepts or rejects. Verbs: `handlePacket`, `handleIcmpError`, `poll`, `nextTimeoutMs`.
  */
 
+import type { ByteStreamHandler } from '../byte-stream.js';
+import type { CongestionControl } from '../congestion/congestion-control.js';
+import { createCubic } from '../congestion/cubic.js';
+import { initialWindowBytes } from '../congestion/initial-window.js';
 import { ConnectionTable, tupleOfSegment } from '../connection-table.js';
 import { PollScheduler } from '../poll-scheduler.js';
 import type { SegmentSink } from '../segment-sink.js';
@@ -11,13 +15,17 @@ import { parseSegment } from '../wire/parse-segment.js';
 import { ACK, createTcpSegment, RST, SYN, type TcpSegment } from '../wire/segment.js';
 import { createUnlimitedWindow, type EndpointOwner, TcpEndpoint } from './endpoint.js';
 import type { FourTuple } from './header-template.js';
+import { IcmpInput } from './icmp-input.js';
+import { InitialSequenceNumbers } from './initial-sequence-numbers.js';
 import { BlockPool } from './payload-block.js';
 import { sendStatelessReset } from './stateless-reset.js';
 import type { TcpHostServices } from './tcp-connection.js';
-import { handleSegment } from './tcp-input.js';
+import { closeConnection, handleSegment } from './tcp-input.js';
 
 /** 2 MB of window in a field of 16 bits. */
 const WINDOW_SCALE = 7;
+/** RFC 9293 (3.8.4). A host behind this one may vanish without a word, and what it had open would stay for ever. */
+const KEEPALIVE_MS = 7_200_000;
 
 export const UNKNOWN_CONNECTION = 'unknown connection';
 /** The application speaks MPTCP itself: its segments are not ours to end. */
@@ -28,8 +36,10 @@ export interface EndpointHostOptions {
   randomBytes: (count: number) => Uint8Array;
   mtuBytes: number;
   pool?: BlockPool;
-  /** A SYN: set a handler, then accept or reject, now or later. */
-  onSyn: (endpoint: TcpEndpoint, nowMs: number) => void;
+  /** Of this host, so that no network lies in between and there is no congestion; 4 or 16 bytes. Default: all are. */
+  isOwnAddress?: (address: Uint8Array) => boolean;
+  /** A SYN: set a handler, then accept or reject, now or later. Absent: its connection is unknown. */
+  onSyn?: (endpoint: TcpEndpoint, nowMs: number) => void;
 }
 
 export class EndpointHost implements TcpHostServices, EndpointOwner {
@@ -42,11 +52,14 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
   private readonly table = new ConnectionTable<TcpEndpoint>();
   private readonly pollScheduler = new PollScheduler();
   private readonly segment = createTcpSegment();
+  private readonly icmpInput = new IcmpInput();
+  private readonly sequenceNumbers: InitialSequenceNumbers;
   private viewOf: Uint8Array | undefined;
   private view: DataView = new DataView(new ArrayBuffer(0));
 
   constructor(options: EndpointHostOptions) {
     this.options = options;
+    this.sequenceNumbers = new InitialSequenceNumbers(options.randomBytes);
     this.sink = options.sink;
     this.pool = options.pool ?? new BlockPool();
   }
@@ -76,6 +89,35 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
     handleSegment(endpoint, segment, nowMs);
     this.markDirty(endpoint);
     return '';
+  }
+
+  /**
+   * Opens a connection towards the TUN: `local` is the address that we speak for, `remote` the one that is dialled. Its SYN leaves at the next poll. An older
+   * connection of the same four-tuple is over: its far side knows no more of it, or it would not open another.
+   */
+  connect(tuple: FourTuple, handler: ByteStreamHandler, nowMs: number): TcpEndpoint {
+    this.nowMs = nowMs;
+    const older = this.table.findTuple(tuple);
+    if (older?.state === 'time-wait') closeConnection(older, 'finished', nowMs);
+    else if (older !== undefined) {
+      this.count('tcp-four-tuple-reused');
+      older.abort(nowMs);
+    }
+    const endpoint = this.create(tuple, nowMs, this.sequenceNumbers.next(tuple, nowMs));
+    endpoint.setHandler(handler);
+    endpoint.connect();
+    return endpoint;
+  }
+
+  /** One IP packet with an ICMP error out of the TUN. True: it is about an endpoint's segment, and nobody else's. */
+  handleIcmpError(bytes: Uint8Array, offset: number, length: number, nowMs: number): boolean {
+    this.nowMs = nowMs;
+    const tuple = this.icmpInput.parse(bytes, offset, length);
+    const endpoint = tuple === undefined ? undefined : this.table.findTuple(tuple);
+    if (endpoint === undefined) return false;
+    this.icmpInput.apply(endpoint, nowMs);
+    this.markDirty(endpoint);
+    return true;
   }
 
   find(tuple: FourTuple): TcpEndpoint | undefined {
@@ -117,19 +159,31 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
 
   private handleUnknown(segment: TcpSegment, nowMs: number): string {
     if (segment.mptcp.seen !== 0) return NATIVE_MPTCP;
-    if ((segment.flags & (SYN | ACK | RST)) !== SYN) return UNKNOWN_CONNECTION;
-    const tuple = tupleOfSegment(segment);
+    if (this.options.onSyn === undefined || (segment.flags & (SYN | ACK | RST)) !== SYN) return UNKNOWN_CONNECTION;
+    const endpoint = this.create(tupleOfSegment(segment), nowMs);
+    endpoint.noteSyn(segment);
+    this.options.onSyn(endpoint, nowMs);
+    return '';
+  }
+
+  private create(tuple: FourTuple, nowMs: number, iss = this.randomUint32()): TcpEndpoint {
+    const mssBytes = this.options.mtuBytes - (tuple.ipVersion === 4 ? 40 : 60);
     const endpoint = new TcpEndpoint(this, this, {
       tuple,
       pathId: 0,
-      mssBytes: this.options.mtuBytes - (tuple.ipVersion === 4 ? 40 : 60),
+      mssBytes,
       receiveWindowScale: WINDOW_SCALE,
-      congestion: createUnlimitedWindow(),
+      congestion: this.congestionFor(tuple.remoteAddress, mssBytes, nowMs),
       paced: false,
+      iss,
+      keepaliveMs: KEEPALIVE_MS,
     });
-    endpoint.noteSyn(segment);
     this.table.add(endpoint);
-    this.options.onSyn(endpoint, nowMs);
-    return '';
+    return endpoint;
+  }
+
+  private congestionFor(host: Uint8Array, mssBytes: number, nowMs: number): CongestionControl {
+    if (this.options.isOwnAddress?.(host) !== false) return createUnlimitedWindow();
+    return createCubic({ mssBytes, initialWindowBytes: initialWindowBytes(mssBytes, 0), nowMs });
   }
 }

@@ -1,7 +1,8 @@
-/** A TCP endpoint at the TUN: plain TCP towards an application of this host, spliced to an MPTCP connection by the stream plane. */
+/** A TCP endpoint at the TUN: plain TCP towards an application of this host or a host behind it, spliced to an MPTCP connection by the stream plane. */
 
 import type { ByteStream, ByteStreamHandler } from '../byte-stream.js';
 import type { CongestionControl } from '../congestion/congestion-control.js';
+import type { IcmpErrorKind } from '../wire/icmp.js';
 import type { TcpSegment } from '../wire/segment.js';
 import { ReassemblyBuffer } from './reassembly.js';
 import type { SegmentRecord } from './retransmission-queue.js';
@@ -18,8 +19,10 @@ import { acceptSynOptions, closeConnection } from './tcp-input.js';
 import { MAX_SUPER_SEGMENT_BYTES, sendAck, sendData, sendFin, sendReset, sendRetransmissions, sendRoomBytes } from './tcp-output.js';
 import { armPersist, handleDeadlines, nextDeadlineMs } from './tcp-timers.js';
 
-/** Between the TUN and the application lies no network: a buffer only has to cover a scheduling gap. */
+/** Between the TUN and an application of this host lies no network: a buffer only has to cover a scheduling gap. */
 const SEND_BUFFER_BYTES = 1 << 20;
+/** Behind the TUN may lie any network: what is in flight there grows with the congestion window, as far as this. */
+const MAX_SEND_BUFFER_BYTES = 16 << 20;
 const RECEIVE_BUFFER_BYTES = 2 << 20;
 const MAX_TIMEOUTS = 10;
 
@@ -60,12 +63,21 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
   private endDelivered = false;
   /** The application has said all and is gone, and what it said waits for its reader. */
   private isDraining = false;
+  /** What a router said why our SYN could not be delivered. */
+  unreachable: IcmpErrorKind | undefined = undefined;
 
   constructor(services: TcpHostServices, owner: EndpointOwner, options: TcpConnectionOptions) {
     super(services, options);
     this.owner = owner;
     this.sendBuffer = new SendBuffer(services.pool);
     this.reassembly = new ReassemblyBuffer(services.pool, 1, (bytes, at, length) => this.handler?.onData(bytes, at, length) ?? 0);
+  }
+
+  /** Active open: the SYN leaves at the next poll. */
+  connect(): void {
+    this.setState('active-open');
+    this.synDeadlineMs = 0;
+    this.owner.markDirty(this);
   }
 
   /** A SYN arrived; nothing is answered until `accept`. */
@@ -95,8 +107,7 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
 
   write(bytes: Uint8Array, at: number, length: number): number {
     if (this.finishing || this.closeReason !== undefined) return length;
-    const buffered = this.sendBuffer.queuedBytes + this.recovery.sndNxt - this.recovery.sndUna;
-    const n = Math.min(length, SEND_BUFFER_BYTES - buffered);
+    const n = Math.min(length, this.sendBufferBytes - this.bufferedBytes);
     if (n < length) this.writeBlocked = true;
     if (n <= 0) return 0;
     this.sendBuffer.append(bytes, at, n);
@@ -187,7 +198,7 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
   }
 
   onAcknowledged(nowMs: number): void {
-    if (this.writeBlocked && this.sendBuffer.queuedBytes + this.recovery.sndNxt - this.recovery.sndUna <= SEND_BUFFER_BYTES / 2) {
+    if (this.writeBlocked && this.bufferedBytes <= this.sendBufferBytes / 2) {
       this.writeBlocked = false;
       this.handler?.onWritable(nowMs);
     }
@@ -198,6 +209,16 @@ export class TcpEndpoint extends TcpConnection implements ByteStream {
     this.owner.onEndpointClosed(this);
     this.isDraining = reason === 'finished' && !this.endDelivered;
     if (!this.isDraining) this.end(reason, nowMs);
+  }
+
+  private get bufferedBytes(): number {
+    return this.sendBuffer.queuedBytes + this.recovery.sndNxt - this.recovery.sndUna;
+  }
+
+  private get sendBufferBytes(): number {
+    const { cwndBytes } = this.recovery.congestion;
+    if (cwndBytes === Number.MAX_SAFE_INTEGER) return SEND_BUFFER_BYTES;
+    return Math.min(MAX_SEND_BUFFER_BYTES, Math.max(SEND_BUFFER_BYTES, 2 * cwndBytes));
   }
 
   private end(reason: CloseReason, nowMs: number): void {

@@ -46,6 +46,8 @@ export interface TcpConnectionOptions {
   timestamps?: boolean;
   /** Silence after which a probe is sent; default never. */
   keepaliveMs?: number;
+  /** Initial sequence number; default a random one. */
+  iss?: number;
   /** Find out what the path carries when large segments vanish (RFC 8899); default false. */
   mtuSearch?: boolean;
 }
@@ -161,7 +163,7 @@ export abstract class TcpConnection {
     this.keepaliveMs = options.keepaliveMs ?? NEVER_MS;
     this.mtuSearch = options.mtuSearch === true ? new MtuSearch() : undefined;
     this.receiveWindowScale = options.receiveWindowScale;
-    this.iss = services.randomUint32();
+    this.iss = options.iss ?? services.randomUint32();
   }
 
   /** The only place that assigns `state`. False: the table has no such transition, and nothing happened. */

@@ -1,10 +1,11 @@
 /**
  * Where a gateway may connect to on behalf of its peers: the public Internet, its own tunnel addresses, and what the configuration allows
- * beyond; never its own loopback, link or private networks. Classes after the IANA special-purpose registries (RFC 6890).
+ * beyond, less what it denies; never its own loopback, link or private networks. Classes after the IANA special-purpose registries (RFC 6890).
  */
 
-import { parsePrefix } from '../../tun/ip-prefix.js';
-import { AllowedIps } from './allowed-ips.js';
+import { formatPrefix, parsePrefix } from '../../tun/ip-prefix.js';
+import type { TunnelConfig } from '../config.js';
+import { AllowedIps, parseAllowedIp } from './allowed-ips.js';
 
 export type AddressClass =
   | 'public'
@@ -74,11 +75,17 @@ function startsWith(bytes: Uint8Array, at: number, prefix: Uint8Array): boolean 
 export interface EgressPolicyOptions {
   /** Prefixes permitted whatever they are. */
   allow: readonly string[];
+  /** Prefixes refused; of those here and in `allow` the longest that holds an address counts. No prefix may be in both. */
+  deny?: readonly string[];
   /** The tunnel's own addresses; a prefix length ("10.77.0.1/24") is not looked at: the host's address is meant. */
   own: readonly string[];
   /** False: a gateway without egress, which lets peers reach only `own` and `allow`. Default true. */
   publicInternet?: boolean;
 }
+
+/** Verdict on a prefix. */
+const ALLOW = { permits: true };
+const DENY = { permits: false };
 
 export interface EgressPolicy {
   /** 4 or 16 bytes. An IPv4-mapped address is judged as the IPv4 address that it carries. */
@@ -87,11 +94,15 @@ export interface EgressPolicy {
 
 /** Throws RangeError on a malformed prefix or address. */
 export function createEgressPolicy(options: EgressPolicyOptions): EgressPolicy {
-  const allowed = new AllowedIps<EgressPolicyOptions>();
-  for (const prefix of options.allow) allowed.add(prefix, options);
+  const verdicts = new AllowedIps<typeof ALLOW>();
+  for (const prefix of options.allow) verdicts.add(prefix, ALLOW);
+  const denied = (options.deny ?? []).map((prefix) => formatPrefix(parseAllowedIp(prefix)));
+  for (const prefix of denied) verdicts.add(prefix, DENY);
   for (const text of options.own) {
-    if (parsePrefix(text) === undefined) throw new RangeError(`own address "${text}" is neither an IPv4 nor an IPv6 address`);
-    allowed.add(text.split('/')[0] ?? '', options);
+    const address = parsePrefix(text);
+    if (address === undefined) throw new RangeError(`own address "${text}" is neither an IPv4 nor an IPv6 address`);
+    const own = formatPrefix({ ...address, length: address.bytes.length * 8 });
+    if (!denied.includes(own)) verdicts.add(own, ALLOW);
   }
   const publicInternet = options.publicInternet ?? true;
   return {
@@ -100,8 +111,18 @@ export function createEgressPolicy(options: EgressPolicyOptions): EgressPolicy {
       const isMapped = address.length === 16 && startsWith(address, 0, MAPPED);
       const offset = isMapped ? 12 : 0;
       const addressBytes = isMapped || address.length === 4 ? 4 : 16;
-      if (allowed.lookup(address, offset, addressBytes) !== undefined) return true;
-      return publicInternet && !isSpecialPurpose(address, offset, addressBytes);
+      const verdict = verdicts.lookup(address, offset, addressBytes);
+      return verdict?.permits ?? (publicInternet && !isSpecialPurpose(address, offset, addressBytes));
     },
   };
+}
+
+/** Without [egress] only the tunnel's own addresses are served. */
+export function egressPolicyOf({ egress, interface: { addresses } }: Pick<TunnelConfig, 'egress' | 'interface'>): EgressPolicy {
+  return createEgressPolicy({
+    allow: egress?.allow ?? [],
+    deny: egress?.deny ?? [],
+    own: addresses,
+    publicInternet: egress !== undefined,
+  });
 }

@@ -42,13 +42,15 @@ export function serverEndpoints(written: string | undefined, port: number, tunne
   };
 }
 
-/** Everything, where the server leads to the Internet (by IPv6 if it has that); else the tunnel's own networks. */
+/** Everything, where the server leads to the Internet (by IPv6 if it has that); else the tunnel's own networks and what is allowed. */
 export function defaultRoutes(config: TunnelConfig): string[] {
   const networks = config.interface.addresses.map((address) => networkOf(parsePrefix(address)!));
-  const allowed = config.egress?.allow ?? [];
+  const { allow: allowed = [], deny: denied = [] } = config.egress ?? {};
   if (config.egress === undefined) return networks.map(formatPrefix);
   const isWhole = (family: 4 | 6): boolean =>
-    networks.some((network) => network.family === family) && (family === 4 || hostAddresses(config.interface.name).some(isGlobalIpv6));
+    !denied.includes(family === 4 ? '0.0.0.0/0' : '::/0') &&
+    networks.some((network) => network.family === family) &&
+    (family === 4 || hostAddresses(config.interface.name).some(isGlobalIpv6));
   const whole = ([4, 6] as const).filter(isWhole);
   const others = [...networks.map(formatPrefix), ...allowed].filter((prefix) => !whole.includes(parsePrefix(prefix)!.family));
   return [...new Set([...whole.map((family) => (family === 4 ? '0.0.0.0/0' : '::/0')), ...others])];

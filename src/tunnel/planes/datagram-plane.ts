@@ -32,8 +32,10 @@ export interface DatagramPlaneOptions {
   writeTun: WriteTun;
   hashSeed: number;
   rules?: readonly RuleConfig[];
-  /** May packets of peers that dial us reach that destination, where they answer nothing of ours? Default: they may. Borrowed until return. */
+  /** May packets of peers reach that destination, where they answer nothing of ours? Default: they may. Borrowed until return. */
   permitsDestination?: (destination: Uint8Array) => boolean;
+  /** Peers that we dial are asked too. Default false: they are our way out, and may reach everything here. */
+  restrictsDialled?: boolean;
   maxFlows?: number;
   flowIdleMs?: number;
 }
@@ -54,6 +56,7 @@ export class DatagramPlane {
   readonly #routes: AllowedIps<PeerLink>;
   readonly #writeTun: WriteTun;
   readonly #permitsDestination: (destination: Uint8Array) => boolean;
+  readonly #restrictsDialled: boolean;
   readonly #rules: FlowRules;
   readonly #chooser: PathChooser;
   readonly #subflows: SubflowTracker;
@@ -69,6 +72,7 @@ export class DatagramPlane {
     this.#routes = options.routes;
     this.#writeTun = options.writeTun;
     this.#permitsDestination = options.permitsDestination ?? (() => true);
+    this.#restrictsDialled = options.restrictsDialled ?? false;
     this.#icmp = new RouterIcmp(options.ownAddresses.map(ownAddressBytes));
     this.flows = new FlowTable({
       hashSeed: options.hashSeed,
@@ -189,7 +193,7 @@ export class DatagramPlane {
     }
     const hasTrailer = parseFlowTrailer(bytes, offset, length, facts.totalBytes, this.#trailer);
     const slot = this.flows.find(bytes, facts, true, nowMs);
-    if (slot < 0 && !peer.initiator && !this.#mayReach(bytes, offset)) {
+    if (slot < 0 && (!peer.initiator || this.#restrictsDialled) && !this.#mayReach(bytes, offset)) {
       this.#counters.droppedDestination++;
       this.#refuse(path, bytes, offset, nowMs);
       return;

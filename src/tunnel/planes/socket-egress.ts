@@ -4,8 +4,10 @@
  */
 
 import net from 'node:net';
-import type { ByteStream, ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
+import type { ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
 import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
+import type { IcmpErrorKind } from '../../mptcp-over-udp/wire/icmp.js';
+import type { DialledStream } from './egress.js';
 
 const READ_BUFFER_BYTES = 65_536;
 const WRITE_BLOCK_BYTES = 65_536;
@@ -36,7 +38,7 @@ function closeReasonOf(code: string | undefined, connected: boolean): CloseReaso
   }
 }
 
-export class SocketStream implements ByteStream {
+export class SocketStream implements DialledStream {
   private readonly handler: ByteStreamHandler;
   private readonly afterEvent: () => void;
   private readonly socket: net.Socket;
@@ -81,6 +83,11 @@ export class SocketStream implements ByteStream {
       handler.onClosed(this.aborted ? 'aborted' : closeReasonOf(this.errorCode, this.connected), performance.now());
       afterEvent();
     });
+  }
+
+  get unreachable(): IcmpErrorKind | undefined {
+    if (this.connected || closeReasonOf(this.errorCode, false) !== 'unreachable') return undefined;
+    return this.errorCode === 'ENETUNREACH' ? 'net-unreachable' : 'host-unreachable';
   }
 
   write(bytes: Uint8Array, at: number, length: number): number {

@@ -11,19 +11,22 @@ import { SCHEDULERS } from '../../mptcp-over-udp/scheduler/schedulers.js';
 import type { SegmentSink } from '../../mptcp-over-udp/segment-sink.js';
 import type { TcpEndpoint } from '../../mptcp-over-udp/tcp/endpoint.js';
 import { EndpointHost } from '../../mptcp-over-udp/tcp/endpoint-host.js';
-import type { FourTuple } from '../../mptcp-over-udp/tcp/header-template.js';
 import { BlockPool } from '../../mptcp-over-udp/tcp/payload-block.js';
 import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
-import type { StreamConfig } from '../config.js';
+import type { EgressConfig, StreamConfig } from '../config.js';
 import type { ConnectionPage, ConnectionQuery } from '../connections.js';
 import type { PathLink, PeerLink } from '../link.js';
 import { ConnectionList, type ListedConnection } from './connection-list.js';
-import { SocketStream } from './socket-egress.js';
+import { createSocketEgress, createTunEgress, type DialledStream, type Egress, swapped } from './egress.js';
 import { SpliceHalf } from './splice.js';
-import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable } from './syn-unreachable.js';
+import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable, type UnreachableKind, unreachableKindOf } from './syn-unreachable.js';
 
 export interface StreamPlaneOptions {
   config: StreamConfig;
+  /** How connections that peers open are dialled; default by sockets. */
+  egress?: EgressConfig['mode'];
+  /** Of this host, on the TUN; 4 or 16 bytes. Default: there is nothing but this host behind the TUN. */
+  isOwnAddress?: (address: Uint8Array) => boolean;
   tunMtuBytes: number;
   randomBytes: (count: number) => Uint8Array;
   /** Towards applications. */
@@ -68,6 +71,7 @@ interface PeerStreams {
 export class StreamPlane {
   readonly endpoints: EndpointHost;
   private readonly options: StreamPlaneOptions;
+  private readonly egress: Egress;
   private readonly pool = new BlockPool();
   private readonly streams = new Map<PeerLink, PeerStreams>();
   private readonly hosts: MptcpHost[] = [];
@@ -82,8 +86,25 @@ export class StreamPlane {
       randomBytes: options.randomBytes,
       mtuBytes: options.tunMtuBytes,
       pool: this.pool,
-      onSyn: (endpoint, nowMs) => this.handleSyn(endpoint, nowMs),
+      ...(options.isOwnAddress === undefined ? {} : { isOwnAddress: options.isOwnAddress }),
+      ...(this.isTerminator ? { onSyn: (endpoint, nowMs) => this.handleSyn(endpoint, nowMs) } : {}),
     });
+    this.egress = options.egress === 'tun' ? createTunEgress(this.endpoints) : createSocketEgress(options.wake);
+  }
+
+  /** TCP that applications of ours begin ends here. */
+  get isTerminator(): boolean {
+    return this.options.config.steer === 'aggregate';
+  }
+
+  /** A TCP packet out of the TUN may be ours. */
+  get isAsked(): boolean {
+    return this.isTerminator || this.endpoints.endpointCount > 0;
+  }
+
+  /** Not TCP: true when it is an ICMP error about a segment of ours. */
+  handleTunIcmp(bytes: Uint8Array, offset: number, length: number, nowMs: number): boolean {
+    return this.endpoints.endpointCount > 0 && this.endpoints.handleIcmpError(bytes, offset, length, nowMs);
   }
 
   /** A TCP packet out of the TUN; the result is that of `EndpointHost.handlePacket`. */
@@ -106,10 +127,10 @@ export class StreamPlane {
 
   /** A datagram from a peer that says that egress could not reach what an application of ours dials: told to it in its own sequence numbers, and true. */
   handleUnreachable(bytes: Uint8Array, offset: number, length: number): boolean {
-    const tuple = parseSynUnreachable(bytes, offset, length);
-    const endpoint = tuple === undefined ? undefined : this.endpoints.find(tuple);
-    if (endpoint === undefined || endpoint.state !== 'closed') return false;
-    this.options.writeTun(this.notice, 0, emitSynUnreachable(this.notice, endpoint.tuple, endpoint.irs));
+    const said = parseSynUnreachable(bytes, offset, length);
+    const endpoint = said === undefined ? undefined : this.endpoints.find(said.tuple);
+    if (said === undefined || endpoint === undefined || endpoint.state !== 'closed') return false;
+    this.options.writeTun(this.notice, 0, emitSynUnreachable(this.notice, endpoint.tuple, endpoint.irs, said.kind));
     return true;
   }
 
@@ -267,13 +288,6 @@ export class StreamPlane {
       endpoint.reject(false, nowMs);
       return;
     }
-    const reversed: FourTuple = {
-      ipVersion: tuple.ipVersion,
-      localAddress: tuple.remoteAddress,
-      localPort: tuple.remotePort,
-      remoteAddress: tuple.localAddress,
-      remotePort: tuple.localPort,
-    };
     let established = false;
     const fromPeer = new SpliceHalf(
       endpoint,
@@ -286,7 +300,7 @@ export class StreamPlane {
         else this.rejectEndpoint(endpoint, reason, atMs);
       },
     );
-    const connection = host.connect(reversed, path.id, fromPeer, nowMs);
+    const connection = host.connect(swapped(tuple), path.id, fromPeer, nowMs);
     endpoint.setHandler(new SpliceHalf(connection, ignore, (reason, atMs) => closeOther(connection, reason, atMs)));
   }
 
@@ -305,13 +319,12 @@ export class StreamPlane {
     }
     if (!this.options.permitsDestination(tuple.localAddress)) {
       this.count('stream-destination-not-allowed');
-      this.rejectIncoming(streams, connection, 'unreachable', nowMs);
+      this.rejectIncoming(streams, connection, 'unreachable', 'host-unreachable', nowMs);
       return;
     }
     let established = false;
-    const socket: SocketStream = new SocketStream(
-      formatAddress(tuple.localAddress),
-      tuple.localPort,
+    const dialled: DialledStream = this.egress(
+      tuple,
       new SpliceHalf(
         connection,
         () => {
@@ -320,19 +333,25 @@ export class StreamPlane {
         },
         (reason, atMs) => {
           if (established) closeOther(connection, reason, atMs);
-          else this.rejectIncoming(streams, connection, reason, atMs);
+          else this.rejectIncoming(streams, connection, reason, unreachableKindOf(dialled.unreachable), atMs);
         },
       ),
-      this.options.wake,
+      nowMs,
     );
-    connection.setHandler(new SpliceHalf(socket, ignore, (reason, atMs) => closeOther(socket, reason, atMs)));
+    connection.setHandler(new SpliceHalf(dialled, ignore, (reason, atMs) => closeOther(dialled, reason, atMs)));
   }
 
   /** Refused: RST. Unreachable: ICMP, then RST for our own stack over there. Timed out: silence, as the far side was. */
-  private rejectIncoming(streams: PeerStreams, connection: MptcpConnection, reason: CloseReason, nowMs: number): void {
+  private rejectIncoming(
+    streams: PeerStreams,
+    connection: MptcpConnection,
+    reason: CloseReason,
+    kind: UnreachableKind,
+    nowMs: number,
+  ): void {
     if (connection.closed) return;
     if (reason === 'unreachable') {
-      const length = emitSynUnreachable(this.notice, connection.tuple, 0);
+      const length = emitSynUnreachable(this.notice, connection.tuple, 0, kind);
       streams.links[connection.subflows[0]?.pathId ?? 0]?.sendPacket(this.notice, 0, length, 0, 0, 0, 0);
     }
     connection.reject(reason !== 'timeout', nowMs);
@@ -346,11 +365,4 @@ function ignore(): void {
 function closeOther(stream: { abort(nowMs: number): void }, reason: CloseReason, nowMs: number): void {
   // A close in good order has crossed as half-closes already.
   if (reason !== 'finished') stream.abort(nowMs);
-}
-
-function formatAddress(address: Uint8Array): string {
-  if (address.length === 4) return address.join('.');
-  const groups: string[] = [];
-  for (let i = 0; i < 16; i += 2) groups.push((((address[i] as number) << 8) | (address[i + 1] as number)).toString(16));
-  return groups.join(':');
 }

@@ -5,7 +5,13 @@
 
 import { type FourTuple, HeaderTemplate } from '../../mptcp-over-udp/tcp/header-template.js';
 import { readU16 } from '../../mptcp-over-udp/wire/big-endian.js';
-import { createIcmpError, emitIcmpError, MAX_ICMP_ERROR_BYTES, parseIcmpError } from '../../mptcp-over-udp/wire/icmp.js';
+import {
+  createIcmpError,
+  emitIcmpError,
+  type IcmpErrorKind,
+  MAX_ICMP_ERROR_BYTES,
+  parseIcmpError,
+} from '../../mptcp-over-udp/wire/icmp.js';
 import {
   createIpPacketFacts,
   PROTOCOL_ICMP,
@@ -18,11 +24,25 @@ import { SYN } from '../../mptcp-over-udp/wire/segment.js';
 
 export const MAX_NOTICE_BYTES = MAX_ICMP_ERROR_BYTES;
 
+/** What an application is told apart: ENETUNREACH, EHOSTUNREACH, and EACCES with IPv6. */
+export type UnreachableKind = Extract<IcmpErrorKind, 'net-unreachable' | 'host-unreachable' | 'admin-prohibited'>;
+
+export interface SynUnreachable {
+  /** As `emitSynUnreachable` took it; borrowed addresses. */
+  readonly tuple: FourTuple;
+  readonly kind: UnreachableKind;
+}
+
+/** Whatever else a router says of a SYN, a host takes for "host unreachable". */
+export function unreachableKindOf(kind: IcmpErrorKind | undefined): UnreachableKind {
+  return kind === 'net-unreachable' || kind === 'admin-prohibited' ? kind : 'host-unreachable';
+}
+
 /**
- * Writes "host unreachable" for a SYN from `tuple.remote*` to `tuple.local*` with that sequence number to `out` and returns its length. It comes from the address that could not
+ * Writes the error of that kind for a SYN from `tuple.remote*` to `tuple.local*` with that sequence number to `out` and returns its length. It comes from the address that could not
  * be reached, since that alone is sure to be routed through the tunnel.
  */
-export function emitSynUnreachable(out: Uint8Array, tuple: FourTuple, sequenceNumber: number): number {
+export function emitSynUnreachable(out: Uint8Array, tuple: FourTuple, sequenceNumber: number, kind: UnreachableKind): number {
   const template = new HeaderTemplate({
     ipVersion: tuple.ipVersion,
     localAddress: tuple.remoteAddress,
@@ -32,23 +52,25 @@ export function emitSynUnreachable(out: Uint8Array, tuple: FourTuple, sequenceNu
   });
   const headerBytes = template.finish(sequenceNumber, 0, SYN, 0, template.optionsAt);
   patchIpLength(template.bytes, 0, headerBytes);
-  return emitIcmpError(out, 'host-unreachable', 0, tuple.localAddress, template.bytes, 0, headerBytes);
+  return emitIcmpError(out, kind, 0, tuple.localAddress, template.bytes, 0, headerBytes);
 }
 
-/** The four-tuple that such an error is about, as `emitSynUnreachable` took it; undefined when the packet is anything else. Borrowed addresses. */
-export function parseSynUnreachable(bytes: Uint8Array, offset: number, length: number): FourTuple | undefined {
+/** What such an error says; undefined when the packet is anything else. */
+export function parseSynUnreachable(bytes: Uint8Array, offset: number, length: number): SynUnreachable | undefined {
   if (!isIcmp(bytes, offset) || parseIcmpError(bytes, offset, length, error) !== '') return undefined;
-  if (error.kind !== 'host-unreachable') return undefined;
+  const { kind } = error;
+  if (kind !== 'net-unreachable' && kind !== 'host-unreachable' && kind !== 'admin-prohibited') return undefined;
   if (parseIpPacket(bytes, error.quotedOffset, error.quotedBytes, facts) !== '' || facts.protocol !== PROTOCOL_TCP) return undefined;
   const { version, addressBytes, sourceAddressOffset, destinationAddressOffset, upperOffset } = facts;
   if (facts.isFragment || error.quotedOffset + error.quotedBytes < upperOffset + 4) return undefined;
-  return {
+  const tuple: FourTuple = {
     ipVersion: version,
     localAddress: bytes.subarray(destinationAddressOffset, destinationAddressOffset + addressBytes),
     remoteAddress: bytes.subarray(sourceAddressOffset, sourceAddressOffset + addressBytes),
     localPort: readU16(bytes, upperOffset + 2),
     remotePort: readU16(bytes, upperOffset),
   };
+  return { tuple, kind };
 }
 
 const error = createIcmpError();

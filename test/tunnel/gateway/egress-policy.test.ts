@@ -65,3 +65,19 @@ t.test('malformed configuration is refused', async (t) => {
   t.throws(() => createEgressPolicy({ allow: ['10.0.0.0/64'], own: [] }), /prefix length/);
   t.throws(() => createEgressPolicy({ allow: [], own: ['here'] }), /own address "here"/);
 });
+
+t.test('of what is allowed and denied, the longest prefix that holds an address counts', async (t) => {
+  const policy = createEgressPolicy({
+    allow: ['10.2.0.0/16', '10.2.9.9'],
+    deny: ['10.2.9.0/24', '198.51.100.0/24', '10.77.0.1'],
+    own: ['10.77.0.1/24', '10.77.1.1/24'],
+  });
+  for (const permitted of ['10.2.0.7', '10.2.9.9', '203.0.113.1', '10.77.1.1']) t.ok(policy.permits(address(permitted)), permitted);
+  for (const refused of ['10.2.9.8', '198.51.100.7', '10.77.0.1', '10.3.0.1']) t.notOk(policy.permits(address(refused)), refused);
+});
+
+t.test('denying everything closes the Internet, and leaves what is allowed', async (t) => {
+  const policy = createEgressPolicy({ allow: ['10.2.0.0/16'], deny: ['0.0.0.0/0', '::/0'], own: ['10.77.0.1/24'] });
+  for (const permitted of ['10.2.0.7', '10.77.0.1']) t.ok(policy.permits(address(permitted)), permitted);
+  for (const refused of ['8.8.8.8', '2a00::1']) t.notOk(policy.permits(address(refused)), refused);
+});

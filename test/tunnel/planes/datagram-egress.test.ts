@@ -18,7 +18,7 @@ function udp(from: string, to: string, sourcePort: number, destinationPort: numb
   return packet;
 }
 
-function gateway(initiator: boolean) {
+function gateway(initiator: boolean, restrictsDialled = false) {
   const sent: Uint8Array[] = [];
   const path = {
     id: 0,
@@ -37,6 +37,7 @@ function gateway(initiator: boolean) {
     writeTun: (packet, offset, length) => tun.push(packet.slice(offset, offset + length)),
     hashSeed: 1,
     permitsDestination: (destination) => destination[0] !== 192,
+    restrictsDialled,
   });
   const receive = (packet: Uint8Array) => plane.handlePathPacket(peer, path, packet, 0, packet.length, 1000);
   const send = (packet: Uint8Array) => plane.handleTunPacket(packet, 0, packet.length, 0, 0, 0, 0, 1000);
@@ -77,4 +78,11 @@ t.test('the peer that we dial ourselves is our way out: no policy is asked', asy
   const { tun, receive } = gateway(true);
   receive(udp(PEER, PRIVATE, 5000, 53));
   t.equal(tun.length, 1);
+});
+
+t.test('a site asks its policy of both: of peers that it dials too', async (t) => {
+  const { tun, plane, receive } = gateway(true, true);
+  receive(udp(PEER, PRIVATE, 5000, 53));
+  t.equal(tun.length, 0);
+  t.equal(plane.counters.droppedDestination, 1);
 });
