@@ -470,7 +470,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   private warnOfOverlap(): void {
     this.routeGuard.news(this.config, [...this.peerConfigs.values()]).then(
-      (message) => message !== undefined && this.events.emit({ type: 'warning', message }),
+      (message) => message !== undefined && this.closing === undefined && this.events.emit({ type: 'warning', message }),
       (error: Error) => this.events.log.warn(`networks of this host: ${error.message}`),
     );
   }
