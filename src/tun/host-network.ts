@@ -3,10 +3,12 @@
  * through `ip` and `nft`, all of it is in the journal before it happens, and `undo` leaves the host as it was found.
  */
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { answerTable } from './answer-table.js';
+import { findForwardBlockers } from './forward-filter.js';
+import { enableForwarding } from './forwarding.js';
 import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, runIpBatch, runIpBatchAll } from './ip-command.js';
-import { formatPrefix, type IpFamily, parsePrefix, prefixContains } from './ip-prefix.js';
-import { journalOwner, meansGone, NetworkJournal, type UndoEntry, undoJournal } from './network-journal.js';
+import { formatIp, formatPrefix, type IpFamily, parsePrefix } from './ip-prefix.js';
+import { journalOwner, meansGone, NetworkJournal, readSysctl, setSysctl, type UndoEntry, undoJournal } from './network-journal.js';
 import { NftTables } from './nft-table.js';
 import { PathAddresses } from './path-addresses.js';
 import { type PolicyGroup, planRoutes } from './route-plan.js';
@@ -27,6 +29,8 @@ export interface HostNetworkPlan {
   readonly uplinks: readonly string[];
   /** IP addresses (without ports) of the peers' endpoints, as far as they are known. */
   readonly outerAddresses: readonly string[];
+  /** What comes from the device's own addresses goes into the tunnel, wherever else the default route leads: answers to connections that came by the tunnel. */
+  readonly answersByTunnel?: boolean;
 }
 
 export interface AppliedNetwork {
@@ -118,13 +122,22 @@ export class HostNetwork {
     return this.#tables;
   }
 
+  /** The host becomes a router; `undo` takes it back. */
+  async enableForwarding(families: readonly IpFamily[]): Promise<void> {
+    if (this.#journal === undefined || this.#applied === undefined) throw new TypeError('enableForwarding before apply');
+    await enableForwarding({ journal: this.#journal, families, warn: this.#warn });
+  }
+
+  /** Chains of firewalls that drop what is forwarded and know nothing of the device. */
+  findForwardBlockers(): Promise<string[]> {
+    return findForwardBlockers(this.#plan?.device ?? '');
+  }
+
   /** Routes for a peer that came later. What lies within the device's own prefixes needs none. Throws HostNetworkError. */
   async addRoutes(prefixes: readonly string[]): Promise<void> {
     const plan = this.#plan;
     if (plan === undefined) throw new TypeError('addRoutes before apply');
-    const connected = plan.addresses.map((address) => parsePrefix(address)!);
-    const uncovered = prefixes.filter((prefix) => !connected.some((network) => prefixContains(network, parsePrefix(prefix)!)));
-    const { main, policy } = planRoutes(uncovered, plan.addresses, plan.outerAddresses);
+    const { main, policy } = planRoutes(prefixes, plan.addresses, plan.outerAddresses);
     const covering = policy[0]?.prefixes[0];
     if (covering !== undefined)
       throw new HostNetworkError('needs-restart', `${covering} cannot be routed to a peer while the tunnel runs: restart it`);
@@ -140,6 +153,7 @@ export class HostNetwork {
     const plan = this.#plan;
     if (plan === undefined || this.#applied === undefined) return;
     const { main } = planRoutes(prefixes, plan.addresses, plan.outerAddresses);
+    if (main.length === 0) return;
     // Their entries stay in the journal: to undo what is gone is no failure.
     const lines = main
       .map((prefix) => routeChange(prefix, plan.device, 'main').undo)
@@ -210,6 +224,7 @@ export class HostNetwork {
       plan,
     );
     const mark = routes.policy.length === 0 ? 0 : await this.#addPolicy(plan, routes.policy);
+    if (plan.answersByTunnel === true) await this.#routeAnswers(plan, routes.policy);
     await this.#loosenReversePathFilter(
       plan,
       routes.policy.some((group) => group.family === 4),
@@ -244,6 +259,43 @@ export class HostNetwork {
     return mark;
   }
 
+  /** Where the tunnel is the default route by itself, nothing is missing. A more precise route of the main table counts here too: a LAN stays a LAN. */
+  async #routeAnswers(plan: HostNetworkPlan, policy: readonly PolicyGroup[]): Promise<void> {
+    // Packets from anywhere come out of the device, also from where its routes do not lead.
+    this.#loosen(plan.device);
+    const families = ([4, 6] as const).filter(
+      (family) =>
+        plan.addresses.some((address) => parsePrefix(address)!.family === family) &&
+        !policy.some((group) => group.family === family && group.prefixLength === 0),
+    );
+    if (families.length === 0) return;
+    const rules = { 4: await queryIp<Rule>(['-4', 'rule', 'show']), 6: await queryIp<Rule>(['-6', 'rule', 'show']) };
+    const table = await freeMark([...rules[4], ...rules[6]], 1);
+    for (const family of families) {
+      await this.#change(0, [routeChange(family === 4 ? '0.0.0.0/0' : '::/0', plan.device, String(table))], plan);
+      const own = plan.addresses.map((address) => parsePrefix(address)!).filter((prefix) => prefix.family === family);
+      const selectors = [...own.map(({ bytes }) => `from ${formatIp(bytes)}`), `from all fwmark ${table}`];
+      const first = firstPriority(rules[family], 2 * selectors.length);
+      const lines = selectors.flatMap((selector, index) => [
+        `priority ${first + 2 * index} ${selector} lookup main suppress_prefixlength 0 protocol ${ROUTE_PROTOCOL}`,
+        `priority ${first + 2 * index + 1} ${selector} lookup ${table} protocol ${ROUTE_PROTOCOL}`,
+      ]);
+      await this.#change(
+        family,
+        lines.map((line) => ruleChange(family, line)),
+        plan,
+      );
+    }
+    try {
+      await this.tables.apply(answerTable({ device: plan.device, addresses: plan.addresses, families, mark: table }));
+    } catch (error) {
+      // The addresses of the device are answered from without it.
+      this.#warn(
+        `answers of hosts behind this one, and of UDP services on all addresses, go beside the tunnel: ${(error as Error).message}`,
+      );
+    }
+  }
+
   /**
    * Strict reverse-path filtering (rp_filter 1) drops the peer's answers on every uplink but the one that the main table prefers, and on all of
    * them once the default route leads into the tunnel. Loose mode on the uplinks is what multihoming needs. (src_valid_mark would need
@@ -257,13 +309,12 @@ export class HostNetwork {
   #loosen(uplink: string): void {
     const path = rpFilterPath(uplink);
     const previous = readSysctl(path);
-    // The kernel takes the larger of "all" and the interface's own.
-    if (previous === undefined || Math.max(Number(readSysctl(rpFilterPath('all'))), Number(previous)) !== 1) return;
-    const ids = this.#journal!.add([{ kind: 'sysctl', path, previous, ours: '2' }]);
+    // The kernel takes the larger of "all" and the interface's own. 2: by another tunnel perhaps, which may go before we do.
+    const inForce = Math.max(Number(readSysctl(rpFilterPath('all'))), Number(previous));
+    if (previous === undefined || (inForce !== 1 && previous !== '2')) return;
     try {
-      writeFileSync(path, '2');
+      setSysctl(this.#journal!, path, '2');
     } catch (error) {
-      this.#journal!.cancel(ids);
       this.#warn(`${path} cannot be set to 2 (${(error as NodeJS.ErrnoException).code}): answers on ${uplink} may be dropped by rp_filter`);
     }
   }
@@ -349,14 +400,6 @@ async function defaultRouteDevices(): Promise<string[]> {
 
 function rpFilterPath(device: string): string {
   return `/proc/sys/net/ipv4/conf/${device}/rp_filter`;
-}
-
-function readSysctl(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
 }
 
 async function explain(line: string, reason: string, plan: HostNetworkPlan): Promise<HostNetworkError> {

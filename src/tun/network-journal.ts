@@ -5,16 +5,24 @@
  * bears the tunnel's name, an MPTCP endpoint is ours by its id and address.
  */
 
-import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type BatchFamily, queryIp, runIpBatchAll } from './ip-command.js';
 import { type PathManagerUndo, undoPathManager } from './mptcp-path-manager.js';
 import { runNft } from './nft-command.js';
 import { type NftFamily, removeTableScript } from './nft-table.js';
 import { isProcessAlive, processStartTicks } from './process-identity.js';
 
+export interface SysctlEntry {
+  readonly kind: 'sysctl';
+  readonly path: string;
+  readonly previous: string;
+  readonly ours: string;
+}
+
 export type UndoEntry =
   | { readonly kind: 'ip'; readonly family: BatchFamily; readonly line: string; readonly device?: { name: string; index: number } }
-  | { readonly kind: 'sysctl'; readonly path: string; readonly previous: string; readonly ours: string }
+  | SysctlEntry
   | { readonly kind: 'nft'; readonly family: NftFamily; readonly table: string }
   | PathManagerUndo;
 
@@ -31,11 +39,12 @@ interface JournalRecord {
 }
 
 export class NetworkJournal {
-  readonly #file: string;
+  /** Absolute. */
+  readonly file: string;
   #nextId = 0;
 
   private constructor(file: string) {
-    this.#file = file;
+    this.file = file;
   }
 
   /** Begins an empty journal in the name of this process. */
@@ -48,14 +57,59 @@ export class NetworkJournal {
   /** Call before making the changes. Returns their ids. The page cache outlives the process, so no fsync. */
   add(entries: readonly UndoEntry[]): number[] {
     const records = entries.map((undo): JournalRecord => ({ id: this.#nextId++, undo }));
-    if (records.length > 0) appendFileSync(this.#file, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+    if (records.length > 0) appendFileSync(this.file, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
     return records.map((record) => record.id);
   }
 
   /** These changes failed, so there is nothing to undo. */
   cancel(ids: readonly number[]): void {
-    if (ids.length > 0) appendFileSync(this.#file, ids.map((id) => `${JSON.stringify({ id })}\n`).join(''));
+    if (ids.length > 0) appendFileSync(this.file, ids.map((id) => `${JSON.stringify({ id })}\n`).join(''));
   }
+}
+
+/** Suffix of every journal in a run directory (run-directory.ts). */
+const SUFFIX = '.journal';
+
+/**
+ * Sets a switch of the host. Tunnels that live in one run directory share such switches: one that finds it set by another notes what that had found, and
+ * whoever is undone last restores it. Throws what writing throws, with nothing in the journal; does nothing when there is no such switch, or somebody else has set it so.
+ */
+export function setSysctl(journal: NetworkJournal, path: string, ours: string): void {
+  const previous = readSysctl(path);
+  if (previous === undefined) return;
+  if (previous === ours) {
+    const held = holderOf(path, journal.file);
+    if (held !== undefined) journal.add([held]);
+    return;
+  }
+  const ids = journal.add([{ kind: 'sysctl', path, previous, ours }]);
+  try {
+    writeFileSync(path, ours);
+  } catch (error) {
+    journal.cancel(ids);
+    throw error;
+  }
+}
+
+/** undefined: there is none. */
+export function readSysctl(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The entry for it in the journal of another tunnel that lives. */
+function holderOf(path: string, ownFile: string): SysctlEntry | undefined {
+  const directory = dirname(ownFile);
+  for (const name of readdirSync(directory)) {
+    const file = join(directory, name);
+    if (!name.endsWith(SUFFIX) || file === ownFile || journalOwner(file) === undefined) continue;
+    const entry = pendingEntries(file).find((one): one is SysctlEntry => one.kind === 'sysctl' && one.path === path);
+    if (entry !== undefined) return entry;
+  }
+  return undefined;
 }
 
 /** The process that keeps this journal, while it lives. */
@@ -75,7 +129,7 @@ export async function undoJournal(file: string): Promise<string[]> {
   for (let begin = 0; begin < entries.length; ) {
     const first = entries[begin]!;
     if (first.kind !== 'ip') {
-      if (first.kind === 'sysctl') restoreSysctl(first, failures);
+      if (first.kind === 'sysctl') restoreSysctl(first, file, failures);
       else if (first.kind === 'nft') await removeTable(first, failures);
       else await restorePathManager(first, failures);
       begin++;
@@ -126,9 +180,10 @@ async function withoutVanishedDevices(entries: readonly UndoEntry[]): Promise<Un
   );
 }
 
-function restoreSysctl(entry: { path: string; previous: string; ours: string }, failures: string[]): void {
+function restoreSysctl(entry: SysctlEntry, file: string, failures: string[]): void {
   try {
-    if (readFileSync(entry.path, 'utf8').trim() === entry.ours) writeFileSync(entry.path, entry.previous);
+    if (readFileSync(entry.path, 'utf8').trim() !== entry.ours || holderOf(entry.path, file) !== undefined) return;
+    writeFileSync(entry.path, entry.previous);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT') failures.push(message);

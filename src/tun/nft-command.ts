@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process';
 import { HostNetworkError } from './ip-command.js';
 
 const TIMEOUT_MS = 15_000;
+const OUTPUT_MAX_BYTES = 64 << 20;
 
 /**
  * `purpose`: what of the configuration needs it, as "a [[rule]] with bypass", for messages. Throws HostNetworkError: 'no-nft-command' when the program is missing or the kernel lacks
@@ -12,6 +13,14 @@ const TIMEOUT_MS = 15_000;
 export async function runNft(script: string, purpose: string): Promise<void> {
   const failure = await tryNft(script);
   if (failure !== undefined) throw explain(failure, purpose);
+}
+
+/** What `nft ARGS` prints; "" when it cannot be run, or fails. */
+export function queryNft(args: readonly string[]): Promise<string> {
+  return new Promise((resolve) => {
+    const options = { timeout: TIMEOUT_MS, maxBuffer: OUTPUT_MAX_BYTES, env: { ...process.env, LC_ALL: 'C' } };
+    execFile('nft', [...args], options, (error, stdout) => resolve(error === null ? stdout : ''));
+  });
 }
 
 interface NftFailure {

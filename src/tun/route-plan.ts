@@ -33,7 +33,7 @@ const DEFAULT_LIKE_LENGTH = 1;
  * `outerAddresses`: endpoints of the peers. Texts that are no prefix are a caller's bug: TypeError.
  */
 export function planRoutes(routes: readonly string[], deviceAddresses: readonly string[], outerAddresses: readonly string[]): RoutePlan {
-  const connected = new Set(deviceAddresses.map((address) => formatPrefix(networkOf(requirePrefix(address)))));
+  const connected = deviceAddresses.map(requirePrefix);
   const outer = outerAddresses.map(requirePrefix);
   const main: string[] = [];
   const groups = new Map<string, { family: IpFamily; prefixLength: number; prefixes: string[] }>();
@@ -41,7 +41,7 @@ export function planRoutes(routes: readonly string[], deviceAddresses: readonly 
     const prefix = requirePrefix(text);
     const covers = prefix.length <= DEFAULT_LIKE_LENGTH || outer.some((address) => prefixContains(prefix, address));
     if (!covers) {
-      if (!connected.has(text)) main.push(text);
+      if (!connected.some((network) => prefixContains(network, prefix))) main.push(text);
       continue;
     }
     const key = `${prefix.family}/${prefix.length}`;
