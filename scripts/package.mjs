@@ -132,8 +132,7 @@ Architecture: ${architecture}
 Maintainer: mptunnel maintainers <maintainers@mptunnel.invalid>
 Installed-Size: ${kibibytes}
 Depends: nodejs (>= 20.12), iproute2, libc6
-Recommends: libipsec-mb2 | libipsec-mb1
-Suggests: nftables
+Recommends: libipsec-mb2 | libipsec-mb1, nftables
 Section: net
 Priority: optional
 Description: makes several Internet links behave as one

@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { systemdUnit, UNIT_NAME } from '../control/systemd-unit.js';
 import { formatKey, generatePrivateKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
-import { formatIp, formatPrefix, type IpPrefix, networkOf, parsePrefix, prefixContains } from '../tun/ip-prefix.js';
+import { formatIp, formatPrefix, type IpPrefix, parsePrefix, prefixContains } from '../tun/ip-prefix.js';
 import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
 import { interfaceNameFault } from '../tunnel/config-schema.js';
 import { peerDirectory, writePrivateFile } from '../tunnel/peer-directory.js';
@@ -116,10 +116,17 @@ listen_port = ${options.listenPort}
 # Where clients reach this server, for invites.
 ${options.endpoint === undefined ? '# ' : ''}endpoint = ${JSON.stringify(host)}
 
-# Peers reach the Internet through this host. Without it they reach only its addresses in the tunnel. They reach each other, or networks
+# Peers reach the Internet through this host, under its address. Without it they reach only its addresses in the tunnel. They reach each other, or networks
 # behind this host, where \`allow\` says so: allow = ["192.168.1.0/24"]
 [egress]
 mode = "socket"
+nat = true
+
+# Ports of this host that lead to a peer, who sees where each connection comes from:
+# [[forward]]
+# protocol = "tcp"
+# port = 8080
+# to = "laptop:80"
 `;
 }
 
@@ -134,7 +141,6 @@ interface Made {
 }
 
 function nextSteps({ name, configFile, keyFile, publicKey, listenPort, addresses, unitFile }: Made, directory: string): string {
-  const network = addresses.map((address) => networkOf(parsePrefix(address)!)).find(({ family }) => family === 4);
   const target = directory === CONFIG_DIRECTORY ? name : configFile;
   return [
     `Configuration: ${configFile}`,
@@ -146,15 +152,6 @@ function nextSteps({ name, configFile, keyFile, publicKey, listenPort, addresses
     'Let the UDP port in, with the firewall that you use:',
     `  sudo ufw allow ${listenPort}/udp`,
     `  sudo nft add rule inet filter input udp dport ${listenPort} accept`,
-    ...(network === undefined
-      ? []
-      : [
-          '',
-          'TCP of clients needs nothing more. For their UDP and ping, this host forwards:',
-          '  sudo sysctl -w net.ipv4.ip_forward=1',
-          `  sudo nft 'add table ip ${name}; add chain ip ${name} post { type nat hook postrouting priority srcnat; }'`,
-          `  sudo nft 'add rule ip ${name} post ip saddr ${formatPrefix(network)} oifname != "${name}" masquerade'`,
-        ]),
     '',
     'Next:',
     `  sudo mptunnel up ${target}`,

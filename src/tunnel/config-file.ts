@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatIp, formatPrefix, parsePrefix } from '../tun/ip-prefix.js';
-import type { EgressConfig, MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { EgressConfig, ForwardConfig, MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { describe, missingHint, schemaFault } from './config-messages.js';
 import {
@@ -21,6 +21,7 @@ import {
 } from './config-schema.js';
 import { networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey } from './config-values.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
+import { readForwards } from './gateway/forward-config.js';
 import { peerDirectory, readPeerDirectory } from './peer-directory.js';
 import type { KeyPath } from './toml-lines.js';
 
@@ -111,12 +112,18 @@ class ConfigReader {
         headerCompression: document.stream?.header_compression ?? true,
       },
       ...(document.metrics === undefined ? {} : { metrics: this.#metrics(document.metrics) }),
+      ...(document.forward === undefined ? {} : { forwards: this.#forwards(document) }),
       ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, document.paths?.auto === true ? [] : paths) }),
     };
   }
 
-  #egress({ mode = 'socket', allow, deny }: NonNullable<ConfigDocument['egress']>): EgressConfig {
-    const config = { mode, allow: networks(allow), ...(deny === undefined ? {} : { deny: networks(deny) }) };
+  #egress({ mode = 'socket', allow, deny, nat }: NonNullable<ConfigDocument['egress']>): EgressConfig {
+    const config = {
+      mode,
+      allow: networks(allow),
+      ...(deny === undefined ? {} : { deny: networks(deny) }),
+      ...(nat === undefined ? {} : { nat }),
+    };
     const both = config.allow.find((prefix) => config.deny?.includes(prefix));
     if (both !== undefined) throw this.#error('conflict', ['egress', 'deny'], `holds ${both}, as \`allow\` does: remove one of the two`);
     return config;
@@ -236,6 +243,7 @@ class ConfigReader {
         throw this.#error('conflict', ['peer', index, 'public_key'], 'is the public key of this side: put the key of the other side here');
       return peerConfigOf(table, table.name ?? `peer${index + 1}`);
     });
+    this.#checkForwardsFrom(peers);
     this.#checkUnique(
       tables,
       (table) => table.public_key.trim(),
@@ -249,6 +257,28 @@ class ConfigReader {
     );
     this.#checkAllowedIps(peers);
     return peers;
+  }
+
+  /** Only the side that dials can know where a stranger's packets must come from, and answers can go to one place alone. */
+  #checkForwardsFrom(peers: readonly PeerConfig[]): void {
+    const accepting = peers.flatMap((peer, index) => (peer.acceptForwards === true ? [{ peer, index }] : []));
+    for (const { peer, index } of accepting)
+      if (peer.endpoint === undefined)
+        throw this.#error('conflict', ['peer', index, 'accept_forwards'], 'is for a client: this peer has no endpoint, so it dials us');
+    const [first, second] = accepting;
+    const defaultOwner = peers.find((peer) => peer !== first?.peer && peer.allowedIps.some((prefix) => prefix.endsWith('/0')));
+    if (first !== undefined && defaultOwner !== undefined)
+      throw this.#error(
+        'conflict',
+        ['peer', first.index, 'accept_forwards'],
+        `does not go with the default route of peer "${defaultOwner.name}": answers would go there`,
+      );
+    if (second !== undefined)
+      throw this.#error(
+        'conflict',
+        ['peer', second.index, 'accept_forwards'],
+        'is set for another [[peer]] too: answers can go to one gateway',
+      );
   }
 
   #checkAllowedIps(peers: readonly PeerConfig[]): void {
@@ -321,6 +351,15 @@ class ConfigReader {
       throw this.#error('missing-key', ['path', index, 'interface'], 'is missing: beside paths = "auto" an entry is about one interface');
     });
     return tables.map(pathConfigOf);
+  }
+
+  #forwards(document: ConfigDocument): ForwardConfig[] {
+    return readForwards(document.forward ?? [], {
+      listenPort: document.interface.listen_port,
+      parsePorts,
+      fault: (code, path, what) => this.#error(code, path, what),
+      warn: (message) => this.#warn(`${this.#file}: ${message}`),
+    });
   }
 
   #rules(tables: NonNullable<ConfigDocument['rule']>, paths: readonly PathConfig[]): RuleConfig[] {

@@ -9,7 +9,7 @@ import type { KeyPath } from './toml-lines.js';
 /** ["peer", 1, "public_key"] -> `[[peer]] 2: public_key`. */
 export function describe(path: KeyPath): string {
   const [table, second, third] = path;
-  if (table === 'path' || table === 'peer' || table === 'rule') {
+  if (table === 'path' || table === 'peer' || table === 'rule' || table === 'forward') {
     if (second === undefined) return `[[${table}]]`;
     return `[[${table}]] ${Number(second) + 1}${third === undefined ? '' : `: ${third}`}`;
   }
@@ -60,6 +60,8 @@ export function missingHint(path: KeyPath): string {
     'interface.address': ': give the address inside the tunnel, as address = ["10.77.0.2/24"]',
     'paths.auto': ': say auto = true, or leave [paths] out',
     'path.name': ': give the uplink a name, as name = "dsl"',
+    'forward.protocol': ': say protocol = "tcp" or "udp"',
+    'forward.to': ': name the peer that the port leads to, as to = "laptop" or to = "laptop:22"',
     'rule.mode': ': say how its packets go, as mode = "redundant"',
     'peer.public_key': ": print the other side's with `mptunnel pubkey < ITS_PRIVATE_KEY` there",
   };

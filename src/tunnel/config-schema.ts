@@ -8,6 +8,7 @@ import { SCHEDULERS, type SchedulerName } from '../mptcp-over-udp/scheduler/sche
 import { parsePrefix } from '../tun/ip-prefix.js';
 import { FLOW_MODES } from './config.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
+import { forwardSchema } from './gateway/forward-config.js';
 
 export const NAME_MAX_CHARACTERS = 32;
 /** IFNAMSIZ less its NUL. */
@@ -170,7 +171,10 @@ export const peerSchema = z.strictObject({
   preshared_key: presharedKey.optional(),
   endpoint: endpoint.optional(),
   allowed_ips: z.array(prefix).optional(),
+  accept_forwards: z.boolean().optional(),
 });
+
+const forward = forwardSchema(ports.optional());
 
 export const configSchema = z.strictObject({
   interface: z.strictObject({
@@ -198,8 +202,14 @@ export const configSchema = z.strictObject({
     .optional(),
   peer: z.array(peerSchema).optional(),
   egress: z
-    .strictObject({ mode: z.enum(['socket', 'tun']).optional(), allow: z.array(prefix).optional(), deny: z.array(prefix).optional() })
+    .strictObject({
+      mode: z.enum(['socket', 'tun']).optional(),
+      allow: z.array(prefix).optional(),
+      deny: z.array(prefix).optional(),
+      nat: z.boolean().optional(),
+    })
     .optional(),
+  forward: z.array(forward).optional(),
   stream: z
     .strictObject({
       scheduler: z.enum(Object.keys(SCHEDULERS) as SchedulerName[]).optional(),
@@ -238,5 +248,6 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   egress: Object.keys(configSchema.shape.egress.unwrap().shape),
   stream: Object.keys(configSchema.shape.stream.unwrap().shape),
   metrics: Object.keys(configSchema.shape.metrics.unwrap().shape),
+  forward: Object.keys(forward.shape),
   rule: Object.keys(configSchema.shape.rule.unwrap().element.shape),
 };

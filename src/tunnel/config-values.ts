@@ -49,6 +49,7 @@ export function peerConfigOf(table: z.infer<typeof peerSchema>, name: string): P
     presharedKey: table.preshared_key === undefined ? undefined : decodeKey(table.preshared_key),
     endpoint: table.endpoint,
     allowedIps: networks(table.allowed_ips),
+    ...(table.accept_forwards === undefined ? {} : { acceptForwards: table.accept_forwards }),
   };
 }
 

@@ -44,6 +44,8 @@ export interface PeerConfig {
   allowedIps: readonly string[];
   /** Not a peer yet, but the holder of an invite: it may enrol and do nothing else. */
   enrolling?: boolean;
+  /** (Client) connections that this gateway forwards from the Internet come from any address, and their answers go back into the tunnel. */
+  acceptForwards?: boolean;
 }
 
 export interface EgressConfig {
@@ -53,6 +55,19 @@ export interface EgressConfig {
   allow: readonly string[];
   /** Prefixes that peers may not reach; of those in `allow` and here the longest counts. Absent: none. */
   deny?: readonly string[];
+  /** This host forwards what is not TCP: with its own address (true), or routed (false). Absent: the host's forwarding is not touched. */
+  nat?: boolean;
+}
+
+/** Ports of this host that lead to a peer, or to a host behind one. */
+export interface ForwardConfig {
+  protocol: 'tcp' | 'udp';
+  /** Inclusive. */
+  ports: readonly [first: number, last: number];
+  /** Of this host; absent: all of them. */
+  address?: string;
+  /** A peer by name, or an address in the allowed IPs of one. Without `port` each port leads to its like. */
+  to: { peer?: string; address?: string; port?: number };
 }
 
 /** Where metrics are served: at least one of the two. */
@@ -102,4 +117,6 @@ export interface TunnelConfig {
   metrics?: MetricsConfig;
   /** Of datagrams; the first that fits counts. Absent: none. */
   rules?: readonly RuleConfig[];
+  /** (Server) absent: none. */
+  forwards?: readonly ForwardConfig[];
 }

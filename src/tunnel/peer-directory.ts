@@ -76,7 +76,9 @@ class PeerFile {
       const { code, path, what } = schemaFault(issues, { peer: [raw] });
       throw this.error(code, path.slice(2), what);
     }
-    const { name } = result.data;
+    const { name, accept_forwards: acceptForwards } = result.data;
+    if (acceptForwards === true)
+      throw this.error('conflict', ['accept_forwards'], "is for the [[peer]] of a client's own file: its gateway");
     if (name !== undefined && name !== this.#name)
       throw this.error('conflict', ['name'], `is "${name}", but the file's name says "${this.#name}": leave the key out`);
     const peer = peerConfigOf(result.data, this.#name);

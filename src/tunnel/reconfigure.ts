@@ -2,6 +2,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { AutoPathsConfig, EgressConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import { type GatewaySettings, gatewaySettings } from './gateway/gateway-network.js';
 import type { PathChange } from './link.js';
 import { type Reconfigured, TunnelError } from './tunnel-api.js';
 
@@ -20,6 +21,7 @@ export interface Reconfigurable {
   readonly peers: readonly PeerConfig[];
   addPeer(config: PeerConfig): Promise<void>;
   removePeer(name: string): Promise<boolean>;
+  setGateway(settings: GatewaySettings): Promise<void>;
 }
 
 const INTERFACE_KEYS = {
@@ -40,10 +42,12 @@ export async function applyConfig(target: Reconfigurable, before: TunnelConfig, 
     target.setRules(after.rules ?? []);
     result.done.push('[[rule]]: changed');
   }
-  if (!isDeepStrictEqual(before.egress, withPolicyOf(before.egress, after.egress))) {
+  const egress = withPolicyOf(before.egress, after.egress);
+  if (!isDeepStrictEqual(before.egress, egress)) {
     target.setEgressPolicy();
     result.done.push('[egress] allow, deny: changed');
   }
+  await changeGateway(target, before, { egress, forwards: after.forwards ?? [] }, result);
   return result;
 }
 
@@ -52,6 +56,24 @@ export function withPolicyOf(egress: EgressConfig | undefined, policy: EgressCon
   if (egress === undefined || policy === undefined) return egress;
   const { deny: _, ...rest } = egress;
   return { ...rest, allow: policy.allow, ...(policy.deny === undefined ? {} : { deny: policy.deny }) };
+}
+
+/** Connections that a port brought already go on. */
+async function changeGateway(
+  target: Reconfigurable,
+  before: TunnelConfig,
+  after: Pick<TunnelConfig, 'egress' | 'forwards'>,
+  { done, left }: Reconfigured,
+): Promise<void> {
+  const settings = gatewaySettings(after);
+  if (isDeepStrictEqual(gatewaySettings(before), settings)) return;
+  const isForward = !isDeepStrictEqual(before.forwards ?? [], after.forwards);
+  try {
+    await target.setGateway(settings);
+    if (isForward) done.push('[[forward]]: changed');
+  } catch (error) {
+    left.push(`${isForward ? '[[forward]]' : '[egress] allow'} (${(error as Error).message})`);
+  }
 }
 
 async function changePaths(target: Reconfigurable, before: TunnelConfig, after: TunnelConfig, { done, left }: Reconfigured): Promise<void> {

@@ -15,7 +15,9 @@ import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
 import { AllowedIps } from './gateway/allowed-ips.js';
+import { createEgressChoice } from './gateway/egress-choice.js';
 import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
+import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-network.js';
 import { RouteGuard } from './gateway/route-guard.js';
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
@@ -75,6 +77,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private watch: LinkWatch | undefined;
   private autoPaths: AutoPaths | undefined;
   private nativeMptcp: NativeMptcp | undefined;
+  private gateway: GatewayNetwork | undefined;
   private links: readonly LinkFacts[] = [];
   private sweep: NodeJS.Timeout | undefined;
   private rateSampling: NodeJS.Timeout | undefined;
@@ -116,10 +119,16 @@ class RunningTunnel implements Tunnel, LinkObserver {
       // Beside automatic paths an interface may come later.
       uplinks: config.autoPaths !== undefined ? [] : config.paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])),
       outerAddresses: config.peers.flatMap((peer) => literalAddress(peer.endpoint)),
+      answersByTunnel: config.peers.some((peer) => peer.acceptForwards === true),
     });
     this.link = createLinkLayer({ config, native: this.native, log: this.events.log, ...(mark === 0 ? {} : { mark }) });
     for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
-    for (const peer of config.peers) this.peerConfigs.set(peer.name, peer);
+    for (const peer of config.peers) {
+      this.peerConfigs.set(peer.name, peer);
+      // The host's own routes stay those of allowed_ips.
+      const gateway = peer.acceptForwards === true ? this.link.peers.find(({ name }) => name === peer.name) : undefined;
+      if (gateway !== undefined) for (const prefix of ['0.0.0.0/0', '::/0']) this.routes.add(prefix, gateway);
+    }
     this.makePlanes(this.port);
     this.startNativeMptcp();
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
@@ -129,6 +138,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       onBatchEnd: (nowMs) => this.drive(nowMs),
       onFailure: (errno) => this.handleTunFailure(errno),
     });
+    await this.startGateway();
     this.setAutoPaths(config.autoPaths, config.paths);
     this.watch = createLinkWatch(
       (name, up) => {
@@ -210,6 +220,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     if (config.enrolling === true) return;
     this.peerConfigs.set(config.name, config);
     this.events.emit({ type: 'configuration', what: `peer ${config.name} added` });
+    this.gateway?.peersChanged();
   }
 
   async removePeer(name: string): Promise<boolean> {
@@ -219,6 +230,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.peerConfigs.delete(name);
     if (!peer.enrolling) this.events.emit({ type: 'configuration', what: `peer ${name} removed` });
     await this.hostNetwork.removeRoutes(peer.allowedIps);
+    this.gateway?.peersChanged();
     return true;
   }
 
@@ -272,14 +284,16 @@ class RunningTunnel implements Tunnel, LinkObserver {
         peers: [...this.peerConfigs.values()],
         addPeer: (peer) => this.admitPeer(peer),
         removePeer: (name) => this.removePeer(name),
+        setGateway: async (settings) => this.gateway?.setSettings(settings),
       },
       this.config,
       config,
     );
     // What waits for a restart is not forgotten: the next comparison names it again.
-    const { paths, autoPaths, rules } = config;
+    const { paths, autoPaths, rules, forwards } = config;
     const egress = withPolicyOf(this.config.egress, config.egress);
-    this.config = { ...withoutOptional(this.config), paths, egress, ...(autoPaths && { autoPaths }), ...(rules && { rules }) };
+    const optional = { ...(autoPaths && { autoPaths }), ...(rules && { rules }), ...(forwards && { forwards }) };
+    this.config = { ...withoutOptional(this.config), paths, egress, ...optional };
     return result;
   }
 
@@ -378,7 +392,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     });
     this.streams = new StreamPlane({
       config: config.stream,
-      egress: config.egress?.mode ?? 'socket',
+      egressFor: createEgressChoice(config),
       isOwnAddress: createOwnAddressTest(config.interface.addresses),
       tunMtuBytes: config.interface.mtuBytes,
       randomBytes: createEntropy(),
@@ -504,6 +518,18 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   // ---- beginning and end ----
 
+  private async startGateway(): Promise<void> {
+    const { config, hostNetwork } = this;
+    this.gateway = new GatewayNetwork({
+      device: config.interface.name,
+      host: hostNetwork,
+      families: familiesOf(config),
+      peers: () => [...this.peerConfigs.values()],
+      warn: (message) => this.events.emit({ type: 'warning', message }),
+    });
+    await this.gateway.setSettings(gatewaySettings(config));
+  }
+
   private handleTunFailure(errno: number): void {
     this.events.log.warn(`the device ${this.config.interface.name} failed (errno ${errno}); was it deleted?`);
   }
@@ -525,12 +551,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.timer?.close();
     await this.link?.close();
     await this.nativeMptcp?.close();
+    await this.gateway?.close();
     await this.hostNetwork.undo();
     this.port?.close();
   }
 }
 
-function withoutOptional({ autoPaths: _, rules: __, ...config }: TunnelConfig): TunnelConfig {
+function withoutOptional({ autoPaths: _, rules: __, forwards: ___, ...config }: TunnelConfig): TunnelConfig {
   return config;
 }
 

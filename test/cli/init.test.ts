@@ -18,7 +18,8 @@ t.test('init server writes a configuration that loads, for its owner alone, and 
   t.match(config.interface.addresses[0], /^10\.\d+\.0\.1\/24$/);
   t.match(config.interface.addresses[1], /^fd[0-9a-f]{2}:[0-9a-f:]+::1\/64$/);
   t.same(config.peers, [], 'it waits for its first peer');
-  t.same(config.egress, { mode: 'socket', allow: [] });
+  t.same(config.egress, { mode: 'socket', allow: [], nat: true });
+  t.notMatch(made.stdout, /sysctl|masquerade/, 'nothing is left to be typed but the UDP port');
   for (const file of ['mpt0.toml', 'mpt0.key']) t.equal(statSync(join(dir, file)).mode & 0o777, 0o600, file);
   t.equal(statSync(join(dir, 'mpt0.peers.d')).mode & 0o777, 0o700);
 

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { HostNetworkError } from '../../src/tun/host-network.js';
 import type { PathConfig, PeerConfig, TunnelConfig } from '../../src/tunnel/config.js';
 import { applyConfig } from '../../src/tunnel/reconfigure.js';
 import { TunnelError } from '../../src/tunnel/tunnel-api.js';
@@ -40,6 +41,10 @@ async function apply(before: TunnelConfig, after: TunnelConfig, inUse = before.p
       removePeer: async (name) => {
         calls.push(`remove peer ${name}`);
         return true;
+      },
+      setGateway: async ({ nat, forwards }) => {
+        if (forwards.some(({ to }) => to.peer === 'refused')) throw new HostNetworkError('nft-failed', 'Refused.');
+        calls.push(`gateway nat ${nat}, ${forwards.length} forwards`);
       },
     },
     before,
@@ -121,3 +126,16 @@ t.test('what peers may reach changes at once, how they are dialled after a resta
   t.same(await apply(egress({}), egress({ mode: 'socket' })), { calls: '', done: [], left: ['[egress]'] });
   t.same(await apply(egress({}), config([])), { calls: '', done: [], left: ['[egress]'] });
 });
+
+t.test(
+  '[[forward]] is changed in place, by the [egress] that is in force; where nftables refuses, the file is named as not in force',
+  async (t) => {
+    const forward = { protocol: 'tcp', ports: [8080, 8080], to: { peer: 'laptop', port: 80 } } as const;
+    const before = config([], { egress: { mode: 'socket', allow: [], nat: true } });
+    const after = config([], { egress: { mode: 'socket', allow: [], nat: false }, forwards: [forward] });
+    t.same(await apply(before, after), { calls: 'gateway nat true, 1 forwards', done: ['[[forward]]: changed'], left: ['[egress]'] });
+    t.same(await apply(config([], { forwards: [forward] }), config([], { forwards: [{ ...forward }] })), { calls: '', done: [], left: [] });
+    const refused = config([], { forwards: [{ ...forward, to: { peer: 'refused' } }] });
+    t.same(await apply(config([]), refused), { calls: '', done: [], left: ['[[forward]] (Refused.)'] });
+  },
+);

@@ -25,6 +25,8 @@ export interface StreamPlaneOptions {
   config: StreamConfig;
   /** How connections that peers open are dialled; default by sockets. */
   egress?: EgressConfig['mode'];
+  /** The same for one connection that the peer opens from `source` to `destination`; default: as `egress` says. */
+  egressFor?: (peer: PeerLink, source: Uint8Array, destination: Uint8Array) => EgressConfig['mode'];
   /** Of this host, on the TUN; 4 or 16 bytes. Default: there is nothing but this host behind the TUN. */
   isOwnAddress?: (address: Uint8Array) => boolean;
   tunMtuBytes: number;
@@ -71,7 +73,7 @@ interface PeerStreams {
 export class StreamPlane {
   readonly endpoints: EndpointHost;
   private readonly options: StreamPlaneOptions;
-  private readonly egress: Egress;
+  private readonly egresses: Readonly<Record<EgressConfig['mode'], Egress>>;
   private readonly pool = new BlockPool();
   private readonly streams = new Map<PeerLink, PeerStreams>();
   private readonly hosts: MptcpHost[] = [];
@@ -89,7 +91,7 @@ export class StreamPlane {
       ...(options.isOwnAddress === undefined ? {} : { isOwnAddress: options.isOwnAddress }),
       ...(this.isTerminator ? { onSyn: (endpoint, nowMs) => this.handleSyn(endpoint, nowMs) } : {}),
     });
-    this.egress = options.egress === 'tun' ? createTunEgress(this.endpoints) : createSocketEgress(options.wake);
+    this.egresses = { tun: createTunEgress(this.endpoints), socket: createSocketEgress(options.wake) };
   }
 
   /** TCP that applications of ours begin ends here. */
@@ -323,7 +325,9 @@ export class StreamPlane {
       return;
     }
     let established = false;
-    const dialled: DialledStream = this.egress(
+    const { egressFor, egress = 'socket' } = this.options;
+    const mode = egressFor?.(streams.peer, tuple.remoteAddress, tuple.localAddress) ?? egress;
+    const dialled: DialledStream = this.egresses[mode](
       tuple,
       new SpliceHalf(
         connection,
