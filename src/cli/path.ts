@@ -2,9 +2,9 @@ import type { Command } from 'commander';
 import { formatPaths } from '../control/status-text.js';
 import { changeTunnel } from './change-tunnel.js';
 import { withDaemon } from './daemon-client.js';
-import { parseSettings } from './path-settings.js';
+import { POLICY_SETTINGS, parseSettings } from './path-settings.js';
 
-const KEYS = ['interface', 'address', 'backup', 'priority'] as const;
+const UPLINK_KEYS = ['interface', 'address'] as const;
 
 export function addPath(program: Command): void {
   const path = program.command('path').description('list, add or remove paths of a running tunnel; connections go on');
@@ -20,11 +20,11 @@ export function addPath(program: Command): void {
     .description('use one more uplink, until the tunnel is started anew or reloaded')
     .argument('<name>', 'the tunnel')
     .argument('<path>', 'a name for the path')
-    .argument('<settings...>', 'interface=IFACE or address=IP or both; backup=on, priority=0 to 255')
+    .argument('<settings...>', `interface=IFACE or address=IP or both; ${POLICY_SETTINGS.join(', ')}`)
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExample:\n  sudo mptunnel path add home usb interface=usb0 backup=on')
     .action((name: string, pathName: string, settings: string[], options: { json?: boolean }) =>
-      changeTunnel(name, { command: 'path-add', path: parseSettings(settings, KEYS, pathName) }, options.json),
+      changeTunnel(name, { command: 'path-add', path: parseSettings(settings, UPLINK_KEYS, pathName) }, options.json),
     );
   path
     .command('remove')

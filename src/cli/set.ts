@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { changeTunnel } from './change-tunnel.js';
-import { parseSettings } from './path-settings.js';
+import { POLICY_SETTINGS, parseSettings } from './path-settings.js';
 import { CliError } from './report.js';
 
 export function addSet(program: Command): void {
@@ -10,18 +10,17 @@ export function addSet(program: Command): void {
     .argument('<name>', 'the tunnel')
     .argument('<kind>', 'path')
     .argument('<path>', 'its name, as `mptunnel path list` shows it')
-    .argument('<settings...>', 'backup=on or off, priority=0 to 255')
+    .argument('<settings...>', `${POLICY_SETTINGS.join(', ')}; see docs/paths.md`)
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nExamples:\n  sudo mptunnel set home path lte backup=on     # only while no other path is up\n  sudo mptunnel set home path dsl priority=1',
+      '\nExamples:\n  sudo mptunnel set home path lte backup=on     # only while no other path is up\n  sudo mptunnel set home path lte limit_up="10 Mbit/s" limit_down=off\n  sudo mptunnel set home path dsl priority=1',
     )
     .action(set);
 }
 
 async function set(name: string, kind: string, path: string, settings: string[], options: { json?: boolean }): Promise<void> {
   if (kind !== 'path') throw new CliError('bad-setting', `"${kind}" cannot be set: write \`mptunnel set ${name} path PATH backup=on\``);
-  const { priority, backup } = parseSettings(settings, ['backup', 'priority']);
-  const change = { ...(priority === undefined ? {} : { priority }), ...(backup === undefined ? {} : { backup }) };
+  const { name: _, ...change } = parseSettings(settings);
   await changeTunnel(name, { command: 'path-set', name: path, change }, options.json);
 }

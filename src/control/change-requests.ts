@@ -1,15 +1,23 @@
 /** Requests on the control socket that change the running tunnel: paths, their policy, the whole configuration. */
 
 import type { PathConfig } from '../tunnel/config.js';
-import { pathSchema } from '../tunnel/config-schema.js';
+import { type PathTable, pathSchema, policySchema } from '../tunnel/config-schema.js';
 import { pathConfigOf } from '../tunnel/config-values.js';
 import type { PathChange } from '../tunnel/link.js';
+import { type PolicyTable, policyOf } from '../tunnel/path-policy.js';
 
 export type ChangeRequest =
   | { command: 'path-add'; path: PathConfig }
   | { command: 'path-remove'; name: string }
   | { command: 'path-set'; name: string; change: PathChange }
   /** Reads the configuration file again. */
+  | { command: 'reload' };
+
+/** The same as it is asked for, with keys and values as in [[path]]. */
+export type ChangeMessage =
+  | { command: 'path-add'; path: PathTable }
+  | { command: 'path-set'; name: string; change: PolicyTable }
+  | { command: 'path-remove'; name: string }
   | { command: 'reload' };
 
 /** Lines for people. */
@@ -20,7 +28,6 @@ export interface ChangeReply {
 }
 
 const COMMANDS: readonly string[] = ['path-add', 'path-remove', 'path-set', 'reload'] satisfies ChangeRequest['command'][];
-const changeSchema = pathSchema.pick({ priority: true, backup: true });
 
 export function isChangeCommand(command: unknown): boolean {
   return typeof command === 'string' && COMMANDS.includes(command);
@@ -35,15 +42,13 @@ export function parseChange(message: Record<string, unknown>): ChangeRequest | s
     case 'path-remove':
       return typeof name === 'string' ? { command, name } : 'name is no text';
     case 'path-set': {
-      const change = changeSchema.safeParse(message.change);
+      const change = policySchema.safeParse(message.change);
       if (!change.success) return 'change does not fit';
-      if (typeof name !== 'string') return 'name is no text';
-      const { priority, backup } = change.data;
-      return { command, name, change: { ...(priority === undefined ? {} : { priority }), ...(backup === undefined ? {} : { backup }) } };
+      return typeof name === 'string' ? { command, name, change: policyOf(change.data) } : 'name is no text';
     }
     case 'path-add': {
-      const path = parsePath(message.path);
-      return typeof path === 'string' ? path : { command, path };
+      const path = checkPath(message.path);
+      return typeof path === 'string' ? path : { command, path: pathConfigOf(path) };
     }
     default:
       return 'unknown command';
@@ -51,9 +56,9 @@ export function parseChange(message: Record<string, unknown>): ChangeRequest | s
 }
 
 /** Keys as in [[path]]. What is wrong, as a fault string. */
-export function parsePath(value: unknown): PathConfig | string {
+export function checkPath(value: unknown): PathTable | string {
   const checked = pathSchema.safeParse(value);
-  if (checked.success) return pathConfigOf(checked.data);
+  if (checked.success) return checked.data;
   const { path, message } = checked.error.issues[0]!;
   return `${path.join('.') || 'path'} ${message}`;
 }

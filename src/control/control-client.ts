@@ -3,7 +3,7 @@
 import { connect, type Socket } from 'node:net';
 import type { ConnectionPage, ConnectionQuery } from '../tunnel/connections.js';
 import type { TunnelStatus } from '../tunnel/status.js';
-import type { ChangeReply, ChangeRequest } from './change-requests.js';
+import type { ChangeMessage, ChangeReply } from './change-requests.js';
 import { encodeFrame, FrameDecoder } from './control-frames.js';
 import { type CaptureSummary, ControlError, type EventsSummary, requireSocketPath } from './control-protocol.js';
 import type { PeerRequest } from './peer-requests.js';
@@ -68,7 +68,7 @@ export class ControlClient {
   }
 
   /** Rejects with ControlError, whose message tells what to do. */
-  async change(request: ChangeRequest): Promise<ChangeReply> {
+  async change(request: ChangeMessage): Promise<ChangeReply> {
     const { command, ...parameters } = request;
     const { done, left } = await this.#request(command, parameters);
     return { done: done as string[], left: left as string[] };

@@ -5,6 +5,7 @@ import { runFiles } from '../tun/run-directory.js';
 import type { TunnelConfig } from '../tunnel/config.js';
 import { loadConfig } from '../tunnel/config-file.js';
 import { Enrolment } from '../tunnel/gateway/enrolment.js';
+import { describePolicy } from '../tunnel/path-policy.js';
 import type { TunnelStatus } from '../tunnel/status.js';
 import type { StartTunnel, Tunnel, TunnelLog } from '../tunnel/tunnel-api.js';
 import { TapFan } from './capture-stream.js';
@@ -192,7 +193,7 @@ class TunnelLife {
         return { done: [`path ${request.name}: removed`], left: [] };
       case 'path-set':
         tunnel.changePath(request.name, request.change);
-        tunnel.report({ type: 'configuration', what: `path ${request.name}: ${describeChange(request.change)}` });
+        tunnel.report({ type: 'configuration', what: `path ${request.name}: ${describePolicy(request.change)}` });
         return { done: [`path ${request.name}: changed`], left: [] };
       case 'reload':
         return this.#reload(tunnel);
@@ -237,11 +238,4 @@ class TunnelLife {
     const status = this.#tunnel?.status() ?? starting;
     return this.#stopping ? { ...status, state: 'stopping' } : status;
   }
-}
-
-/** As the configuration file would say it. */
-function describeChange(change: object): string {
-  return Object.entries(change)
-    .map(([key, value]) => `${key} = ${JSON.stringify(value)}`)
-    .join(', ');
 }

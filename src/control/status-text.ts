@@ -1,6 +1,7 @@
 /** A tunnel's status as people read it. */
 
-import type { PathStatus, PeerStatus, TunnelStatus } from '../tunnel/status.js';
+import { formatBudget, formatRate } from '../tunnel/path-policy.js';
+import type { BudgetStatus, PathStatus, PeerStatus, TunnelStatus } from '../tunnel/status.js';
 import { formatBitRate, formatBytes, formatDuration, formatMs, formatPercent, plural } from './text-figures.js';
 import { type Column, cutText, formatTable, wrapText } from './text-table.js';
 
@@ -23,6 +24,9 @@ const POLICY_COLUMNS: readonly Column[] = [
   { heading: 'REMOTE', dropFirst: 2 },
   { heading: 'USE' },
   { heading: 'PRIORITY', align: 'right' },
+  { heading: 'COST', align: 'right' },
+  { heading: 'LIMIT', dropFirst: 4 },
+  { heading: 'BUDGET', dropFirst: 3 },
 ];
 const INDENT = '    ';
 
@@ -58,6 +62,9 @@ export function formatPaths(peers: readonly PeerStatus[], width = Number.POSITIV
       path.remote || '-',
       path.backup ? 'backup' : '-',
       String(path.priority),
+      String(path.cost ?? 0),
+      limitsText(path) || '-',
+      path.budget === undefined ? '-' : `${formatBytes(path.budget.usedBytes)} of ${formatBudget(path.budget)}`,
       ...(withPeer ? [name] : []),
     ]),
   );
@@ -113,7 +120,23 @@ export function pathNotes(path: PathStatus): string[] {
   }
   if (path.benched !== undefined)
     notes.push(`${path.name} is benched for ${formatDuration(path.benched.remainingMs)} more: ${path.benched.reason}`);
+  const limits = limitsText(path);
+  if (limits !== '') notes.push(`${path.name} is limited to ${limits}`);
+  if (path.budget !== undefined) notes.push(`${path.name} has used ${budgetText(path.budget)}`);
   return notes;
+}
+
+/** "3.2 GB of 20 GB/month, 4.1 GB are due by now". */
+function budgetText({ bytes, period, usedBytes, dueBytes, state, endsAt }: BudgetStatus): string {
+  const used = `${formatBytes(usedBytes)} of ${formatBudget({ bytes, period })}`;
+  if (state === 'spent') return `${used}: spent until ${endsAt.slice(0, 16).replace('T', ' ')} UTC`;
+  const due = `${formatBytes(dueBytes)} are due by now`;
+  return state === 'within' ? `${used}, ${due}` : `${used}, ${due}: a backup until then`;
+}
+
+/** "20 Mbit/s down, 5 Mbit/s up"; "" without a limit. */
+function limitsText({ limitUpBytesPerSec: up, limitDownBytesPerSec: down }: PathStatus): string {
+  return [down === undefined ? '' : `${formatRate(down)} down`, up === undefined ? '' : `${formatRate(up)} up`].filter(Boolean).join(', ');
 }
 
 /** up, down, ..., or how it is used while it is up. */

@@ -32,6 +32,9 @@ RuntimeDirectory=mptunnel
 RuntimeDirectoryMode=0700
 # Several tunnels share it.
 RuntimeDirectoryPreserve=yes
+# What paths have used of their budgets.
+StateDirectory=mptunnel
+StateDirectoryMode=0700
 ConfigurationDirectory=mptunnel
 ConfigurationDirectoryMode=0755
 # Enrolment writes peers there.

@@ -39,11 +39,14 @@ export interface AutoPathsOptions {
   /** The tunnel's own. */
   device: string;
   add: (path: PathConfig) => Promise<unknown>;
+  /** One that is there becomes a backup, or no longer is one. */
+  setBackup: (name: string, backup: boolean) => void;
   remove: (name: string) => void;
   warn: (message: string) => void;
 }
 
 interface AutoPath {
+  backup: boolean;
   /** While its interface is missing, or has no default route. */
   goneTimer: NodeJS.Timeout | undefined;
   /** When that timer is due; Infinity without one. */
@@ -89,6 +92,12 @@ export class AutoPaths {
     this.#explicit = interfacesOf(explicit);
     this.#dismissed.clear();
     this.update(this.#links);
+    for (const [name, path] of this.#paths) {
+      const backup = this.#isBackup(name);
+      if (path.backup === backup) continue;
+      path.backup = backup;
+      this.#try(name, () => this.#options.setBackup(name, backup));
+    }
   }
 
   /** Is the path of that name one of these? */
@@ -120,7 +129,16 @@ export class AutoPaths {
     const { include, exclude } = this.#config;
     if (isLoopback || name === this.#options.device || this.#explicit.has(name) || this.#dismissed.has(name)) return false;
     if (exclude.some((pattern) => matchesPattern(pattern, name))) return false;
+    if (this.#config.metered === 'exclude' && this.#isMetered(name)) return false;
     return include === undefined ? !TUNNEL_KINDS.has(kind) : include.some((pattern) => matchesPattern(pattern, name));
+  }
+
+  #isMetered(name: string): boolean {
+    return this.#config.meteredInterfaces?.some((pattern) => matchesPattern(pattern, name)) === true;
+  }
+
+  #isBackup(name: string): boolean {
+    return this.#config.metered === 'backup' && this.#isMetered(name);
   }
 
   #keep(name: string): void {
@@ -131,8 +149,9 @@ export class AutoPaths {
       known.goneAtMs = Number.POSITIVE_INFINITY;
       return;
     }
-    this.#paths.set(name, { goneTimer: undefined, goneAtMs: Number.POSITIVE_INFINITY });
-    this.#options.add({ name, interface: name, address: undefined }).catch((error: Error) => {
+    const backup = this.#isBackup(name);
+    this.#paths.set(name, { backup, goneTimer: undefined, goneAtMs: Number.POSITIVE_INFINITY });
+    this.#options.add({ name, interface: name, address: undefined, ...(backup ? { backup } : {}) }).catch((error: Error) => {
       // The next change of any interface tries again.
       this.#paths.delete(name);
       this.#options.warn(`interface ${name} does not become a path: ${error.message}`);
@@ -151,8 +170,12 @@ export class AutoPaths {
   #removeNow(name: string): void {
     clearTimeout(this.#paths.get(name)?.goneTimer);
     if (!this.#paths.delete(name) || this.#closed) return;
+    this.#try(name, () => this.#options.remove(name));
+  }
+
+  #try(name: string, change: () => void): void {
     try {
-      this.#options.remove(name);
+      change();
     } catch (error) {
       this.#options.warn(`path ${name}: ${(error as Error).message}`);
     }

@@ -19,7 +19,7 @@ import {
   parsePorts,
   parseProtocol,
 } from './config-schema.js';
-import { networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey } from './config-values.js';
+import { autoPathsOf, networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey } from './config-values.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
 import { readForwards } from './gateway/forward-config.js';
 import { peerDirectory, readPeerDirectory } from './peer-directory.js';
@@ -102,7 +102,7 @@ class ConfigReader {
         ...this.#nativeMptcp(document),
       },
       paths,
-      ...(document.paths?.auto === true ? { autoPaths: { include: document.paths.include, exclude: document.paths.exclude ?? [] } } : {}),
+      ...(document.paths?.auto === true ? { autoPaths: autoPathsOf(document.paths) } : {}),
       peers,
       egress: document.egress && this.#egress(document.egress),
       stream: {

@@ -9,6 +9,7 @@ import { parsePrefix } from '../tun/ip-prefix.js';
 import { FLOW_MODES } from './config.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
 import { forwardSchema } from './gateway/forward-config.js';
+import { budgetFault, rateFault } from './path-policy.js';
 
 export const NAME_MAX_CHARACTERS = 32;
 /** IFNAMSIZ less its NUL. */
@@ -156,13 +157,25 @@ const interfacePattern = text((value) => {
   return value === '*' || fault === undefined || (value.includes('*') && value.replaceAll('*', '') === '') ? undefined : fault;
 });
 
+/** How a path is used; what can be changed of it while it is. */
+export const policySchema = z.strictObject({
+  priority: integer(0, 255).optional(),
+  backup: z.boolean().optional(),
+  cost: integer(0, 255).optional(),
+  limit_up: text(rateFault).optional(),
+  limit_down: text(rateFault).optional(),
+  budget: text(budgetFault).optional(),
+  budget_spent: z.enum(['backup', 'off']).optional(),
+});
+
 export const pathSchema = z.strictObject({
   name,
   interface: text(interfaceNameFault).optional(),
   address: address.optional(),
-  priority: integer(0, 255).optional(),
-  backup: z.boolean().optional(),
+  ...policySchema.shape,
 });
+/** A [[path]] table, checked. */
+export type PathTable = z.infer<typeof pathSchema>;
 
 /** A [[peer]]; also the whole of a file in the peers' folder. */
 export const peerSchema = z.strictObject({
@@ -197,6 +210,8 @@ export const configSchema = z.strictObject({
         auto: z.boolean(),
         include: z.array(interfacePattern).optional(),
         exclude: z.array(interfacePattern).optional(),
+        metered: z.enum(['backup', 'exclude', 'use']).optional(),
+        metered_interfaces: z.array(interfacePattern).optional(),
       }),
     )
     .optional(),
@@ -243,7 +258,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   '': Object.keys(configSchema.shape),
   interface: Object.keys(configSchema.shape.interface.shape),
   path: Object.keys(pathSchema.shape),
-  paths: ['auto', 'include', 'exclude'],
+  paths: ['auto', 'include', 'exclude', 'metered', 'metered_interfaces'],
   peer: Object.keys(peerSchema.shape),
   egress: Object.keys(configSchema.shape.egress.unwrap().shape),
   stream: Object.keys(configSchema.shape.stream.unwrap().shape),

@@ -3,10 +3,14 @@
 import { parse, TomlError } from 'smol-toml';
 import type { z } from 'zod';
 import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
-import type { PathConfig, PeerConfig } from './config.js';
+import type { AutoPathsConfig, PathConfig, PeerConfig } from './config.js';
 import { ConfigError } from './config-error.js';
-import { decodeKey, type pathSchema, type peerSchema } from './config-schema.js';
+import { type ConfigDocument, decodeKey, type PathTable, type peerSchema } from './config-schema.js';
+import { policyOf } from './path-policy.js';
 import { type KeyPath, lineOfKey } from './toml-lines.js';
+
+/** Modems for mobile broadband, as the kernel and systemd name them. */
+const METERED_INTERFACES = ['ww*'];
 
 /** `file` names the document in messages. Throws ConfigError `syntax`, with the place. */
 export function parseToml(document: string, file: string): unknown {
@@ -31,13 +35,19 @@ export function besideConfig(configFile: string, extension: string): string {
 }
 
 /** What a [[path]] table, or a request to add a path, means. */
-export function pathConfigOf({ name, interface: device, address, priority, backup }: z.infer<typeof pathSchema>): PathConfig {
+export function pathConfigOf({ name, interface: device, address, ...policy }: PathTable): PathConfig {
+  return { name, interface: device, address, ...policyOf(policy) };
+}
+
+/** What [paths] with auto = true means. */
+export function autoPathsOf(table: NonNullable<ConfigDocument['paths']>): AutoPathsConfig {
+  const { include, exclude = [], metered, metered_interfaces: interfaces } = table;
+  // Who says which are metered wants something done about it.
+  const use = metered ?? (interfaces === undefined ? undefined : 'backup');
   return {
-    name,
-    interface: device,
-    address,
-    ...(priority === undefined ? {} : { priority }),
-    ...(backup === undefined ? {} : { backup }),
+    include,
+    exclude,
+    ...(use === undefined ? {} : { metered: use, meteredInterfaces: interfaces ?? METERED_INTERFACES }),
   };
 }
 

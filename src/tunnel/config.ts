@@ -17,15 +17,36 @@ export interface InterfaceConfig {
   nativeMptcpAddresses?: readonly string[];
 }
 
-export interface PathConfig {
+export interface PathConfig extends PathPolicy {
   name: string;
   interface: string | undefined;
   address: string | undefined;
+}
+
+/** How a path is used (docs/paths.md, path-policy.ts). */
+export interface PathPolicy {
   /** Lower is taken first, in the mode `priority`; default 0. */
   priority?: number;
   /** Only used while no other path is up. */
   backup?: boolean;
+  /** Used for what cheaper paths cannot carry; default 0. */
+  cost?: number;
+  /** The most that we, and the peer, put on the path: IP packets, in bytes a second; 0, the default: as much as there is. */
+  limitUpBytesPerSec?: number;
+  limitDownBytesPerSec?: number;
+  /** What the path may carry, both directions together. */
+  budget?: Budget;
+  budgetSpent?: BudgetSpent;
 }
+
+export interface Budget {
+  /** Of IP packets; 0: there is no budget. */
+  bytes: number;
+  period: 'day' | 'week' | 'month';
+}
+
+/** What a path is for when its budget is spent: to be used while no other is up (default), or not at all. */
+export type BudgetSpent = 'backup' | 'off';
 
 /** Interfaces become paths by themselves. Names may have "*" for any characters. */
 export interface AutoPathsConfig {
@@ -33,6 +54,10 @@ export interface AutoPathsConfig {
   include: readonly string[] | undefined;
   /** Never these. */
   exclude: readonly string[];
+  /** What those become that cost by volume: backups, no paths at all, or paths as any (absent). */
+  metered?: 'backup' | 'exclude' | 'use';
+  /** Which those are: the kernel does not know. */
+  meteredInterfaces?: readonly string[];
 }
 
 export interface PeerConfig {

@@ -1,6 +1,8 @@
 /** What happens to a tunnel, as `mptunnel events` streams it. The log's lines are made from events, here and nowhere else. */
 
-import type { PathState, PeerState } from './link.js';
+import type { Budget } from './config.js';
+import type { PathRestriction, PathState, PeerState } from './link.js';
+import { formatBudget } from './path-policy.js';
 
 /** Names of peers and paths as in the configuration. Reasons are for people. Keys are never in it. */
 export type TunnelOccurrence =
@@ -16,6 +18,16 @@ export type TunnelOccurrence =
   /** Our side's streams send nothing new there for so long, unless no other path can. */
   | { type: 'path-benched'; peer: string; path: string; reason: string; forMs: number }
   | { type: 'path-bench-ended'; peer: string; path: string }
+  /** What its budget makes of it: free, a backup, or off. */
+  | {
+      type: 'path-budget';
+      path: string;
+      state: 'within' | 'ahead' | 'spent';
+      use: PathRestriction;
+      usedBytes: number;
+      budgetBytes: number;
+      period: Budget['period'];
+    }
   /** `what` is now in force: "path lte: backup = true". */
   | { type: 'configuration'; what: string }
   | { type: 'notice'; message: string }
@@ -51,6 +63,8 @@ export function describeEvent(event: TunnelOccurrence): string {
       return `path ${event.peer}/${event.path}: benched for ${Math.round(event.forMs / 1000)} s (${event.reason})`;
     case 'path-bench-ended':
       return `path ${event.peer}/${event.path}: back from the bench`;
+    case 'path-budget':
+      return `path ${event.path}: ${describeBudget(event)}`;
     case 'configuration':
       return `configuration: ${event.what}`;
     case 'notice':
@@ -66,6 +80,14 @@ export function eventLevel(event: TunnelOccurrence): 'info' | 'warn' {
 function describeTunnel({ name, state, reason }: Extract<TunnelOccurrence, { type: 'tunnel' }>): string {
   if (state === 'stopping') return reason === undefined ? `${name} is stopping` : `stopping: ${reason}`;
   return state === 'ready' ? `${name} is up` : `${name} has started`;
+}
+
+function describeBudget(event: Extract<TunnelOccurrence, { type: 'path-budget' }>): string {
+  const { state, use, usedBytes, budgetBytes: bytes, period } = event;
+  const budget = `of its budget of ${formatBudget({ bytes, period })}`;
+  if (use === 'none') return `${(usedBytes / 1e9).toFixed(2)} GB used ${budget}: free again`;
+  const until = state === 'spent' ? `until the ${period} ends` : 'until the calendar has caught up';
+  return `${(usedBytes / 1e9).toFixed(2)} GB used ${budget}: ${use} ${until}`;
 }
 
 function change(from: string | undefined, to: string): string {

@@ -8,7 +8,7 @@ import { UdpCarrier } from './carrier/udp-carrier.js';
 import type { Uplink } from './carrier/uplink.js';
 import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import { EndpointWatch } from './endpoint-watch.js';
-import type { LinkLayer, LinkObserver, PacketTap, PathChange, PeerLink } from './link.js';
+import type { LinkLayer, LinkObserver, PacketTap, PathChange, PathRestriction, PeerLink } from './link.js';
 import { LinkContext } from './path/link-context.js';
 import { PathControl } from './path/path-control.js';
 import { Peer } from './path/peer.js';
@@ -171,6 +171,14 @@ class UdpLinkLayer implements CountingLinkLayer {
     if (!this.#context.closed) this.#context.flush();
   }
 
+  poll(nowMs: number): void {
+    this.#context.drainHeld(nowMs);
+  }
+
+  nextTimeoutMs(nowMs: number): number {
+    return this.#context.heldDueMs(nowMs);
+  }
+
   setTap(tap: PacketTap | undefined): void {
     this.#context.tap = tap;
   }
@@ -218,6 +226,14 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#requireClient();
     this.#uplinks.change(name, change, performance.now());
     this.#handleTimer(performance.now());
+  }
+
+  restrictPath(name: string, restriction: PathRestriction, reason: string): void {
+    this.#requireClient();
+    const uplink = this.#uplinks.restrict(name, restriction, reason, performance.now());
+    this.#handleTimer(performance.now());
+    // Its sockets may be opened again.
+    if (restriction !== 'off') void this.#reread((one) => one === uplink);
   }
 
   counters(): Record<string, number> {

@@ -3,7 +3,8 @@
  * `LinkLayer` (link-layer.ts) implements it; the planes and the composition root know only these types.
  */
 
-import type { PathConfig, PeerConfig } from './config.js';
+import type { PathLimit } from '../mptcp-over-udp/path-limit.js';
+import type { PathConfig, PathPolicy, PeerConfig } from './config.js';
 import type { PeerMessage } from './session/slow-control.js';
 
 /** probing: not yet proven; up; suspect: silent for longer than its round trips allow, not to be used while another is up; down: no traffic but probes. */
@@ -37,6 +38,14 @@ export interface PathLink {
   readonly priority: number;
   /** Only to be used while no other path is up. Of the client's configuration. */
   readonly backup: boolean;
+  /** Used for what cheaper paths cannot carry. Of the client's configuration. */
+  readonly cost: number;
+  /** Of what we send there, both planes together; undefined: none. */
+  readonly limit?: (PathLimit & { readonly bytesPerSec: number }) | undefined;
+  /** What the peer was asked not to exceed; 0: no limit. Of the client's configuration. */
+  readonly peerLimitBytesPerSec?: number;
+  /** How long a packet of the datagram plane would wait for it now, behind others; 0 without a limit. */
+  readonly heldMs: number;
   /** Largest inner IP packet that fits into one datagram of this path. */
   readonly innerMtuBytes: number;
   /** Largest payload of a stream segment, whatever its headers take: they go compressed. 0: innerMtuBytes holds for stream segments too. */
@@ -48,6 +57,8 @@ export interface PathLink {
   readonly remote: string;
   readonly rxBytes: number;
   readonly txBytes: number;
+  /** As IP packets, both directions together. */
+  readonly carriedBytes?: number;
   /** Sender's duty of SegmentSink.sendSegments, sealed as TYPE_STREAM. Dropped and counted when the path has no keys or socket. */
   sendSegments(
     header: Uint8Array,
@@ -138,10 +149,10 @@ export interface PacketTap {
 }
 
 /** What can be changed of a path while it is in use. */
-export interface PathChange {
-  priority?: number;
-  backup?: boolean;
-}
+export type PathChange = PathPolicy;
+
+/** Beyond what its configuration says: free to be used, a backup, or not to be used at all. */
+export type PathRestriction = 'none' | 'backup' | 'off';
 
 export interface LinkLayer {
   readonly peers: readonly PeerLink[];
@@ -149,6 +160,10 @@ export interface LinkLayer {
   start(observer: LinkObserver): Promise<void>;
   /** Sends what is staged on every socket; call after sending outside of onBatchEnd. */
   flush(): void;
+  /** Stages what waits for the limit of its path and may leave by now; after the streams had their turn. */
+  poll(nowMs: number): void;
+  /** When `poll` wants to be called; Infinity while nothing waits. */
+  nextTimeoutMs(nowMs: number): number;
   setTap(tap: PacketTap | undefined): void;
   /** From now on it may come, or is dialled. Throws RangeError when its name or key is another's, our own, or weak. */
   addPeer(config: PeerConfig): PeerLink;
@@ -169,6 +184,8 @@ export interface LinkLayer {
   removePath(name: string): void;
   /** (Client) peers obey it too, for what they send. Throws TunnelError `no-such-path`, `no-client`. */
   changePath(name: string, change: PathChange): void;
+  /** (Client) how a path may be used for now, whatever its configuration says; `reason`: why not at all. Throws as changePath. */
+  restrictPath(name: string, restriction: PathRestriction, reason: string): void;
   /** Says goodbye to peers, closes sockets, wipes keys. */
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 /** What a tunnel's status says of a peer and its paths: the link layer's state, beside what meters, events and streams know of it. */
 
+import type { BudgetKeeper } from './budget/budget-keeper.js';
 import type { PathLink, PeerLink } from './link.js';
 import type { LinkEvents } from './link-events.js';
 import type { PathRateMeter } from './path-rates.js';
@@ -11,6 +12,7 @@ export interface StatusSources {
   readonly linkEvents: LinkEvents;
   /** undefined before the tunnel is up, and when it closes. */
   readonly streams: StreamPlane | undefined;
+  readonly budgets: BudgetKeeper | undefined;
 }
 
 export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number): PeerStatus {
@@ -24,8 +26,10 @@ export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number
   };
 }
 
-function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams }: StatusSources, nowMs: number): PathStatus {
+function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams, budgets }: StatusSources, nowMs: number): PathStatus {
   const { id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes } = path;
+  const { cost, limit, peerLimitBytesPerSec: limitDownBytesPerSec = 0 } = path;
+  const budget = peer.initiator ? budgets?.status(name) : undefined;
   const benched = streams?.bench(peer, id, nowMs);
   return {
     ...{ id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes },
@@ -35,6 +39,10 @@ function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams
     innerMtuBytes: path.innerMtuBytes,
     priority: path.priority,
     backup: path.backup,
+    ...(cost === 0 ? {} : { cost }),
+    ...(limit === undefined ? {} : { limitUpBytesPerSec: limit.bytesPerSec }),
+    ...(limitDownBytesPerSec === 0 ? {} : { limitDownBytesPerSec }),
+    ...(budget && { budget }),
     ...(benched === undefined ? {} : { benched }),
   };
 }

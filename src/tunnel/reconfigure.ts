@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { AutoPathsConfig, EgressConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { type GatewaySettings, gatewaySettings } from './gateway/gateway-network.js';
 import type { PathChange } from './link.js';
+import { describePolicy, policyChange } from './path-policy.js';
 import { type Reconfigured, TunnelError } from './tunnel-api.js';
 
 /** What the running tunnel can change. */
@@ -136,10 +137,10 @@ async function addPath(target: Reconfigurable, path: PathConfig, done: string[],
 }
 
 function changePolicy(target: Reconfigurable, known: PathConfig, path: PathConfig, done: string[]): void {
-  const change = { priority: path.priority ?? 0, backup: path.backup ?? false };
-  if (change.priority === (known.priority ?? 0) && change.backup === (known.backup ?? false)) return;
+  const change = policyChange(known, path);
+  if (change === undefined) return;
   target.changePath(path.name, change);
-  done.push(`path ${path.name}: priority ${change.priority}, backup ${change.backup ? 'on' : 'off'}`);
+  done.push(`path ${path.name}: ${describePolicy(change)}`);
 }
 
 function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {

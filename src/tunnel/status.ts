@@ -1,7 +1,7 @@
 /** What `mptunnel status --json` prints; also what the control socket carries. Units in names; keys are never in it but public ones. */
 
 import type { AeadName } from '../tun/native.js';
-import type { FlowMode } from './config.js';
+import type { Budget, FlowMode } from './config.js';
 import type { PathState, PeerState } from './link.js';
 
 export interface PathStatus {
@@ -28,8 +28,28 @@ export interface PathStatus {
   innerMtuBytes: number;
   priority: number;
   backup: boolean;
+  /** Absent: 0. */
+  cost?: number;
+  /** The most that this side sends there, and that it asked the peer for: IP packets, in bytes a second. Absent: no limit. */
+  limitUpBytesPerSec?: number;
+  limitDownBytesPerSec?: number;
+  budget?: BudgetStatus;
   /** It did our streams more harm than good: for so long yet it carries new data of theirs only while no other path can. */
   benched?: { reason: string; remainingMs: number };
+}
+
+/** Of a path that may carry only so much. */
+export interface BudgetStatus {
+  /** IP packets, both directions together. */
+  bytes: number;
+  period: Budget['period'];
+  usedBytes: number;
+  /** What may have been used by now, if it were used evenly. */
+  dueBytes: number;
+  /** ahead: a backup until the calendar has caught up. spent: a backup, or off, until the period ends. */
+  state: 'within' | 'ahead' | 'spent';
+  /** ISO 8601: when it begins anew. */
+  endsAt: string;
 }
 
 export interface PeerStatus {

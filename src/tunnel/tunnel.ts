@@ -8,6 +8,8 @@ import { createLinkWatch, type LinkFacts, type LinkWatch } from '../tun/link-wat
 import { mptcpFault } from '../tun/mptcp-path-manager.js';
 import { type FineTimer, loadNative, type NativeAddon } from '../tun/native.js';
 import { AutoPaths } from './auto-paths.js';
+import { BudgetFile } from './budget/budget-file.js';
+import { BUDGET_TICK_MS, BudgetKeeper } from './budget/budget-keeper.js';
 import { literalAddress } from './carrier/endpoint.js';
 import type { AutoPathsConfig, PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
@@ -81,6 +83,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private links: readonly LinkFacts[] = [];
   private sweep: NodeJS.Timeout | undefined;
   private rateSampling: NodeJS.Timeout | undefined;
+  private budgets: BudgetKeeper | undefined;
+  private budgetTicks: NodeJS.Timeout | undefined;
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
@@ -151,6 +155,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
         this.warnOfOverlap();
       },
     );
+    this.keepBudgets(this.link);
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
     this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
     this.rateSampling = setInterval(() => this.rates.sample(this.peers, performance.now()), RATE_SAMPLE_MS);
@@ -181,8 +186,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { rates, linkEvents, streams } = this;
-    const peers = this.peers.filter((peer) => !peer.enrolling).map((peer) => peerStatus(peer, { rates, linkEvents, streams }, nowMs));
+    const { rates, linkEvents, streams, budgets } = this;
+    const peers = this.peers
+      .filter((peer) => !peer.enrolling)
+      .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets }, nowMs));
     return {
       name: this.config.interface.name,
       state: this.state,
@@ -263,6 +270,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   changePath(name: string, change: PathChange): void {
     this.startedLink.changePath(name, change);
+    this.budgets?.tick();
     this.drive(performance.now());
   }
 
@@ -342,6 +350,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathRemoved(peer, path);
+    if (peer.initiator) this.budgets?.handlePathRemoved(path);
     this.streams?.handlePathRemoved(peer, path, nowMs);
     this.datagrams?.handlePathRemoved(peer, path);
     if (peer.initiator) this.nativeMptcp?.noteRemoved(path.name);
@@ -467,7 +476,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
     if (streams === undefined || datagrams === undefined) return;
     streams.poll(nowMs);
     datagrams.poll(nowMs);
-    const at = Math.min(streams.nextTimeoutMs(), datagrams.nextTimeoutMs());
+    this.link?.poll(nowMs);
+    const at = Math.min(streams.nextTimeoutMs(), datagrams.nextTimeoutMs(), this.link?.nextTimeoutMs(nowMs) ?? Infinity);
     if (at === Number.POSITIVE_INFINITY) this.timer?.disarm();
     else this.timer?.arm(Math.max(1, Math.ceil(Math.max(TIMER_SLACK_MS, at - performance.now()) * 1000)));
   }
@@ -496,6 +506,21 @@ class RunningTunnel implements Tunnel, LinkObserver {
     return this.link;
   }
 
+  private keepBudgets(link: CountingLinkLayer): void {
+    this.budgets = new BudgetKeeper({
+      paths: () => link.pathConfigs,
+      peers: () => link.peers,
+      restrict: (name, restriction, reason) => {
+        link.restrictPath(name, restriction, reason);
+        this.drive(performance.now());
+      },
+      emit: (occurrence) => this.events.emit(occurrence),
+      file: new BudgetFile(this.config.interface.name, (message) => this.events.log.warn(message)),
+    });
+    this.budgets.tick();
+    this.budgetTicks = setInterval(() => this.budgets?.tick(), BUDGET_TICK_MS);
+  }
+
   private setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void {
     if (!this.peers.some((peer) => peer.initiator)) return;
     if (config !== undefined && this.autoPaths !== undefined) {
@@ -510,6 +535,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
         explicit,
         device: this.config.interface.name,
         add: (path) => this.addPath(path),
+        setBackup: (name, backup) => this.changePath(name, { backup }),
         remove: (name) => this.removePath(name),
         warn: (message) => this.events.log.warn(message),
       });
@@ -540,6 +566,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.linkEvents.close();
     clearInterval(this.sweep);
     clearInterval(this.rateSampling);
+    clearInterval(this.budgetTicks);
+    await this.budgets?.close();
     this.watch?.close();
     this.autoPaths?.close();
     const nowMs = performance.now();

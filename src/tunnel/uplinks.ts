@@ -11,7 +11,7 @@ import type { InterfaceInfo } from './carrier/interface-info.js';
 import type { UdpCarrier } from './carrier/udp-carrier.js';
 import { Uplink } from './carrier/uplink.js';
 import type { PathConfig } from './config.js';
-import type { PathChange } from './link.js';
+import type { PathChange, PathRestriction } from './link.js';
 import { emitAddressRecord, formatRemote } from './path/address-record.js';
 import type { LinkContext } from './path/link-context.js';
 import { Path } from './path/path.js';
@@ -86,15 +86,32 @@ export class Uplinks {
   /** Throws TunnelError `no-such-path`. */
   change(name: string, change: PathChange, nowMs: number): void {
     const uplink = this.#named(name);
-    uplink.config = { ...uplink.config, ...change };
+    uplink.setPolicy(change);
     for (const peer of this.#context.peers) {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
       if (path === undefined) continue;
-      path.priority = uplink.config.priority ?? 0;
-      path.backup = uplink.config.backup ?? false;
+      this.#applyPolicy(uplink, path);
       this.#control.introduce(path, nowMs);
       this.#context.pathChanged(path, nowMs);
     }
+  }
+
+  /** Whatever its configuration says. Throws TunnelError `no-such-path`. */
+  restrict(name: string, restriction: PathRestriction, reason: string, nowMs: number): Uplink {
+    const uplink = this.#named(name);
+    uplink.restriction = restriction;
+    uplink.barred = restriction === 'off' ? reason : '';
+    if (uplink.barred !== '') this.lose(uplink, uplink.barred, nowMs);
+    this.change(name, {}, nowMs);
+    return uplink;
+  }
+
+  #applyPolicy({ config, limit, restriction }: Uplink, path: Path): void {
+    path.priority = config.priority ?? 0;
+    path.backup = config.backup === true || restriction !== 'none';
+    path.cost = config.cost ?? 0;
+    path.peerLimitBytesPerSec = config.limitDownBytesPerSec ?? 0;
+    path.useLimit(limit);
   }
 
   /** Makes the paths of a peer whose endpoint is known now. Throws TunnelError `address-family` when no uplink can reach it. */
@@ -225,10 +242,9 @@ export class Uplinks {
       guarded: false,
       localAddress: '',
       outerMtuBytes: uplink.mtuBytes,
-      priority: uplink.config.priority ?? 0,
-      backup: uplink.config.backup ?? false,
       nowMs,
     });
+    this.#applyPolicy(uplink, path);
     peer.addPath(path);
     path.useEpoch(peer.sendEpoch);
     // Until the sockets are open there is no link.

@@ -28,7 +28,14 @@ t.test('paths are set, added and removed by command', async (t) => {
     stderr: 'mptunnel: There is no path "nope" here: known are dsl, lte.\n',
   });
   const list = await cli.run(['path', 'list', 'mpt0']);
-  t.match(list, { code: 0, stdout: /^PATH +STATE +LOCAL +REMOTE +USE +PRIORITY\ndsl +up / });
+  t.match(list, { code: 0, stdout: /^PATH +STATE +LOCAL +REMOTE +USE +PRIORITY +COST +LIMIT +BUDGET\ndsl +up / });
+  const limits = ['limit_up=10Mbit/s', 'limit_down=off', 'cost=2', 'budget=20 GB/month'];
+  t.match(await cli.run(['set', 'mpt0', 'path', 'lte', ...limits]), { code: 0, stdout: 'path lte: changed\n', stderr: '' });
+  await untilLogged(
+    cli,
+    'fake: change lte {"cost":2,"limitUpBytesPerSec":1250000,"limitDownBytesPerSec":0,"budget":{"bytes":20000000000,"period":"month"}}',
+  );
+  await untilLogged(cli, 'configuration: path lte: cost = 2, limit_up = 10 Mbit/s, limit_down = off, budget = 20 GB/month');
   t.match(JSON.parse((await cli.run(['path', 'list', 'mpt0', '--json'])).stdout.split('\n')[0]!), {
     peer: 'vps',
     name: 'dsl',
@@ -42,7 +49,10 @@ t.test('wrong settings are refused before anybody is asked', async (t) => {
     [['set', 'mpt0', 'path', 'lte', 'backup=maybe'], /backup must be on or off, not "maybe"/],
     [['set', 'mpt0', 'path', 'lte', 'priority=-1'], /priority must be a whole number from 0 to 255/],
     [['set', 'mpt0', 'path', 'lte', 'priority=256'], /from 0 to 255, not 256/],
-    [['set', 'mpt0', 'path', 'lte', 'colour=red'], /"colour=red" is no setting of a path: write backup=on, priority=10/],
+    [['set', 'mpt0', 'path', 'lte', 'colour=red'], /"colour=red" is no setting of a path: write backup=on, priority=10, cost=1/],
+    [['set', 'mpt0', 'path', 'lte', 'limit_up=10'], /limit_up "10" is no rate: write it as "20 Mbit\/s"/],
+    [['set', 'mpt0', 'path', 'lte', 'budget=20GB'], /budget "20GB" is no budget: write it as "20 GB\/month"/],
+    [['set', 'mpt0', 'path', 'lte', 'interface=eth0'], /"interface=eth0" is no setting of a path/],
     [['set', 'mpt0', 'path', 'lte', 'backup=on', 'backup=off'], /set twice/],
     [['set', 'mpt0', 'peer', 'lte', 'backup=on'], /"peer" cannot be set/],
     [['path', 'add', 'mpt0', 'a b', 'interface=usb0'], /name "a b" may hold only/],

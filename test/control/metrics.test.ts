@@ -52,6 +52,21 @@ t.test('the text follows the grammar, in base units', async (t) => {
   t.notMatch(text, /THEKEY|the reason/);
 });
 
+t.test('limits, cost and budget of a path; what it has not is no sample', async (t) => {
+  const budget = { bytes: 20e9, period: 'month', usedBytes: 3e9, dueBytes: 1e9, state: 'ahead', endsAt: '' } as const;
+  const lte = path(1, 'lte', { limitUpBytesPerSec: 1_250_000, limitDownBytesPerSec: 625_000, cost: 2, budget });
+  const samples = parseExposition(formatMetrics(status([path(0, 'dsl'), lte])));
+  const value = (name: string, of: string): number | undefined => find(samples, `mptunnel_path_${name}`, { path: of })?.value;
+  t.equal(value('send_limit_bytes_per_second', 'lte'), 1_250_000);
+  t.equal(value('receive_limit_bytes_per_second', 'lte'), 625_000);
+  t.equal(value('budget_bytes', 'lte'), 20e9);
+  t.equal(value('budget_used_bytes', 'lte'), 3e9);
+  t.equal(value('budget_due_bytes', 'lte'), 1e9);
+  t.same([value('cost', 'dsl'), value('cost', 'lte')], [0, 2]);
+  t.equal(value('send_limit_bytes_per_second', 'dsl'), undefined);
+  t.equal(value('budget_bytes', 'dsl'), undefined);
+});
+
 t.test('names that a peer chose are escaped, and cannot make a sample stand twice', async (t) => {
   const samples = parseExposition(formatMetrics(status([path(0, 'a"b\\c\nd'), path(1, 'same'), path(2, 'same')], 'x"y')));
   t.ok(find(samples, 'mptunnel_path_up', { path: 'a"b\\c\nd', peer: 'x"y' }));

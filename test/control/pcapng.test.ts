@@ -32,6 +32,8 @@ function path(id: number, name: string): PathLink {
     inflightBytes: 0,
     priority: 0,
     backup: false,
+    heldMs: 0,
+    cost: 0,
     innerMtuBytes: 1400,
     segmentPayloadBytes: 0,
     local: '10.90.0.1:5180',

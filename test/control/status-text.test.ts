@@ -1,5 +1,5 @@
 import t from 'tap';
-import { formatStatus } from '../../src/control/status-text.js';
+import { formatPaths, formatStatus } from '../../src/control/status-text.js';
 import { formatBitRate, formatBytes, formatDuration, formatRateCell } from '../../src/control/text-figures.js';
 import type { PathStatus, PeerStatus, TunnelStatus } from '../../src/tunnel/status.js';
 
@@ -56,6 +56,30 @@ t.test('a path that is benched, a backup or down says so; of a bench and a fall 
   t.match(lines[5], /^ {4}sat {3}down /);
   t.equal(lines[6], '    dsl is benched for 12 s more: streams waited for it 40 % of the time, for 2.0 % of their data');
   t.equal(lines[7], '    sat is down for 1 min 5 s: no answer for 1500 ms more');
+});
+
+t.test('limits and the use of a budget have a line each', async (t) => {
+  const budget = {
+    bytes: 20e9,
+    period: 'month',
+    usedBytes: 9.1e9,
+    dueBytes: 7.4e9,
+    state: 'ahead',
+    endsAt: '2027-02-01T00:00:00.000Z',
+  } as const;
+  const notes = (change: Partial<PathStatus>): string[] =>
+    formatStatus(status({ ...PEER, paths: [{ ...PATH, ...change }] }))
+      .split('\n')
+      .slice(4, -1);
+  t.same(notes({ limitUpBytesPerSec: 625_000, limitDownBytesPerSec: 2_500_000 }), ['    dsl is limited to 20 Mbit/s down, 5 Mbit/s up']);
+  t.same(notes({ limitUpBytesPerSec: 625_000 }), ['    dsl is limited to 5 Mbit/s up']);
+  t.same(notes({ budget }), ['    dsl has used 9.1 GB of 20 GB/month, 7.4 GB are due by now: a backup until then']);
+  t.same(notes({ budget: { ...budget, state: 'within' } }), ['    dsl has used 9.1 GB of 20 GB/month, 7.4 GB are due by now']);
+  t.same(notes({ budget: { ...budget, state: 'spent' } }), ['    dsl has used 9.1 GB of 20 GB/month: spent until 2027-02-01 00:00 UTC']);
+  t.match(
+    formatPaths([{ ...PEER, paths: [{ ...PATH, cost: 2, limitUpBytesPerSec: 625_000, budget }] }]),
+    / 0 +2 +5 Mbit\/s up +9\.1 GB of 20 GB\/month$/m,
+  );
 });
 
 t.test('no line is longer than the terminal; columns go, figures stay', async (t) => {

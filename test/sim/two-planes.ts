@@ -10,7 +10,9 @@ import { AllowedIps } from '../../src/tunnel/gateway/allowed-ips.js';
 import type { PathLink, PathState, PeerLink } from '../../src/tunnel/link.js';
 import { AckSchedule } from '../../src/tunnel/path/ack-schedule.js';
 import { DeliveryEstimator } from '../../src/tunnel/path/delivery-estimator.js';
+import { PathShaper } from '../../src/tunnel/path/path-shaper.js';
 import { PathStateMachine } from '../../src/tunnel/path/path-state.js';
+import { RateLimit } from '../../src/tunnel/path/rate-limit.js';
 import { ReturnDelay } from '../../src/tunnel/path/return-delay.js';
 import { RttEstimator } from '../../src/tunnel/path/rtt-estimator.js';
 import { SendStamps } from '../../src/tunnel/path/send-stamps.js';
@@ -53,10 +55,12 @@ export class SimPath implements PathLink {
   readonly remote = '';
   priority = 0;
   backup = false;
+  cost = 0;
   rxBytes = 0;
   txBytes = 0;
   /** Packets of the plane that left by here, and the times of each change of state. */
   sentPackets = 0;
+  limitDrops = 0;
   onPacket: (bytes: Uint8Array) => void = () => {};
   readonly #clock: SimClock;
   readonly #stamps = new SendStamps();
@@ -64,6 +68,7 @@ export class SimPath implements PathLink {
   #packetNumber = 0;
   #dataBytes = 0;
   #passedBytes = 0;
+  #shaper: PathShaper | undefined;
 
   constructor(clock: SimClock, id: number, name: string, out: SimLink<Datagram>) {
     this.#clock = clock;
@@ -112,7 +117,30 @@ export class SimPath implements PathLink {
     throw new Error('the datagram plane has no segments');
   }
 
+  /** 0: no limit. */
+  setLimit(bytesPerSec: number): void {
+    this.#shaper?.flush(this);
+    this.#shaper = bytesPerSec === 0 ? undefined : new PathShaper(new RateLimit(bytesPerSec));
+  }
+
+  get limit(): RateLimit | undefined {
+    return this.#shaper?.limit;
+  }
+
+  get heldMs(): number {
+    return this.#shaper?.heldMs ?? 0;
+  }
+
   sendPacket(packet: Uint8Array, offset: number, length: number): boolean {
+    const { nowMs } = this.#clock;
+    if (this.#shaper?.isClosed(nowMs) !== true) return this.emitPacket(packet, offset, length);
+    const held = this.#shaper.hold(packet, offset, length, 0, 0, 0, 0, nowMs);
+    if (!held) this.limitDrops++;
+    return held;
+  }
+
+  emitPacket(packet: Uint8Array, offset: number, length: number): boolean {
+    this.limit?.chargeDatagram(length + WIRE_OVERHEAD_BYTES);
     this.sentPackets++;
     this.#dataBytes += length + WIRE_OVERHEAD_BYTES;
     this.#send('data', packet.slice(offset, offset + length), [], true);
@@ -137,6 +165,7 @@ export class SimPath implements PathLink {
   tick(nowMs: number): void {
     this.machine.handleTimeout(nowMs);
     this.delivery.update(nowMs);
+    this.#shaper?.drain(this, nowMs);
     if (this.machine.pollProbe(nowMs)) this.#send('probe', NOTHING, [nowMs], true);
     if (this.#acks.dueMs() > nowMs) return;
     const { largest, largestReceivedMs, receivedDatagrams, receivedBytes } = this.#acks;
@@ -172,6 +201,9 @@ export interface PathShape extends SimLinkOptions {
   name?: string;
   priority?: number;
   backup?: boolean;
+  cost?: number;
+  /** Of both directions. */
+  limitBytesPerSec?: number;
 }
 
 /** A packet that came out of a TUN. */
@@ -221,6 +253,8 @@ export function createTwoPlanes(options: {
       const path = new SimPath(clock, id, shape.name ?? `link${id}`, new SimLink<Datagram>(clock, prng, shape));
       path.priority = shape.priority ?? 0;
       path.backup = shape.backup ?? false;
+      path.cost = shape.cost ?? 0;
+      path.setLimit(shape.limitBytesPerSec ?? 0);
       return path;
     });
   const clientPaths = makePaths();

@@ -2,7 +2,7 @@ import { mock } from 'node:test';
 import t from 'tap';
 import type { LinkFacts } from '../../src/tun/link-watch.js';
 import { AutoPaths, matchesPattern } from '../../src/tunnel/auto-paths.js';
-import type { PathConfig } from '../../src/tunnel/config.js';
+import type { AutoPathsConfig, PathConfig } from '../../src/tunnel/config.js';
 
 const link = (name: string, more: Partial<LinkFacts> = {}): LinkFacts => ({
   name,
@@ -18,15 +18,16 @@ class Harness {
   readonly auto: AutoPaths;
   refuse = false;
 
-  constructor(config: { include?: string[]; exclude?: string[] } = {}, explicit: PathConfig[] = []) {
+  constructor(config: Partial<AutoPathsConfig> = {}, explicit: PathConfig[] = []) {
     this.auto = new AutoPaths({
-      config: { include: config.include, exclude: config.exclude ?? [] },
+      config: { ...config, include: config.include, exclude: config.exclude ?? [] },
       explicit,
       device: 'mpt0',
-      add: async ({ name }) => {
+      add: async ({ name, backup }) => {
         if (this.refuse) throw new Error('no');
-        this.events.push(`+${name}`);
+        this.events.push(`+${name}${backup === true ? ' (backup)' : ''}`);
       },
+      setBackup: (name, backup) => this.events.push(`${name}: ${backup ? 'backup' : 'free'}`),
       remove: (name) => this.events.push(`-${name}`),
       warn: (message) => this.events.push(message),
     });
@@ -131,3 +132,21 @@ t.test('an interface that is seen without its route before it vanishes goes no l
   mock.timers.tick(5_000);
   t.equal(harness.update(link('eth0')), '-usb0');
 });
+
+t.test(
+  'metered interfaces are backups, no paths, or paths as any, and a changed configuration holds for those that are there',
+  async (t) => {
+    const metered = { include: undefined, exclude: [], meteredInterfaces: ['ww*'] };
+    const harness = new Harness({ ...metered, metered: 'backup' });
+    const links = [link('eth0'), link('wwan0')];
+    t.equal(harness.update(...links), '+eth0 +wwan0 (backup)');
+    const reconfigured = (config: AutoPathsConfig): string => {
+      harness.auto.reconfigure(config, []);
+      return harness.events.splice(0).join(' ');
+    };
+    t.equal(reconfigured({ ...metered, metered: 'use' }), 'wwan0: free');
+    t.equal(reconfigured({ ...metered, metered: 'backup', meteredInterfaces: ['eth0'] }), 'eth0: backup');
+    t.equal(reconfigured({ ...metered, metered: 'exclude' }), '-wwan0 eth0: free');
+    t.equal(reconfigured({ include: undefined, exclude: [] }), '+wwan0');
+  },
+);

@@ -393,3 +393,30 @@ t.test('lines of keys: text inside multi-line strings is no key, an absent key h
   t.equal(lineOfKey(document, ['b', 1, 'absent']), 8);
   t.equal(lineOfKey(document, ['c', 'd']), undefined);
 });
+
+t.test('how a path is used: limits, cost and budget, and which automatic paths are metered', async (t) => {
+  const path = (lines: string) => parseConfig(`${INTERFACE}[[path]]\nname = "lte"\ninterface = "wwan0"\n${lines}\n${PEER}`, FILE).paths[0];
+  t.same(path('limit_up = "10 Mbit/s"\nlimit_down = "off"\ncost = 2\nbudget = "20 GB/month"\nbudget_spent = "off"'), {
+    name: 'lte',
+    interface: 'wwan0',
+    address: undefined,
+    limitUpBytesPerSec: 1_250_000,
+    limitDownBytesPerSec: 0,
+    cost: 2,
+    budget: { bytes: 20e9, period: 'month' },
+    budgetSpent: 'off',
+  });
+  for (const [lines, message] of [
+    ['limit_up = 10', /\[\[path\]\] 1: limit_up must be text in quotes/],
+    ['limit_up = "10 Mbit"', /\[\[path\]\] 1: limit_up "10 Mbit" is no rate: write it as "20 Mbit\/s"/],
+    ['budget = "20 GB"', /\[\[path\]\] 1: budget "20 GB" is no budget: write it as "20 GB\/month"/],
+    ['budget_spent = "of"', /\[\[path\]\] 1: budget_spent must be "backup" or "off": did you mean "off"\?/],
+    ['cost = 256', /\[\[path\]\] 1: cost must be a whole number from 0 to 255, not 256/],
+    ['limit_dwn = "1 Mbit/s"', /\[\[path\]\] 1: limit_dwn is not known: did you mean "limit_down"\?/],
+  ] as const)
+    t.throws(() => path(lines), { message }, lines);
+  const auto = (lines: string) => parseConfig(`${INTERFACE}[paths]\nauto = true\n${lines}\n${PEER}`, FILE).autoPaths;
+  t.match(auto('metered = "exclude"'), { metered: 'exclude', meteredInterfaces: ['ww*'] });
+  t.match(auto('metered_interfaces = ["usb*"]'), { metered: 'backup', meteredInterfaces: ['usb*'] });
+  t.throws(() => auto('metered = "no"'), { message: /\[paths\] metered must be "backup" or "exclude" or "use"/ });
+});

@@ -136,6 +136,52 @@ t.test('what is changed of a path reaches the server', async (t) => {
   t.equal(pair.server.peer.paths[1]!.priority, 7, 'what is not named stays');
 });
 
+t.test('what the client wants of the server’s sending reaches it, and is obeyed by both planes', async (t) => {
+  const pair = await pairUp(t);
+  const path = () => pair.server.peer.paths[1]!;
+  pair.client.layer.changePath('lte', { limitDownBytesPerSec: 125_000, cost: 4 });
+  await until('the server knows', () => path().limit?.bytesPerSec === 125_000 && path().cost === 4);
+  t.equal(pair.client.peer.paths[1]!.limit, undefined, 'it is not ours');
+  t.equal(pair.server.peer.paths[0]!.limit, undefined);
+  const before = pair.client.observer.count;
+  let taken = 0;
+  for (let i = 0; i < 200; i++) if (sendNumbered(path(), i, 1000)) taken++;
+  t.ok(taken > 3 && taken < 20, `${taken} of 200 packets of 8 ms each: 50 ms wait, the rest is dropped`);
+  t.equal(pair.server.layer.counters().txLimitDrops, 200 - taken);
+  const startMs = performance.now();
+  await until('what waited leaves', () => {
+    pair.server.layer.poll(performance.now());
+    pair.server.layer.flush();
+    return pair.client.observer.count - before >= taken;
+  });
+  t.ok(performance.now() - startMs > (taken - 4) * 8, 'at the rate of the limit');
+  const { limit } = path();
+  pair.client.layer.changePath('lte', { limitDownBytesPerSec: 250_000 });
+  await until('it is changed', () => path().limit?.bytesPerSec === 250_000);
+  t.equal(path().limit, limit, 'and what is owed stays owed');
+  pair.client.layer.changePath('lte', { limitDownBytesPerSec: 0, cost: 0, limitUpBytesPerSec: 125_000 });
+  await until('and taken away', () => path().limit === undefined && path().cost === 0);
+  t.equal(pair.client.peer.paths[1]!.limit?.bytesPerSec, 125_000);
+});
+
+t.test('a path that is held back is a backup, or down, whatever its configuration says', async (t) => {
+  const pair = await pairUp(t);
+  pair.client.layer.restrictPath('lte', 'backup', '');
+  await until('the server takes it for a backup', () => pair.server.peer.paths[1]!.backup);
+  pair.client.layer.changePath('lte', { backup: false, priority: 3 });
+  await until('still', () => pair.server.peer.paths[1]!.priority === 3);
+  t.ok(pair.server.peer.paths[1]!.backup);
+  pair.client.layer.restrictPath('lte', 'off', 'its budget is spent');
+  t.match(pair.client.peer.paths[1], { state: 'down', stateReason: 'its budget is spent' });
+  await until('the server hears of it', () => pair.server.peer.paths[1]!.state === 'down');
+  pair.client.layer.onInterfaceChange('lo', true);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.equal(pair.client.peer.paths[1]!.state, 'down', 'no event brings it back');
+  pair.client.layer.restrictPath('lte', 'none', '');
+  await bothHave(pair, '0 dsl up, 1 lte up');
+  await until('free again', () => !pair.server.peer.paths[1]!.backup);
+});
+
 t.test('the server hears of a removal although the first datagrams that tell it are lost', async (t) => {
   const native = loadNative();
   let losses = 0;

@@ -60,16 +60,17 @@ t.test('the same configuration changes nothing', async (t) => {
 
 t.test('paths go before others come, since names and interfaces may change hands', async (t) => {
   const before = config([path('a', 'eth0'), path('b', 'eth1'), path('c', 'eth2', { backup: true })]);
-  const after = config([path('b', 'eth0'), path('c', 'eth2', { priority: 3 }), path('d', 'absent0')]);
+  const after = config([path('b', 'eth0'), path('c', 'eth2', { priority: 3, limitUpBytesPerSec: 125_000 }), path('d', 'absent0')]);
   const { calls, done } = await apply(before, after);
-  t.equal(calls, 'remove a, remove b, auto off, add b, change c {"priority":3,"backup":false}, add d');
+  t.ok(done.includes('path c: priority = 3, backup = false, limit_up = 1 Mbit/s'));
+  t.equal(calls, 'remove a, remove b, auto off, add b, change c {"priority":3,"backup":false,"limitUpBytesPerSec":125000}, add d');
   t.ok(done.includes('path d: added, waits: it does not exist'));
 });
 
 t.test('what was changed by command gives way to the file', async (t) => {
   const file = config([path('a', 'eth0'), path('b', 'eth1')]);
   const { calls } = await apply(file, file, [path('other', 'eth0'), path('b', 'eth1', { backup: true })]);
-  t.equal(calls, 'remove other, add a, change b {"priority":0,"backup":false}');
+  t.equal(calls, 'remove other, add a, change b {"backup":false}');
 });
 
 t.test('a path that cannot be had is named, and keeps no other', async (t) => {

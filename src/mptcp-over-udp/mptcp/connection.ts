@@ -89,6 +89,8 @@ export class MptcpConnection implements ByteStream {
   dataFinDeadlineMs = NEVER_MS;
   dataFinCount = 0;
   probeDeadlineMs = NEVER_MS;
+  /** Since when data has waited for room on the subflows without a break; NEVER_MS: none waits. */
+  backlogSinceMs = NEVER_MS;
   /** Data-level retransmission (RFC 8684, 3.3.6): when, what was acknowledged when it was armed, how often in a row. */
   dataTimeoutDeadlineMs = NEVER_MS;
   dataTimeoutUna = -1;

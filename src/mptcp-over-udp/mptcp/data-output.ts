@@ -8,6 +8,7 @@ import { NEVER_MS } from '../tcp/tcp-connection.js';
 import { sendAck, sendData, sendFin, sendRetransmissions, sendRoomBytes, sendWindowProbe } from '../tcp/tcp-output.js';
 import { MAX_SEND_BUFFER_BYTES, type MptcpConnection } from './connection.js';
 import type { DataRecord, Reinjection } from './data-send-queue.js';
+import { updateTooDear } from './path-cost.js';
 import { mappingChecksum } from './received-mappings.js';
 import type { Subflow } from './subflow.js';
 
@@ -157,6 +158,7 @@ function outputData(c: MptcpConnection, nowMs: number): void {
     noteIdle(c, nowMs);
     return;
   }
+  if (c.host.paths.haveCosts) updateTooDear(c, nowMs);
   refreshRoom(c, nowMs);
   if (reinjection !== undefined) outputReinjections(c, nowMs);
   if (repair !== undefined) outputRepairs(c, nowMs);
@@ -167,7 +169,11 @@ function outputData(c: MptcpConnection, nowMs: number): void {
       return;
     }
     const subflow = selectSubflow(c, false, nowMs);
-    if (subflow === undefined || !sendNew(c, subflow, window, nowMs)) return;
+    if (subflow === undefined) {
+      if (c.backlogSinceMs === NEVER_MS) c.backlogSinceMs = nowMs;
+      return;
+    }
+    if (!sendNew(c, subflow, window, nowMs)) return;
   }
   noteIdle(c, nowMs);
 }
@@ -324,6 +330,7 @@ function selectOther(c: MptcpConnection, avoid: Subflow, nowMs: number): Subflow
 
 /** The peer's window is closed: the head of line may sit on a slow subflow, or the reader is slow. */
 function outputWindowLimited(c: MptcpConnection, nowMs: number): void {
+  c.backlogSinceMs = NEVER_MS;
   c.schedulerView.blockedCount++;
   reinjectHeadOfLine(c, nowMs, WINDOW_LIMITED_RECORDS);
   if (c.dataUna < c.dataNxt) return;
@@ -340,6 +347,7 @@ function outputWindowLimited(c: MptcpConnection, nowMs: number): void {
 
 /** Nothing new to send: what the subflows carry now measures the application, and a slow tail may be overtaken. */
 function noteIdle(c: MptcpConnection, nowMs: number): void {
+  c.backlogSinceMs = NEVER_MS;
   for (let i = 0; i < c.subflows.length; i++) {
     const { recovery } = c.subflows[i] as Subflow;
     if (recovery.inflightBytes < recovery.congestion.cwndBytes && recovery.queue.lostBytes === 0)

@@ -1,10 +1,11 @@
 /** The paths of a host: what is known of them, which one a connection begins on, and that all connections hear of changes. */
 
 import type { PathMemory } from '../congestion/congestion-control.js';
+import { type PathLimit, PathTurns } from '../path-limit.js';
 import { NEVER_MS } from '../tcp/tcp-connection.js';
 import type { MptcpHost } from './host.js';
 import { type Harm, PathBench } from './path-bench.js';
-import { benchPath, endPath, raisePath, setPathBackup, setPathMtu, suspendPath } from './path-changes.js';
+import { benchPath, endPath, limitPath, raisePath, setPathBackup, setPathCost, setPathMtu, suspendPath } from './path-changes.js';
 
 export interface HostPath {
   readonly id: number;
@@ -22,13 +23,21 @@ export interface HostPath {
   priority?: number;
   /** Only for use while no other is up, in both directions; changed by `setBackup`. */
   backup?: boolean;
+  /** Used for what cheaper ones cannot carry (path-cost.ts), 0 when absent; changed by `setCost`. */
+  cost?: number;
   /** The host's own. */
   bench?: PathBench;
+  /** The host's own, of `setLimit`. */
+  turns?: PathTurns | undefined;
 }
 
 export class HostPaths {
   private readonly host: MptcpHost;
   private readonly list: HostPath[] = [];
+  /** Of the paths that have a limit. */
+  private turns: PathTurns[] = [];
+  /** Some path costs more than nothing. */
+  haveCosts = false;
   /** When the next bench is over: `releaseBenched` wants to be called then. */
   benchTimeoutMs = NEVER_MS;
 
@@ -50,6 +59,7 @@ export class HostPaths {
     const i = this.list.findIndex((known) => known.id === path.id);
     if (i < 0) this.list.push(path);
     else this.list[i] = path;
+    this.haveCosts = this.list.some(({ cost }) => (cost ?? 0) > 0);
   }
 
   /** The path carries packets of another size now. */
@@ -79,6 +89,7 @@ export class HostPaths {
   remove(pathId: number, nowMs: number): void {
     const i = this.list.findIndex((path) => path.id === pathId);
     if (i < 0) return;
+    this.setLimit(pathId, undefined);
     this.list.splice(i, 1);
     for (const connection of [...this.host.openConnections()]) endPath(connection, pathId, nowMs);
   }
@@ -119,8 +130,39 @@ export class HostPaths {
     for (const connection of this.host.openConnections()) setPathBackup(connection, pathId, backup);
   }
 
+  setCost(pathId: number, cost: number): void {
+    const path = this.get(pathId);
+    if (path === undefined || (path.cost ?? 0) === cost) return;
+    path.cost = cost;
+    this.haveCosts = this.list.some((one) => (one.cost ?? 0) > 0);
+    for (const connection of this.host.openConnections()) setPathCost(connection, pathId, cost);
+  }
+
+  /** What streams send there stays below the limit, whose turns they take; undefined: there is none. */
+  setLimit(pathId: number, limit: PathLimit | undefined): void {
+    const path = this.get(pathId);
+    if (path === undefined || path.turns?.limit === limit) return;
+    const before = path.turns;
+    path.turns = limit === undefined ? undefined : new PathTurns(limit);
+    this.turns = this.list.flatMap(({ turns }) => (turns === undefined ? [] : [turns]));
+    before?.release();
+    for (const connection of this.host.openConnections()) limitPath(connection, pathId, path.turns);
+  }
+
+  /** Those whose turn it is on paths with a limit may send. */
+  callTurns(nowMs: number): void {
+    for (let i = 0; i < this.turns.length; i++) (this.turns[i] as PathTurns).call(nowMs);
+  }
+
+  /** Infinity while nobody waits for a turn. */
+  nextTurnMs(): number {
+    let at = NEVER_MS;
+    for (let i = 0; i < this.turns.length; i++) at = Math.min(at, (this.turns[i] as PathTurns).nextTimeoutMs(this.host.nowMs));
+    return at;
+  }
+
   /**
-   * Where a connection begins. Of the usable paths: no backup; with the scheduler `priority` the first in order; the lowest round trip, and one that is not
+   * Where a connection begins. Of the usable paths: no backup; the cheapest; with the scheduler `priority` the first in order; the lowest round trip, and one that is not
    * known last. When none is usable, any.
    */
   best(): HostPath | undefined {
@@ -131,6 +173,7 @@ export class HostPaths {
 
   private goesBefore(path: HostPath, other: HostPath): boolean {
     if ((path.backup ?? false) !== (other.backup ?? false)) return other.backup === true;
+    if ((path.cost ?? 0) !== (other.cost ?? 0)) return (path.cost ?? 0) < (other.cost ?? 0);
     const [priority, otherPriority] = [path.priority ?? 0, other.priority ?? 0];
     if (this.host.scheduler.name === 'priority' && priority !== otherPriority) return priority < otherPriority;
     return path.rttMs > 0 && (other.rttMs <= 0 || path.rttMs < other.rttMs);

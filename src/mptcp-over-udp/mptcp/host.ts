@@ -172,11 +172,12 @@ export class MptcpHost implements TcpHostServices {
   poll(nowMs: number): void {
     this.nowMs = nowMs;
     if (nowMs >= this.paths.benchTimeoutMs) this.paths.releaseBenched(nowMs);
+    this.paths.callTurns(nowMs);
     this.pollScheduler.poll(nowMs);
   }
 
   nextTimeoutMs(): number {
-    return Math.min(this.paths.benchTimeoutMs, this.pollScheduler.nextTimeoutMs());
+    return Math.min(this.paths.benchTimeoutMs, this.paths.nextTurnMs(), this.pollScheduler.nextTimeoutMs());
   }
 
   // ---- services for connections ----
@@ -233,6 +234,8 @@ export class MptcpHost implements TcpHostServices {
     // DEVIATION RFC 6298 (2.1): the path's round trip is known from its own acknowledgements.
     if (path !== undefined && path.rttMs > 0)
       subflow.recovery.rtt.initialRtoMs = Math.min(1_000, Math.max(MIN_INITIAL_RTO_MS, 3 * path.rttMs));
+    subflow.turns = path?.turns;
+    subflow.cost = path?.cost ?? 0;
     subflow.stale = path !== undefined && !path.usable;
     subflow.benched = path?.bench?.isBenched(nowMs) === true;
     subflow.onBackupPath = path?.backup === true;

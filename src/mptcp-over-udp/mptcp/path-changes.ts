@@ -1,5 +1,6 @@
 /** What a change of a path means to a connection: its subflows there, what they carry, and joins. */
 
+import type { PathTurns } from '../path-limit.js';
 import { onlyBackupsUsable } from '../scheduler/candidates.js';
 import type { MptcpConnection } from './connection.js';
 import { RST_UNSPECIFIED } from './subflow.js';
@@ -42,6 +43,24 @@ export function setPathMtu(c: MptcpConnection, pathId: number, mtuBytes: number,
   }
 }
 
+/** Which of them are too dear is found out with the next output. */
+export function setPathCost(c: MptcpConnection, pathId: number, cost: number): void {
+  for (const subflow of c.subflows) {
+    if (subflow.pathId === pathId) subflow.cost = cost;
+    subflow.tooDear = false;
+  }
+  c.markDirty();
+}
+
+/** What leaves there from now on takes its turn. */
+export function limitPath(c: MptcpConnection, pathId: number, turns: PathTurns | undefined): void {
+  for (const subflow of c.subflows) {
+    if (subflow.pathId !== pathId) continue;
+    subflow.turns = turns;
+    c.markDirty();
+  }
+}
+
 /** It is gone for good. */
 export function endPath(c: MptcpConnection, pathId: number, nowMs: number): void {
   const onPath = c.subflows.filter((subflow) => subflow.pathId === pathId);
@@ -71,6 +90,8 @@ function adoptOrphans(c: MptcpConnection, pathId: number): void {
     if (!subflow.stale || c.host.paths.get(subflow.pathId) !== undefined) continue;
     subflow.pathId = pathId;
     subflow.onBackupPath = path.backup === true;
+    subflow.turns = path.turns;
+    subflow.cost = path.cost ?? 0;
     subflow.setPathMss(path.mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), path.segmentPayloadBytes ?? 0);
   }
 }

@@ -44,6 +44,10 @@ export class Subflow extends TcpConnection {
   benched = false;
   /** Its path is a backup by the decision of who runs both sides. */
   onBackupPath = false;
+  /** Its path's. */
+  cost = 0;
+  /** Cheaper paths are enough, as things are. */
+  tooDear = false;
   /** We asked the peer. */
   localBackup = false;
   localNonce = 0;
@@ -88,6 +92,10 @@ export class Subflow extends TcpConnection {
 
   /** Carries new data only while no other subflow can. */
   get heldBack(): boolean {
+    return this.tooDear || this.isBackup;
+  }
+
+  get isBackup(): boolean {
     return this.remoteBackup || this.benched || this.onBackupPath;
   }
 
@@ -100,6 +108,10 @@ export class Subflow extends TcpConnection {
   /** Its path's, lower first. */
   get priority(): number {
     return this.connection.host.paths.get(this.pathId)?.priority ?? 0;
+  }
+
+  override takeTurn(): void {
+    this.connection.markDirty();
   }
 
   connect(): void {

@@ -5,6 +5,7 @@
  */
 
 import type { CongestionControl } from '../congestion/congestion-control.js';
+import type { PathTurns, TurnTaker } from '../path-limit.js';
 import type { SegmentSink } from '../segment-sink.js';
 import type { TcpSegment } from '../wire/segment.js';
 import { seqAdd } from '../wire/sequence.js';
@@ -62,7 +63,7 @@ const NO_PAYLOAD = new Uint8Array(0);
 
 export type SegmentKind = 'syn' | 'syn-ack' | 'third-ack' | 'ack' | 'data' | 'rst';
 
-export abstract class TcpConnection {
+export abstract class TcpConnection implements TurnTaker {
   state: TcpState = 'closed';
   readonly tuple: FourTuple;
   pathId: number;
@@ -99,6 +100,9 @@ export abstract class TcpConnection {
   /** Pacing: nothing leaves before this time. */
   nextSendMs = 0;
   pacingBlocked = false;
+  /** Where its path has a limit. */
+  turns: PathTurns | undefined = undefined;
+  waitsForTurn = false;
   synCount = 0;
   /** In syn-received: by a simultaneous open, so that the peer's SYN/ACK is awaited too. */
   synsCrossed = false;
@@ -242,6 +246,9 @@ export abstract class TcpConnection {
   needsAllOptionSpace(): boolean {
     return false;
   }
+
+  /** The path's limit lets it send: output is to run soon. Only subflows are on such paths. */
+  takeTurn(): void {}
 
   /** Bytes of options on a segment with data. */
   segmentOptionBytes(): number {

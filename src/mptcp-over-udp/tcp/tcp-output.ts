@@ -132,8 +132,13 @@ export function sendReset(c: TcpConnection): void {
   emit(c, 'rst', RST | ACK, c.recovery.sndNxt, undefined, EMPTY, 0, 0);
 }
 
-/** Bytes that congestion control and pacing let go now, in whole segments (at least one when nothing is in flight). */
+/** Bytes that congestion control, pacing and the path's limit let go now, in whole segments (at least one when nothing is in flight). */
 export function sendRoomBytes(c: TcpConnection, nowMs: number): number {
+  const room = ownRoomBytes(c, nowMs);
+  return c.turns === undefined || room <= 0 ? room : c.turns.roomBytes(c, room, c.dataSegmentBytes(), nowMs);
+}
+
+function ownRoomBytes(c: TcpConnection, nowMs: number): number {
   const recovery = c.recovery;
   const segmentBytes = c.dataSegmentBytes();
   if (c.paced && c.nextSendMs > nowMs + PACING_SLACK_MS) {

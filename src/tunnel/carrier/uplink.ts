@@ -4,7 +4,9 @@
  */
 
 import type { NativeAddon } from '../../tun/native.js';
-import type { PathConfig } from '../config.js';
+import type { PathConfig, PathPolicy } from '../config.js';
+import type { PathRestriction } from '../link.js';
+import { RateLimit } from '../path/rate-limit.js';
 import type { InterfaceInfo } from './interface-info.js';
 import { UdpCarrier } from './udp-carrier.js';
 import { absentInterface, describeProblem, interfaceOf, interfaceProblem } from './uplink-interface.js';
@@ -13,7 +15,7 @@ const DEFAULT_MTU_BYTES = 1500;
 
 export class Uplink {
   readonly index: number;
-  /** Its priority and whether it is a backup may change, interface and address not. */
+  /** How it is used may change, interface and address not. */
   config: PathConfig;
   readonly #native: NativeAddon;
   readonly #mark: number | undefined;
@@ -21,6 +23,10 @@ export class Uplink {
   readonly #carriers = new Map<4 | 6, UdpCarrier>();
   #info: InterfaceInfo | undefined;
   #openedOnIndex = -1;
+  #limit: RateLimit | undefined;
+  restriction: PathRestriction = 'none';
+  /** Why it is not to be used at all; "" when it may be. */
+  barred = '';
   /** "" when it can be used. */
   problem = 'its interface was not looked at yet';
 
@@ -30,6 +36,20 @@ export class Uplink {
     this.config = config;
     this.#mark = mark;
     this.#onReadable = onReadable;
+    this.setPolicy({});
+  }
+
+  /** Of what we send, whichever peer it goes to. */
+  get limit(): RateLimit | undefined {
+    return this.#limit;
+  }
+
+  setPolicy(change: PathPolicy): void {
+    this.config = { ...this.config, ...change };
+    const bytesPerSec = this.config.limitUpBytesPerSec ?? 0;
+    if (bytesPerSec === 0) this.#limit = undefined;
+    else if (this.#limit === undefined) this.#limit = new RateLimit(bytesPerSec);
+    else if (this.#limit.bytesPerSec !== bytesPerSec) this.#limit.setRate(bytesPerSec);
   }
 
   get mtuBytes(): number {
@@ -86,7 +106,7 @@ export class Uplink {
    */
   refresh(interfaces: readonly InterfaceInfo[]): UdpCarrier[] {
     this.#info = interfaceOf(this.config, interfaces);
-    this.problem = interfaces.length === 0 ? '' : this.#interfaceProblem();
+    this.problem = this.barred !== '' ? this.barred : interfaces.length === 0 ? '' : this.#interfaceProblem();
     if (this.problem !== '') return [];
     const replaced = this.#info !== undefined && this.#openedOnIndex >= 0 && this.#info.index !== this.#openedOnIndex;
     const opened: UdpCarrier[] = [];

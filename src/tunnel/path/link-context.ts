@@ -15,6 +15,8 @@ export function createLinkCounters() {
     txDroppedPackets: 0,
     /** Datagrams that the kernel refused. */
     txRefusedDatagrams: 0,
+    /** Packets of the datagram plane beyond what may wait for a path's limit. */
+    txLimitDrops: 0,
     receiveErrors: 0,
     /** Datagrams of no session type that we know, handed to the handshake. */
     rxRawDatagrams: 0,
@@ -87,6 +89,8 @@ export class LinkContext {
   onPeerPathsChanged: (peer: Peer, nowMs: number) => void = ignore;
   /** The kernel refuses what goes out on `path`, which is down now. */
   onSendRefused: (path: Path) => void = ignore;
+  /** Those with a limit. */
+  #limitedPaths: Path[] = [];
   #dirtyPaths: Path[] = [];
   #dirtyCarriers: UdpCarrier[] = [];
   #dirtyEpochs: Epoch[] = [];
@@ -136,6 +140,24 @@ export class LinkContext {
     const epochs = this.#dirtyEpochs;
     this.#dirtyEpochs = [];
     return epochs;
+  }
+
+  /** The path got a limit, or lost it. */
+  noteLimited(path: Path): void {
+    this.#limitedPaths = this.#limitedPaths.filter((one) => one !== path);
+    if (path.limit !== undefined) this.#limitedPaths.push(path);
+  }
+
+  /** Packets that wait for their path's limit leave as it allows. Staged. */
+  drainHeld(nowMs: number): void {
+    for (let i = 0; i < this.#limitedPaths.length; i++) this.#limitedPaths[i]!.drainHeld(nowMs);
+  }
+
+  /** Infinity while none waits. */
+  heldDueMs(nowMs: number): number {
+    let at = Infinity;
+    for (let i = 0; i < this.#limitedPaths.length; i++) at = Math.min(at, this.#limitedPaths[i]!.heldDueMs(nowMs));
+    return at;
   }
 
   flush(): void {

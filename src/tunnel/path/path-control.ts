@@ -200,10 +200,12 @@ export class PathControl {
   #handlePathState({ path: carrier, nowMs }: Origin, message: PathStateMessage): void {
     const path = carrier.peer.paths.find((candidate) => candidate.id === message.pathId);
     if (path === carrier && !path.peer.initiator) {
-      const changed = path.priority !== message.priority || path.backup !== message.backup;
-      path.priority = message.priority;
-      path.backup = message.backup;
-      if (changed) this.#context.pathChanged(path, nowMs);
+      const { priority, backup, cost = 0 } = message;
+      const changed = path.priority !== priority || path.backup !== backup || path.cost !== cost;
+      path.priority = priority;
+      path.backup = backup;
+      path.cost = cost;
+      if (path.setLimit(message.limitBytesPerSec ?? 0) || changed) this.#context.pathChanged(path, nowMs);
       return;
     }
     if (message.state !== 'down' || path === undefined || path === carrier) return;
@@ -343,8 +345,9 @@ export class PathControl {
     const name = path.peer.initiator ? path.name : '';
     let length = emitPathChallenge(out, 0, validation.token, name, path.backup && path.peer.initiator, path.ownInnerMtuBytes);
     if (path.peer.initiator) {
-      const { id: pathId, priority, backup, peer } = path;
-      length = emitSlow(out, length, { kind: 'path-state', pathId, state: 'up', priority, backup });
+      const { id: pathId, priority, backup, cost, peer, peerLimitBytesPerSec: limitBytesPerSec } = path;
+      const more = { ...(limitBytesPerSec > 0 ? { limitBytesPerSec } : {}), ...(cost > 0 ? { cost } : {}) };
+      length = emitSlow(out, length, { kind: 'path-state', pathId, state: 'up', priority, backup, ...more });
       length = emitSlow(out, length, { kind: 'paths', serial: this.#context.pathsSerial, ids: peer.paths.map(({ id }) => id) });
     }
     if (path.sendControl(epoch, out, length, to === undefined, to)) validation.handleChallengeSent(nowMs);

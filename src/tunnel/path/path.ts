@@ -14,9 +14,11 @@ import type { Epoch } from './epoch.js';
 import { HeaderCompression } from './header-compression.js';
 import type { LinkContext } from './link-context.js';
 import { ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
+import { PathShaper } from './path-shaper.js';
 import { PathStateMachine } from './path-state.js';
 import type { Peer } from './peer.js';
 import { ProbeLedger } from './probe-ledger.js';
+import { RateLimit } from './rate-limit.js';
 import { ReturnDelay } from './return-delay.js';
 import { RttEstimator } from './rtt-estimator.js';
 import { SendStamps } from './send-stamps.js';
@@ -49,8 +51,6 @@ export interface PathOptions {
   guarded: boolean;
   localAddress: string;
   outerMtuBytes: number;
-  priority?: number;
-  backup?: boolean;
   nowMs: number;
 }
 
@@ -82,8 +82,13 @@ export class Path implements PathLink {
   acks: AckSchedule | undefined;
   rxBytes = 0;
   txBytes = 0;
-  priority: number;
-  backup: boolean;
+  rxDatagrams = 0;
+  txDatagrams = 0;
+  priority = 0;
+  backup = false;
+  cost = 0;
+  /** (Client) the most that the peer may send here, 0: no limit. It is told. */
+  peerLimitBytesPerSec = 0;
   /** Of the planes' packets: sent, and sent no later than the newest that was acknowledged. */
   #dataBytes = 0;
   #passedBytes = 0;
@@ -98,6 +103,7 @@ export class Path implements PathLink {
   #outerMtuBytes: number;
   #peerInnerMtuBytes = Infinity;
   #sender: SenderHandle | undefined;
+  #shaper: PathShaper | undefined;
   #eliciting = false;
 
   constructor(context: LinkContext, options: PathOptions) {
@@ -111,8 +117,6 @@ export class Path implements PathLink {
     this.validation = options.validation;
     this.#guarded = options.guarded;
     this.localAddress = options.localAddress;
-    this.priority = options.priority ?? 0;
-    this.backup = options.backup ?? false;
     this.#outerMtuBytes = options.outerMtuBytes;
     this.machine = new PathStateMachine(options.nowMs);
   }
@@ -161,6 +165,23 @@ export class Path implements PathLink {
     return this.delivery.rateBytesPerSec;
   }
 
+  get limit(): RateLimit | undefined {
+    return this.#shaper?.limit;
+  }
+
+  get heldMs(): number {
+    return this.#shaper === undefined ? 0 : this.#shaper.heldMs;
+  }
+
+  get carriedBytes(): number {
+    return this.rxBytes + this.txBytes + (this.rxDatagrams + this.txDatagrams) * this.outerHeaderBytes;
+  }
+
+  /** Headers of IP and UDP around each datagram. */
+  get outerHeaderBytes(): number {
+    return (this.target[0] === 4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES) + UDP_HEADER_BYTES;
+  }
+
   get innerMtuBytes(): number {
     return Math.min(this.ownInnerMtuBytes, this.#peerInnerMtuBytes);
   }
@@ -171,8 +192,7 @@ export class Path implements PathLink {
 
   /** What our side of the path allows. */
   get ownInnerMtuBytes(): number {
-    const ipHeaderBytes = this.target[0] === 4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
-    return this.#outerMtuBytes - ipHeaderBytes - UDP_HEADER_BYTES - SEAL_OVERHEAD_BYTES;
+    return this.#outerMtuBytes - this.outerHeaderBytes - SEAL_OVERHEAD_BYTES;
   }
 
   get local(): string {
@@ -216,11 +236,32 @@ export class Path implements PathLink {
       const cutBytes = compression.active ? compression.segmentBytes : segmentBytes;
       context.tap.onPacket('out', this, 'stream', header, 0, headerBytes, payload, payloadOffset, payloadBytes, cutBytes);
     }
-    this.#noteData(datagrams, payloadBytes + datagrams * overheadBytes);
+    const wireBytes = payloadBytes + datagrams * overheadBytes;
+    this.#shaper?.limit.chargeStream(wireBytes + datagrams * this.outerHeaderBytes);
+    this.#noteData(datagrams, wireBytes);
     if (basesWait) this.#sendBases();
   }
 
   sendPacket(
+    packet: Uint8Array,
+    offset: number,
+    length: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+  ): boolean {
+    const shaper = this.#shaper;
+    if (shaper === undefined) return this.emitPacket(packet, offset, length, gsoType, gsoSize, csumStart, csumOffset);
+    const nowMs = performance.now();
+    if (!shaper.isClosed(nowMs)) return this.emitPacket(packet, offset, length, gsoType, gsoSize, csumStart, csumOffset);
+    if (shaper.hold(packet, offset, length, gsoType, gsoSize, csumStart, csumOffset, nowMs)) return true;
+    this.#context.counters.txLimitDrops += gsoSize > 0 ? Math.ceil(length / gsoSize) : 1;
+    return false;
+  }
+
+  /** As sendPacket, at once. */
+  emitPacket(
     packet: Uint8Array,
     offset: number,
     length: number,
@@ -244,8 +285,36 @@ export class Path implements PathLink {
     }
     const datagrams = context.native.sealPacket(sender, TYPE_DATAGRAM, packet, offset, length, gsoType, gsoSize, csumStart, csumOffset);
     if (datagrams <= 0) return false;
-    this.#noteData(datagrams, length + datagrams * SEAL_OVERHEAD_BYTES);
+    const wireBytes = length + datagrams * SEAL_OVERHEAD_BYTES;
+    this.#shaper?.limit.chargeDatagram(wireBytes + datagrams * this.outerHeaderBytes);
+    this.#noteData(datagrams, wireBytes);
     return true;
+  }
+
+  /** From now on what is sent here stays below the limit; undefined: there is none. The limit may be that of other paths too. */
+  useLimit(limit: RateLimit | undefined): void {
+    if (limit === this.limit) return;
+    this.#shaper?.flush(this);
+    this.#shaper = limit === undefined ? undefined : new PathShaper(limit);
+    this.#context.noteLimited(this);
+  }
+
+  /** (Server) a limit of its own; 0: none. True when that is news. */
+  setLimit(bytesPerSec: number): boolean {
+    if (bytesPerSec === (this.limit?.bytesPerSec ?? 0)) return false;
+    if (bytesPerSec > 0 && this.limit !== undefined) this.limit.setRate(bytesPerSec);
+    else this.useLimit(bytesPerSec > 0 ? new RateLimit(bytesPerSec) : undefined);
+    return true;
+  }
+
+  /** Of what waits for the limit, what may leave by now. Staged. */
+  drainHeld(nowMs: number): void {
+    this.#shaper?.drain(this, nowMs);
+  }
+
+  /** Infinity while nothing waits. */
+  heldDueMs(nowMs: number): number {
+    return this.#shaper === undefined ? Infinity : this.#shaper.nextTimeoutMs(nowMs);
   }
 
   /**
@@ -270,6 +339,7 @@ export class Path implements PathLink {
       native.senderSetTarget(sender, this.carrier.handle, this.target);
       this.#context.markDirty(this, to.carrier);
     }
+    this.#shaper?.limit.charge(wireBytes + this.outerHeaderBytes);
     this.#noteStaged(epoch, 1, wireBytes, eliciting);
     return true;
   }
@@ -289,6 +359,7 @@ export class Path implements PathLink {
     this.acks = undefined;
     this.carrier = undefined;
     this.useEpoch(undefined);
+    this.useLimit(undefined);
   }
 
   /** The peer has packet `number` of the current epoch, and none above it. */
@@ -390,6 +461,7 @@ export class Path implements PathLink {
 
   #noteStaged(epoch: Epoch, datagrams: number, wireBytes: number, eliciting: boolean): void {
     this.txBytes += wireBytes;
+    this.txDatagrams += datagrams;
     epoch.unreportedDatagrams += datagrams;
     if (eliciting) this.#eliciting = true;
     this.#context.markDirty(this, this.carrier!);

@@ -111,6 +111,7 @@ export class ReceiveLoop {
     this.#touchPath(path);
     const wireBytes = descriptors[base + RX_WIRE_BYTES]!;
     path.rxBytes += wireBytes;
+    path.rxDatagrams += descriptors[base + RX_DATAGRAMS]!;
     if (path.machine.handleReceived(nowMs)) context.arm(nowMs);
     if (path.localAddress === '' && path.peer.initiator) this.#learnLocalAddress(path, base, nowMs);
     const candidate = this.#placeOf(carrier, path, epoch, base, nowMs);

@@ -157,12 +157,15 @@ export class StreamPlane {
         memory: pathMemory(() => links[path.id] ?? path),
         priority: path.priority,
         backup: path.backup,
+        cost: path.cost,
       });
     } else {
       known.priority = path.priority;
       host.paths.setBackup(path.id, path.backup);
+      host.paths.setCost(path.id, path.cost);
       host.paths.setMtu(path.id, path.innerMtuBytes, path.segmentPayloadBytes);
     }
+    host.paths.setLimit(path.id, path.limit);
     host.paths.setUsable(path.id, usable, nowMs);
   }
 

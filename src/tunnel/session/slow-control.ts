@@ -38,6 +38,10 @@ const SCHEMAS = {
     state: z.enum(['probing', 'up', 'suspect', 'down']),
     priority: z.int().min(0).max(255),
     backup: z.boolean(),
+    /** Of IP packets: the most that the receiver of this may put on the path. Absent: no limit. */
+    limitBytesPerSec: z.number().min(1).optional(),
+    /** Absent: 0. */
+    cost: z.int().min(0).max(255).optional(),
   }),
   /** The client's paths, all of them: others are gone. `serial` is higher in each newer list of an epoch. */
   paths: z.object({ kind: z.literal('paths'), serial: z.int().min(0), ids: z.array(pathId).max(32) }),

@@ -10,15 +10,21 @@ const EQUAL_MS = 2;
 
 /** Lower is better; Infinity while the round trip is unknown. */
 export function pathCostMs(path: PathLink): number {
-  return path.rttMs < 0 ? Number.POSITIVE_INFINITY : path.rttMs * (1 + LOSS_WEIGHT * path.lossRatio);
+  return path.rttMs < 0 ? Number.POSITIVE_INFINITY : (path.rttMs + path.heldMs) * (1 + LOSS_WEIGHT * path.lossRatio);
 }
 
-/** The cheapest path in this state, of equals the first. */
+/** A path that costs less goes before a shorter one; one whose round trip is unknown comes last. */
+export function goesBefore(path: PathLink, other: PathLink): boolean {
+  if (path.cost !== other.cost && path.rttMs >= 0 && other.rttMs >= 0) return path.cost < other.cost;
+  return pathCostMs(path) < pathCostMs(other);
+}
+
+/** The best path in this state, of equals the first. */
 export function bestPathIn(state: PathState, paths: readonly PathLink[]): PathLink | undefined {
   let best: PathLink | undefined;
   for (let i = 0; i < paths.length; i++) {
     const path = paths[i]!;
-    if (path.state === state && (best === undefined || pathCostMs(path) < pathCostMs(best))) best = path;
+    if (path.state === state && (best === undefined || goesBefore(path, best))) best = path;
   }
   return best;
 }
@@ -30,7 +36,7 @@ export function bestPath(paths: readonly PathLink[]): PathLink | undefined {
 
 /** True when `path` is better than `other`, or no worse than moments differ. */
 export function isAsGood(path: PathLink, other: PathLink): boolean {
-  return path === other || pathCostMs(path) <= pathCostMs(other) * EQUAL_FACTOR + EQUAL_MS;
+  return path === other || (path.cost <= other.cost && pathCostMs(path) <= pathCostMs(other) * EQUAL_FACTOR + EQUAL_MS);
 }
 
 /** Worth moving a flow for: what moves is reordered once, and round trips go up and down by themselves. */
@@ -38,5 +44,6 @@ const CLEAR_FACTOR = 1.5;
 const CLEAR_MS = 10;
 
 export function isClearlyBetter(path: PathLink, other: PathLink): boolean {
+  if (path.backup === other.backup && path.cost !== other.cost) return path.cost < other.cost;
   return (other.backup && !path.backup) || pathCostMs(path) * CLEAR_FACTOR + CLEAR_MS < pathCostMs(other);
 }

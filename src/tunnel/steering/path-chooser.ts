@@ -6,7 +6,7 @@
 import { MAX_PATHS } from '../../tun/native.js';
 import type { FlowMode } from '../config.js';
 import type { PathLink, PathState, PeerLink } from '../link.js';
-import { isClearlyBetter, pathCostMs } from './best-path.js';
+import { goesBefore, isClearlyBetter } from './best-path.js';
 import { type FlowRule, type FlowRules, rankOf } from './flow-rules.js';
 import { type FlowTable, RULE_MIRRORED, RULE_SUBFLOW } from './flow-table.js';
 import { PathLoad } from './path-load.js';
@@ -118,13 +118,14 @@ export class PathChooser {
 
   #goesBefore(path: PathLink, other: PathLink, mode: FlowMode, loads: readonly PathLoad[]): boolean {
     if (mode === 'priority' && path.priority !== other.priority) return path.priority < other.priority;
+    if (path.cost !== other.cost) return path.cost < other.cost;
     return loads[path.id]!.arrivalMs(path) < loads[other.id]!.arrivalMs(other);
   }
 
   #wanted(slot: number, usable: readonly PathLink[], current: PathLink | undefined): PathLink {
     const flows = this.#flows;
-    if (flows.rule(slot) === RULE_SUBFLOW) return withId(usable, flows.homePathId(slot)) ?? current ?? cheapest(usable);
-    return flows.mode(slot) === 'active-standby' && flows.rule(slot) >= 0 ? this.#firstInOrder(slot, usable) : cheapest(usable);
+    if (flows.rule(slot) === RULE_SUBFLOW) return withId(usable, flows.homePathId(slot)) ?? current ?? bestOf(usable);
+    return flows.mode(slot) === 'active-standby' && flows.rule(slot) >= 0 ? this.#firstInOrder(slot, usable) : bestOf(usable);
   }
 
   /** A subflow stays on its home, also when that is a backup, or in doubt: its own host sends elsewhere what is not answered there. */
@@ -186,13 +187,13 @@ function isEmptier(load: PathLoad, path: PathLink, otherLoad: PathLoad, other: P
   return load.arrivalMs(path) < otherLoad.arrivalMs(other);
 }
 
-function cheapest(paths: readonly PathLink[]): PathLink {
+function bestOf(paths: readonly PathLink[]): PathLink {
   let best = paths[0]!;
-  for (let i = 1; i < paths.length; i++) if (pathCostMs(paths[i]!) < pathCostMs(best)) best = paths[i]!;
+  for (let i = 1; i < paths.length; i++) if (goesBefore(paths[i]!, best)) best = paths[i]!;
   return best;
 }
 
-/** Where a flow begins: the path with the shortest round trip, or with the lowest priority. */
+/** Where a flow begins: of the cheapest paths, or those with the lowest priority, the one with the shortest round trip. */
 function homeOf(paths: readonly PathLink[], mode: FlowMode): PathLink {
   let home = paths[0]!;
   for (let i = 1; i < paths.length; i++) {
@@ -200,7 +201,9 @@ function homeOf(paths: readonly PathLink[], mode: FlowMode): PathLink {
     const isBefore =
       mode === 'priority' && path.priority !== home.priority
         ? path.priority < home.priority
-        : path.minRttMs >= 0 && (home.minRttMs < 0 || path.minRttMs < home.minRttMs);
+        : path.cost !== home.cost
+          ? path.cost < home.cost
+          : path.minRttMs >= 0 && (home.minRttMs < 0 || path.minRttMs < home.minRttMs);
     if (isBefore) home = path;
   }
   return home;

@@ -62,11 +62,13 @@ export class PathLoad {
 
   /** How full, 1: more on its way than the path was seen to carry. */
   fullness(path: PathLink): number {
-    return this.#inflightBytes / this.#windowBytes(path);
+    const fullness = this.#inflightBytes / this.#windowBytes(path);
+    return path.heldMs < BURST_MS ? fullness : Math.max(1, fullness);
   }
 
   /** It shows that the path is full: packets wait in a queue there for longer than a burst explains, or are dropped. */
   isQueueing(path: PathLink, nowMs: number): boolean {
+    if (path.heldMs >= BURST_MS) return true;
     // Or nothing is acknowledged any more.
     if (nowMs - this.#progressMs > path.minRttMs + STALLED_MS) return true;
     if (this.arrivalMs(path) - path.minRttMs / 2 < BURST_MS) return false;
@@ -79,7 +81,7 @@ export class PathLoad {
     const measuredMs = path.rttMs - path.minRttMs / 2;
     const queuedMs = this.#capacity > 0 ? (this.#inflightBytes * 1000) / this.#capacity - path.minRttMs - ACK_LAG_MS : 0;
     const plannedMs = path.minRttMs / 2 + Math.max(0, queuedMs);
-    return Math.max(measuredMs, plannedMs) * (1 + LOSS_WEIGHT * path.lossRatio);
+    return (path.heldMs + Math.max(measuredMs, plannedMs)) * (1 + LOSS_WEIGHT * path.lossRatio);
   }
 
   #windowBytes(path: PathLink): number {

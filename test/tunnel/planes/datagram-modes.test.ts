@@ -423,3 +423,57 @@ t.test('rules that are changed hold for flows under way from the next packet on'
   t.match(client.plane.flowsByMode(), { 'min-delay': 1, pin: 0 }, 'and without a rule as before');
   t.ok(back[0]! > 150, `${back}`);
 });
+
+t.test('a path that costs carries what the cheaper one cannot, and flows of one path keep off it', async (t) => {
+  const dear: PathShape = { ...FAST, name: 'lte', cost: 1 };
+  const cheap: PathShape = { ...SLOW, name: 'dsl', rateBitsPerSec: 20e6 };
+  for (const mode of ['aggregate', 'priority'] as const) {
+    const world = settled({ paths: [dear, cheap], clientRules: [ruleOf(mode)] });
+    // 8 of 20 Mbit/s, then 32.
+    world.flow(world.client, { packetsPerSec: 1000, seconds: 4, bytes: 1000 });
+    world.run(7000);
+    const [onDear, onCheap] = sentBy(world.client);
+    t.ok(onDear! < 0.02 * onCheap!, `${mode}: ${onDear} and ${onCheap} packets, the cheap path is enough`);
+    world.flow(world.client, { packetsPerSec: 4000, seconds: 4, bytes: 1000 });
+    world.run(12_000);
+    const [dearNow, cheapNow] = sentBy(world.client).map((count, i) => count - [onDear!, onCheap!][i]!);
+    t.ok(cheapNow! > 0.4 * 16_000, `${mode}: ${cheapNow} on the cheap path`);
+    t.ok(dearNow! > 0.25 * 16_000, `${mode}: ${dearNow} spill over`);
+  }
+  const world = settled({ paths: [dear, cheap] });
+  world.flow(world.client, { packetsPerSec: 100, seconds: 2 });
+  world.run(6000);
+  t.same(sentBy(world.client), [0, 200], 'min-delay: the cheap path, though the dear one is shorter');
+  world.cut(1, true);
+  world.flow(world.client, { packetsPerSec: 100, seconds: 2 });
+  world.run(9000);
+  t.ok(sentBy(world.client)[0]! > 170, 'the dear one when the cheap one fails');
+  world.cut(1, false);
+  world.run(13_000);
+  const before = sentBy(world.client);
+  world.flow(world.client, { packetsPerSec: 100, seconds: 4 });
+  world.run(18_000);
+  const [back] = sentBy(world.client).map((count, i) => count - before[i]!);
+  t.ok(back! < 150, `and back within the second that it takes: ${back} packets`);
+});
+
+t.test('a path with a limit sends no more, holds packets for 50 ms at most, and what it cannot take spills over', async (t) => {
+  const rate = 1_250_000;
+  const limited: PathShape = { ...FAST, limitBytesPerSec: rate };
+  const pinned = settled({ paths: [limited, SLOW], clientRules: [ruleOf('pin', ['dsl'])] });
+  pinned.flow(pinned.client, { packetsPerSec: 3000, seconds: 4, bytes: 1000 });
+  pinned.run(8000);
+  const bytes = pinned.client.paths[0]!.sentPackets * 1056;
+  t.ok(bytes <= 4.1 * rate && bytes >= 3.8 * rate, `${((bytes * 8) / 4e6).toFixed(2)} Mbit/s`);
+  t.ok(pinned.client.paths[0]!.limitDrops > 6000, `${pinned.client.paths[0]!.limitDrops} dropped`);
+  const worst = Math.max(...pinned.server.arrivals.map(({ delayMs }) => delayMs));
+  t.ok(worst < 10 + 50 + 5, `at most ${worst.toFixed(1)} ms`);
+
+  const spread = settled({ paths: [limited, SLOW], clientRules: [ruleOf('aggregate')] });
+  spread.flow(spread.client, { packetsPerSec: 3500, seconds: 4, bytes: 1000 });
+  spread.run(8000);
+  const arrived = spread.server.arrivals.length;
+  t.comment(`28 Mbit/s over 10 and 30: ${arrived} of 14000 arrived, ${reorderedCount(spread.server.arrivals)} out of order`);
+  t.ok(arrived > 13_500, 'both together carry it');
+  t.ok(spread.client.paths[0]!.sentPackets * 1056 <= 4.1 * rate, 'within the limit');
+});

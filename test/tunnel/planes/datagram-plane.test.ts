@@ -25,6 +25,8 @@ class FakePath implements PathLink {
   inflightBytes = 0;
   priority = 0;
   backup = false;
+  heldMs = 0;
+  cost = 0;
   innerMtuBytes = 1400;
   segmentPayloadBytes = 0;
   local = '';

@@ -32,6 +32,8 @@ function fakePath(id: number, rttMs: number) {
     inflightBytes: 0,
     priority: 0,
     backup: false as boolean,
+    cost: 0,
+    heldMs: 0,
     innerMtuBytes: 1400,
     segmentPayloadBytes: 0,
     local: '',

@@ -101,6 +101,7 @@ t.test('slow control comes back as it was said', async (t) => {
     { kind: 'addresses', addresses: ['10.77.0.2/24', 'fd77::2/64'] },
     { kind: 'routes', prefixes: ['198.51.100.0/24'] },
     { kind: 'path-state', pathId: 3, state: 'suspect', priority: 10, backup: false },
+    { kind: 'path-state', pathId: 4, state: 'up', priority: 0, backup: true, limitBytesPerSec: 1_250_000.5, cost: 3 },
   ];
   const out = dirty();
   let end = 0;
@@ -132,6 +133,7 @@ t.test('unknown fields of slow control are dropped, wrong ones are a fault', asy
     { kind: 'hello', version: '1', software: 'x' },
     { kind: 'hello', version: 1, software: '\u001b[2J' },
     { kind: 'path-state', pathId: 32, state: 'up', priority: 0, backup: false },
+    { kind: 'path-state', pathId: 3, state: 'up', priority: 0, backup: false, limitBytesPerSec: 0 },
     { kind: 'addresses', addresses: ['10.0.0.1/24; reboot'] },
     { kind: 'routes', prefixes: new Array(33).fill('10.0.0.0/8') },
     { kind: 7 },
