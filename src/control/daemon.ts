@@ -120,7 +120,11 @@ class TunnelLife {
     const files = runFiles(config.interface.name);
     this.#control = await listenControl(files.socket, {
       status: () => this.#status(),
-      stop: () => this.#stop.request('`mptunnel down`'),
+      stop: () => {
+        // Whoever says so wants no restart; a signal may be the first half of one.
+        this.#manager.forgetDescriptors();
+        this.#stop.request('`mptunnel down`');
+      },
       connections: (query) => this.#tunnel?.connections(query) ?? { total: 0, connections: [] },
       change: (request) => this.#change(request),
       managePeers: (request) => this.#managePeers(request),
@@ -130,7 +134,7 @@ class TunnelLife {
       removeEventReader: (reader) => this.#events.remove(reader),
     });
     if (config.metrics !== undefined) this.#metrics = await serveMetrics(config.metrics, () => formatMetrics(this.#status()));
-    this.#starting = this.#options.startTunnel({ config, log });
+    this.#starting = this.#options.startTunnel({ config, log, descriptors: this.#manager.descriptors });
     this.#tunnel = await this.#unlessStopped(this.#starting);
     if (this.#tunnel === undefined) return;
     this.#fan.attach();

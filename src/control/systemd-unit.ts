@@ -18,7 +18,9 @@ ExecStart=${program} up %i --foreground --timeout 0
 # A faulty file changes nothing, and is told in the log.
 ExecReload=${program} reload %i
 Restart=on-failure
-RestartSec=5
+RestartSec=2
+# The device and the socket that clients send to stay while the daemon is started anew.
+FileDescriptorStoreMax=4
 WatchdogSec=30
 TimeoutStopSec=15
 

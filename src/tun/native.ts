@@ -180,8 +180,9 @@ export const BASE_MALFORMED = 2;
 
 export interface NativeAddon {
   // ---- TUN ----
-  /** Opens /dev/net/tun as IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking. `offloads`: TUN_F_CSUM|TSO4|TSO6, and USO4|USO6 from Linux 6.2 on (else none). `name` may hold "%d". */
-  tunOpen(options: { name: string; offloads: boolean }): TunHandle;
+  /** Opens /dev/net/tun as IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, non-blocking. `offloads`: TUN_F_CSUM|TSO4|TSO6, and USO4|USO6 from Linux 6.2 on (else none). `name` may hold "%d". `descriptor`: that of a TUN of that name
+   * which was opened so, by another process; it is ours then, or closed when it throws (EINVAL: another device; EBADFD: the device is gone). */
+  tunOpen(options: { name: string; offloads: boolean; descriptor?: number }): TunHandle;
   tunName(tun: TunHandle): string;
   tunFd(tun: TunHandle): number;
   tunClose(tun: TunHandle): void;
@@ -231,6 +232,7 @@ export interface NativeAddon {
   /**
    * Non-blocking UDP socket with UDP_GRO, IP(V6)_PKTINFO, ancillary addresses. family 6 is dual-stack unless `ipv6Only`. `device`: SO_BINDTODEVICE.
    * `mark`: SO_MARK. Buffers are set with SO_*BUFFORCE and fall back to SO_*BUF. Sets IP_MTU_DISCOVER to PMTUDISC_PROBE (DF set, no kernel PMTU cache).
+   * `descriptor`: a socket that is bound already, by another process; it is ours then, or closed when it throws (EINVAL: another family or port).
    */
   udpOpen(options: {
     family: 4 | 6;
@@ -242,6 +244,7 @@ export interface NativeAddon {
     sendBufferBytes: number;
     ipv6Only?: boolean;
     reusePort?: boolean;
+    descriptor?: number;
   }): UdpHandle;
   /** Local port after bind. */
   udpPort(udp: UdpHandle): number;

@@ -7,6 +7,7 @@ import { readInterfaces } from './carrier/interface-info.js';
 import { UdpCarrier } from './carrier/udp-carrier.js';
 import type { Uplink } from './carrier/uplink.js';
 import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
+import { adoptOrOpen, type DescriptorStore, NO_STORE } from './descriptor-store.js';
 import { EndpointWatch } from './endpoint-watch.js';
 import type { LinkLayer, LinkObserver, PacketTap, PathChange, PathRestriction, PeerLink } from './link.js';
 import { LinkContext } from './path/link-context.js';
@@ -32,6 +33,8 @@ export interface LinkLayerOptions {
   session?: Partial<SessionConstants>;
   /** Where a peer listens; default: asks the DNS for names. */
   resolve?: (endpoint: string) => Promise<ResolvedEndpoint>;
+  /** Where the listening socket outlives the process. */
+  descriptors?: DescriptorStore;
   /** See ENDPOINT_PATIENCE_MS. */
   endpointPatienceMs?: number;
 }
@@ -61,6 +64,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   readonly #native: NativeAddon;
   readonly #log: TunnelLog;
   readonly #mark: number | undefined;
+  readonly #descriptors: DescriptorStore;
   readonly #context: LinkContext;
   readonly #table: OpenTableHandle;
   readonly #driver: SessionDriver;
@@ -76,11 +80,21 @@ class UdpLinkLayer implements CountingLinkLayer {
   /** Raised by every interface event: what was read before it is stale. */
   #generation = 0;
 
-  constructor({ config, native, log, mark, session, resolve = resolveEndpoint, endpointPatienceMs }: LinkLayerOptions) {
+  constructor({
+    config,
+    native,
+    log,
+    mark,
+    session,
+    descriptors = NO_STORE,
+    resolve = resolveEndpoint,
+    endpointPatienceMs,
+  }: LinkLayerOptions) {
     this.#config = config;
     this.#native = native;
     this.#log = log;
     this.#mark = mark;
+    this.#descriptors = descriptors;
     this.#context = new LinkContext(native, log);
     for (const peer of config.peers) this.#context.addPeer(new Peer(this.#nextPeerId++, peer));
     this.aeads = measuredAeads(native);
@@ -286,7 +300,9 @@ class UdpLinkLayer implements CountingLinkLayer {
     const open = (family: 4 | 6): void => {
       const options = { family, port, address: undefined, device: undefined, mark: this.#mark };
       const carrier = new UdpCarrier(this.#native, options, this.#receiveLoop.receive);
-      carrier.open();
+      const kept = `udp${family}.${port}`;
+      adoptOrOpen(this.#descriptors, kept, (descriptor) => carrier.open(descriptor));
+      this.#descriptors.keep(kept, this.#native.udpFd(carrier.handle!));
       this.#context.listener = carrier;
     };
     try {

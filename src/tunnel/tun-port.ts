@@ -3,6 +3,7 @@
 import type { SegmentSink } from '../mptcp-over-udp/segment-sink.js';
 import type { NativeAddon, TunHandle } from '../tun/native.js';
 import { TunPackets, type TunReadHandlers } from '../tun/tun-packets.js';
+import { adoptOrOpen, type DescriptorStore } from './descriptor-store.js';
 import { TunnelError } from './tunnel-api.js';
 
 export class TunPort implements SegmentSink {
@@ -45,9 +46,14 @@ export class TunPort implements SegmentSink {
 }
 
 /** Throws TunnelError, which says what to do. */
-export function openTun(native: NativeAddon, name: string): TunHandle {
+export function openTun(native: NativeAddon, name: string, store: DescriptorStore): TunHandle {
   try {
-    return native.tunOpen({ name, offloads: true });
+    const kept = `tun.${name}`;
+    const tun = adoptOrOpen(store, kept, (descriptor) =>
+      native.tunOpen({ name, offloads: true, ...(descriptor === undefined ? {} : { descriptor }) }),
+    );
+    store.keep(kept, native.tunFd(tun));
+    return tun;
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     throw new TunnelError(code ?? 'tun', tunErrorMessage(name, code, (cause as Error).message), { cause });

@@ -2,6 +2,7 @@
 
 import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
+import type { DescriptorStore } from './descriptor-store.js';
 import type { TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
 import type { PacketTap, PathChange, PeerLink } from './link.js';
@@ -55,6 +56,8 @@ export interface TunnelLog {
 export interface StartTunnelOptions {
   config: TunnelConfig;
   log: TunnelLog;
+  /** Where the device and the listening socket outlive the process. Default: nowhere. */
+  descriptors?: DescriptorStore;
 }
 
 export type StartTunnel = (options: StartTunnelOptions) => Promise<Tunnel>;

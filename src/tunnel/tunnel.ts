@@ -13,6 +13,7 @@ import { BUDGET_TICK_MS, BudgetKeeper } from './budget/budget-keeper.js';
 import { literalAddress } from './carrier/endpoint.js';
 import type { AutoPathsConfig, PathConfig, PeerConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
+import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
 import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
@@ -65,6 +66,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private readonly linkEvents: LinkEvents;
   private readonly rates = new PathRateMeter();
   private readonly native: NativeAddon;
+  private readonly descriptors: DescriptorStore;
   private readonly hostNetwork: HostNetwork;
   private readonly startedMs = performance.now();
   private readonly routes = new AllowedIps<PeerLink>();
@@ -98,8 +100,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
     endpointOf: ({ name }) => this.config.peers.find((peer) => peer.name === name)?.endpoint,
   });
 
-  constructor({ config, log }: StartTunnelOptions) {
+  constructor({ config, log, descriptors = NO_STORE }: StartTunnelOptions) {
     this.config = config;
+    this.descriptors = descriptors;
     this.events = new EventHub(log);
     this.linkEvents = new LinkEvents(this.events, (peer, path) => this.streams?.bench(peer, path.id, performance.now()));
     this.native = loadNative();
@@ -114,7 +117,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   async start(): Promise<void> {
     const { config } = this;
     await this.routeGuard.check(config, config.peers);
-    this.port = new TunPort(this.native, openTun(this.native, config.interface.name));
+    this.port = new TunPort(this.native, openTun(this.native, config.interface.name, this.descriptors));
     const { mark } = await this.hostNetwork.apply({
       device: config.interface.name,
       addresses: config.interface.addresses,
@@ -125,7 +128,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
       outerAddresses: config.peers.flatMap((peer) => literalAddress(peer.endpoint)),
       answersByTunnel: config.peers.some((peer) => peer.acceptForwards === true),
     });
-    this.link = createLinkLayer({ config, native: this.native, log: this.events.log, ...(mark === 0 ? {} : { mark }) });
+    const { native, descriptors } = this;
+    this.link = createLinkLayer({ config, native, descriptors, log: this.events.log, ...(mark === 0 ? {} : { mark }) });
     for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
     for (const peer of config.peers) {
       this.peerConfigs.set(peer.name, peer);

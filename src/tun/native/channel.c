@@ -1,6 +1,7 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -19,6 +20,12 @@ napi_value channel_open(napi_env env, Channel *channel, HandleKind kind, void (*
   dispose(&channel->handle);
   free(channel);
   return NULL;
+}
+
+int channel_adopt(const Channel *channel) {
+  int flags = fcntl(channel->fd, F_GETFL);
+  if (flags < 0 || fcntl(channel->fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
+  return fcntl(channel->fd, F_SETFD, FD_CLOEXEC);
 }
 
 void channel_dispose(Channel *channel) {

@@ -14,6 +14,8 @@ typedef struct {
 void *channel_new(size_t bytes);
 // Hands it to JavaScript. When `failed` names the system call that just failed, it throws with errno and `what` instead, and gives all back.
 napi_value channel_open(napi_env env, Channel *channel, HandleKind kind, void (*dispose)(Handle *), const char *failed, const char *what);
+// The descriptor that it has came from another process: non-blocking, and not for programs that we start. -1 with errno.
+int channel_adopt(const Channel *channel);
 // For its `dispose`.
 void channel_dispose(Channel *channel);
 // The descriptor of the only argument.

@@ -42,13 +42,31 @@ typedef struct {
 
 static void dispose(Handle *handle) { channel_dispose((Channel *)handle); }
 
-static const char *configure(Tun *tun) {
-  struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
+enum { TUN_KIND = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR };
+
+// A descriptor from elsewhere: it must be a TUN of that name, as we would have opened it.
+static const char *adopt(Tun *tun) {
+  struct ifreq request = {0};
+  if (channel_adopt(&tun->channel) < 0) return "fcntl";
+  if (ioctl(tun->channel.fd, TUNGETIFF, &request) < 0) return "TUNGETIFF";
+  if (strncmp(request.ifr_name, tun->name, IFNAMSIZ) == 0 && (request.ifr_flags & (TUN_KIND | IFF_TAP)) == TUN_KIND) return NULL;
+  errno = EINVAL;
+  return "TUNGETIFF";
+}
+
+static const char *create(Tun *tun) {
+  struct ifreq request = {.ifr_flags = TUN_KIND};
   memcpy(request.ifr_name, tun->name, IFNAMSIZ);
   tun->channel.fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (tun->channel.fd < 0) return "open";
   if (ioctl(tun->channel.fd, TUNSETIFF, &request) < 0) return "TUNSETIFF";
   memcpy(tun->name, request.ifr_name, IFNAMSIZ);
+  return NULL;
+}
+
+static const char *configure(Tun *tun) {
+  const char *failed = tun->channel.fd >= 0 ? adopt(tun) : create(tun);
+  if (failed != NULL) return failed;
   int headerBytes = sizeof(VnetHeader);
   if (ioctl(tun->channel.fd, TUNSETVNETHDRSZ, &headerBytes) < 0) return "TUNSETVNETHDRSZ";
   unsigned long offloads = tun->offloads ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 : 0;
@@ -62,10 +80,14 @@ napi_value tun_open(napi_env env, napi_callback_info info) {
   size_t argc = 1;
   char name[IFNAMSIZ] = {0};
   bool offloads;
+  int64_t descriptor = -1;
   napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
   if (!arg_property(env, argv[0], "name", &value) || !arg_text(env, value, "name", name, sizeof name)) return NULL;
   if (!arg_property(env, argv[0], "offloads", &value) || !arg_bool(env, value, "offloads", &offloads)) return NULL;
+  if (!arg_property(env, argv[0], "descriptor", &value)) return NULL;
+  if (value != NULL && !arg_int(env, value, "descriptor", 0, INT32_MAX, &descriptor)) return NULL;
   Tun *tun = channel_new(sizeof *tun);
+  tun->channel.fd = (int)descriptor;
   tun->offloads = offloads;
   memcpy(tun->name, name, sizeof name);
   return channel_open(env, &tun->channel, KIND_TUN, dispose, configure(tun), name);

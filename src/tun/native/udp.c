@@ -15,8 +15,8 @@
 #define DEFAULT_MAX_SEGMENTS 128
 
 typedef struct {
-  int64_t family, port, mark, receiveBufferBytes, sendBufferBytes;
-  bool hasMark, ipv6Only, reusePort;
+  int64_t family, port, mark, receiveBufferBytes, sendBufferBytes, descriptor;
+  bool hasMark, ipv6Only, reusePort, adopted;
   char address[80];
   char device[IFNAMSIZ];
 } OpenOptions;
@@ -58,6 +58,7 @@ static bool read_options(napi_env env, napi_value options, OpenOptions *out) {
   if (!arg_property(env, options, "sendBufferBytes", &value)) return false;
   if (!arg_int(env, value, "sendBufferBytes", 1, INT32_MAX / 2, &out->sendBufferBytes)) return false;
   if (!optional_int(env, options, "mark", 0, UINT32_MAX, &out->mark, &out->hasMark)) return false;
+  if (!optional_int(env, options, "descriptor", 0, INT32_MAX, &out->descriptor, &out->adopted)) return false;
   if (!optional_bool(env, options, "ipv6Only", &out->ipv6Only) || !optional_bool(env, options, "reusePort", &out->reusePort)) return false;
   if (!optional_text(env, options, "device", out->device, sizeof out->device)) return false;
   return optional_text(env, options, "address", out->address, sizeof out->address);
@@ -94,7 +95,8 @@ static void set_buffer(int fd, int force, int plain, int64_t bytes) {
 
 static const char *set_family_options(int fd, const OpenOptions *options) {
   if (options->family == 6) {
-    if (set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6Only) < 0) return "IPV6_V6ONLY";
+    // Of one that is bound it cannot be set any more.
+    if (!options->adopted && set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6Only) < 0) return "IPV6_V6ONLY";
     if (set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) < 0) return "IPV6_RECVPKTINFO";
     if (set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE) < 0) return "IPV6_MTU_DISCOVER";
   } else if (set_int(fd, IPPROTO_IP, IP_PKTINFO, 1) < 0) {
@@ -107,20 +109,43 @@ static const char *set_family_options(int fd, const OpenOptions *options) {
   return NULL;
 }
 
+// A descriptor from elsewhere: it must be a UDP socket of that family, bound to that port.
+static const char *adopt(const Channel *channel, const OpenOptions *options) {
+  int type = 0;
+  socklen_t bytes = sizeof type;
+  struct sockaddr_in6 name = {0};
+  socklen_t nameBytes = sizeof name;
+  if (channel_adopt(channel) < 0) return "fcntl";
+  if (getsockopt(channel->fd, SOL_SOCKET, SO_TYPE, &type, &bytes) < 0) return "SO_TYPE";
+  if (getsockname(channel->fd, (struct sockaddr *)&name, &nameBytes) < 0) return "getsockname";
+  int family = options->family == 4 ? AF_INET : AF_INET6;
+  if (type == SOCK_DGRAM && name.sin6_family == family && ntohs(name.sin6_port) == options->port) return NULL;
+  errno = EINVAL;
+  return "getsockname";
+}
+
 static const char *configure(Udp *udp, const OpenOptions *options, const struct sockaddr_in6 *name, socklen_t nameBytes) {
-  udp->channel.fd = socket(options->family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (udp->channel.fd < 0) return "socket";
-  const char *failed = set_family_options(udp->channel.fd, options);
+  const char *failed = NULL;
+  if (options->adopted) {
+    udp->channel.fd = (int)options->descriptor;
+    failed = adopt(&udp->channel, options);
+  } else {
+    udp->channel.fd = socket(options->family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (udp->channel.fd < 0) failed = "socket";
+  }
+  if (failed == NULL) failed = set_family_options(udp->channel.fd, options);
   if (failed != NULL) return failed;
   if (options->reusePort && set_int(udp->channel.fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) return "SO_REUSEPORT";
   size_t deviceBytes = strlen(options->device);
   if (deviceBytes > 0 && setsockopt(udp->channel.fd, SOL_SOCKET, SO_BINDTODEVICE, options->device, (socklen_t)deviceBytes) < 0) return "SO_BINDTODEVICE";
   if (options->hasMark && set_int(udp->channel.fd, SOL_SOCKET, SO_MARK, (int)(uint32_t)options->mark) < 0) return "SO_MARK";
+  // An adopted one may have another configuration's.
+  if (!options->hasMark && options->adopted) set_int(udp->channel.fd, SOL_SOCKET, SO_MARK, 0);
   set_buffer(udp->channel.fd, SO_RCVBUFFORCE, SO_RCVBUF, options->receiveBufferBytes);
   set_buffer(udp->channel.fd, SO_SNDBUFFORCE, SO_SNDBUF, options->sendBufferBytes);
   // Kernels before 5.0 lack it: then every datagram comes alone.
   set_int(udp->channel.fd, IPPROTO_UDP, UDP_GRO, 1);
-  return bind(udp->channel.fd, (const struct sockaddr *)name, nameBytes) < 0 ? "bind" : NULL;
+  return !options->adopted && bind(udp->channel.fd, (const struct sockaddr *)name, nameBytes) < 0 ? "bind" : NULL;
 }
 
 napi_value udp_open(napi_env env, napi_callback_info info) {

@@ -52,8 +52,8 @@ export class UdpCarrier {
     return this.#handle === undefined || DEAD_SOCKET_CODES.has(this.lastErrorCode);
   }
 
-  /** Opens, or opens again. On failure there is no socket, and the reason is in `lastErrorCode` as well as thrown. */
-  open(): void {
+  /** Opens, or opens again, or adopts what another process has bound. On failure there is no socket, and the reason is in `lastErrorCode` as well as thrown. */
+  open(descriptor?: number): void {
     this.close();
     const { family, port, address, device, mark } = this.options;
     try {
@@ -63,6 +63,7 @@ export class UdpCarrier {
         ...(address === undefined ? {} : { address }),
         ...(device === undefined ? {} : { device }),
         ...(mark === undefined ? {} : { mark }),
+        ...(descriptor === undefined ? {} : { descriptor }),
         receiveBufferBytes: BUFFER_BYTES,
         sendBufferBytes: BUFFER_BYTES,
       });
