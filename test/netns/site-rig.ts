@@ -153,6 +153,5 @@ deny = ${JSON.stringify(deny)}
       `route add 10.1.0.0/16 via 10.2.0.1 src ${HOST_B}`,
       `route add fd01::/64 via fd02::1 src ${HOST_B_V6}`,
     );
-    await client.run('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
   }
 }

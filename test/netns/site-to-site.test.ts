@@ -13,7 +13,8 @@ const LINKS = [
   { rateBitsPerSec: 10e6, delayMs: 10, queuePackets: 100 },
   { rateBitsPerSec: 8e6, delayMs: 20, queuePackets: 100 },
 ];
-const ENOUGH_BITS_PER_SEC = 11e6;
+/** The best link alone carries no more than 9.4 Mbit/s of data. */
+const ENOUGH_BITS_PER_SEC = 10e6;
 /** Other work on the machine comes and goes. */
 const MAX_ATTEMPTS = 4;
 const SECONDS = 5;
@@ -256,7 +257,11 @@ t.test('two sites', async (t) => {
     rig.configure('a', { alsoRouted: ['10.1.0.0/20'] });
     await t.rejects(rig.mptunnel('a', 'reload', 'mpt0'), { message });
     t.equal((await running).error, undefined, 'the running tunnel is not touched');
+    const forwarding = async () =>
+      (await rig.gateway('a').run('sysctl', ['-n', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding'])).stdout.trim();
+    t.equal(await forwarding(), '1\n1', 'the gateway forwards');
     await rig.mptunnel('a', 'down', 'mpt0');
+    t.equal(await forwarding(), '0\n0', 'and no longer when it is none');
     await t.rejects(rig.mptunnel('a', 'up', rig.configFile('a')), { message });
     t.notMatch((await rig.gateway('a').run('ip', ['link'])).stdout, /mpt0/, 'nothing is left behind');
     rig.configure('a');

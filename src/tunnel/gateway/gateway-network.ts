@@ -25,6 +25,8 @@ export interface GatewayNetworkOptions {
 
 export interface GatewaySettings {
   readonly nat: boolean | undefined;
+  /** `mode = "tun"` */
+  readonly isSite?: boolean;
   readonly allow: readonly string[];
   readonly forwards: readonly ForwardConfig[];
 }
@@ -36,7 +38,9 @@ export function gatewaySettings({
   egress: EgressConfig | undefined;
   forwards?: readonly ForwardConfig[];
 }): GatewaySettings {
-  return { nat: egress?.nat, allow: egress?.allow ?? [], forwards: forwards ?? [] };
+  // Our own TCP speaks over the TUN to hosts that only the kernel's forwarding reaches.
+  const nat = egress?.nat ?? (egress?.mode === 'tun' ? false : undefined);
+  return { nat, isSite: egress?.mode === 'tun', allow: egress?.allow ?? [], forwards: forwards ?? [] };
 }
 
 export class GatewayNetwork {
@@ -87,7 +91,7 @@ export class GatewayNetwork {
   async #bringNow(): Promise<void> {
     if (this.#closed) return;
     const { device, host, families, warn } = this.#options;
-    const { nat, allow, forwards } = this.#settings;
+    const { nat, isSite = false, allow, forwards } = this.#settings;
     const peers = forwards.length === 0 ? [] : this.#options.peers();
     this.#tellFaults(peers);
     if (!this.#isForwarding && (nat !== undefined || forwards.length > 0)) {
@@ -96,7 +100,7 @@ export class GatewayNetwork {
       for (const chain of await host.findForwardBlockers())
         warn(`a firewall drops what this host forwards (${chain}): let ${device} through there, in and out (docs/gateway.md)`);
     }
-    const body = gatewayTable({ device, nat: nat === true, allow, forwards, peers });
+    const body = gatewayTable({ device, nat: nat === true, isSite, allow, forwards, peers });
     if (body === this.#body) return;
     if (body === undefined) await host.tables.remove('inet', GATEWAY_PURPOSE);
     else
@@ -121,7 +125,8 @@ export function describeForward({ protocol, ports: [first, last] }: ForwardConfi
   return `${protocol} port ${first === last ? first : `${first}-${last}`}`;
 }
 
-/** IP versions of the tunnel's own addresses. */
-export function familiesOf({ interface: { addresses } }: TunnelConfig): IpFamily[] {
-  return ([4, 6] as const).filter((family) => addresses.some((address) => address.includes(':') === (family === 6)));
+/** IP versions of the tunnel's own addresses, and of a site's networks. */
+export function familiesOf({ interface: { addresses }, egress }: Pick<TunnelConfig, 'interface' | 'egress'>): IpFamily[] {
+  const used = [...addresses, ...(egress?.mode === 'tun' ? egress.allow : [])];
+  return ([4, 6] as const).filter((family) => used.some((address) => address.includes(':') === (family === 6)));
 }

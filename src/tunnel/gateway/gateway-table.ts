@@ -13,6 +13,8 @@ export interface GatewayTablePlan {
   readonly device: string;
   /** Peers' packets leave with this host's address, and nobody outside begins anything with a peer but by a forward. */
   readonly nat: boolean;
+  /** Hosts of the networks in `allow` see peers' own addresses; default false. */
+  readonly isSite?: boolean;
   /** Prefixes that may begin connections to peers all the same: `allow` of [egress], which peers reach as well. */
   readonly allow: readonly string[];
   readonly forwards: readonly ForwardConfig[];
@@ -82,7 +84,10 @@ export function gatewayTable(plan: GatewayTablePlan): string | undefined {
       ]),
     );
   if (plan.nat) {
-    chains.push(chain('leaving', 'type nat hook postrouting priority srcnat', [`iifname ${device} oifname != ${device} masquerade`]));
+    const kept = plan.isSite === true ? plan.allow.map((prefix) => `${daddrWords(prefix)} return`) : [];
+    chains.push(
+      chain('leaving', 'type nat hook postrouting priority srcnat', [...kept, `iifname ${device} oifname != ${device} masquerade`]),
+    );
     chains.push(
       chain('passing', 'type filter hook forward priority filter', [
         `oifname != ${device} return`,
@@ -113,6 +118,10 @@ function chain(name: string, hook: string, rules: readonly string[]): string {
 
 function familyWord(family: IpFamily): 'ip' | 'ip6' {
   return family === 4 ? 'ip' : 'ip6';
+}
+
+function daddrWords(prefix: string): string {
+  return `${familyWord(parsePrefix(prefix)!.family)} daddr ${networkText(prefix)}`;
 }
 
 function networkText(prefix: string): string {

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
-import type { ForwardConfig } from '../../../src/tunnel/config.js';
-import { GatewayNetwork } from '../../../src/tunnel/gateway/gateway-network.js';
+import type { ForwardConfig, TunnelConfig } from '../../../src/tunnel/config.js';
+import { familiesOf, GatewayNetwork, gatewaySettings } from '../../../src/tunnel/gateway/gateway-network.js';
 import type { ForwardPeer } from '../../../src/tunnel/gateway/gateway-table.js';
 
 const FORWARD: ForwardConfig = { protocol: 'udp', ports: [5000, 5000], to: { peer: 'laptop' } };
@@ -115,4 +115,14 @@ t.test('a firewall that drops what is forwarded is named, once', async (t) => {
   t.same(told(), [
     'a firewall drops what this host forwards (table ip filter, chain FORWARD): let mpt0 through there, in and out (docs/gateway.md)',
   ]);
+});
+
+t.test('a site forwards for the hosts behind it, in the IP versions that they have', async (t) => {
+  const interfaceOf = (addresses: string[]) => ({ addresses }) as unknown as TunnelConfig['interface'];
+  const egress = { mode: 'tun', allow: ['10.1.0.0/24', 'fd01::/64'] } as const;
+  t.equal(gatewaySettings({ egress }).nat, false);
+  t.equal(gatewaySettings({ egress: { ...egress, nat: true } }).nat, true);
+  t.equal(gatewaySettings({ egress: { ...egress, mode: 'socket' } }).nat, undefined);
+  t.same(familiesOf({ interface: interfaceOf(['10.77.0.2/24']), egress }), [4, 6]);
+  t.same(familiesOf({ interface: interfaceOf(['10.77.0.2/24']), egress: { ...egress, mode: 'socket' } }), [4]);
 });

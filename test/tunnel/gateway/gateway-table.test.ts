@@ -66,3 +66,11 @@ t.test('a forward that leads nowhere says why', async (t) => {
   t.equal(fault({ address: '192.168.2.1' }), 'no peer has 192.168.2.1 in its allowed_ips');
   t.equal(fault({ peer: 'home' }, '2001:db8::1'), 'peer "home" has no IPv6 address of its own (a /128) in its allowed_ips');
 });
+
+t.test('a site translates what goes to the Internet, and nothing on its way to its own hosts', async (t) => {
+  t.same(rules(gatewayTable({ ...NOTHING, nat: true, isSite: true, allow: ['10.1.0.0/24', 'fd01::/64'] }), 'leaving'), [
+    'ip daddr 10.1.0.0/24 return',
+    'ip6 daddr fd01::/64 return',
+    'iifname "mpt0" oifname != "mpt0" masquerade',
+  ]);
+});
