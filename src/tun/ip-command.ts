@@ -12,6 +12,7 @@ export type HostNetworkErrorCode =
   | 'needs-restart'
   | 'no-nft-command'
   | 'nft-failed'
+  | 'dns-failed'
   | 'ip-failed';
 
 /** A change of the host's network failed; the message, one line, tells the user what to do. */
@@ -29,6 +30,9 @@ export interface IpResult {
   readonly stdout: string;
   readonly stderr: string;
 }
+
+/** Routing protocol number of our routes and rules, so that we never delete another's. */
+export const ROUTE_PROTOCOL = 84;
 
 const TIMEOUT_MS = 15_000;
 const OUTPUT_MAX_BYTES = 64 << 20;
