@@ -27,14 +27,16 @@ export function parseEndpoint(text: string): EndpointText {
   return parts;
 }
 
-/** Rejects with TunnelError `endpoint-unresolved`, saying what to do. */
-export async function resolveEndpoint(text: string): Promise<ResolvedEndpoint> {
+/** `ask` has the addresses of a name; default: the host's resolver. Rejects with TunnelError `endpoint-unresolved`, saying what to do. */
+export async function resolveEndpoint(
+  text: string,
+  ask: (host: string) => Promise<ResolvedAddress[]> = systemLookup,
+): Promise<ResolvedEndpoint> {
   const { host, port } = parseEndpoint(text);
   const literal = isIP(host);
   if (literal === 4 || literal === 6) return { addresses: [{ address: host, family: literal }], port };
   try {
-    const found = await lookup(host, { all: true });
-    return { addresses: found.map(({ address, family }) => ({ address, family: family === 6 ? 6 : 4 })), port };
+    return { addresses: await ask(host), port };
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
     const message = `The name "${host}" of endpoint "${text}" cannot be resolved (${code}): check it and the DNS, or give the IP address.`;
@@ -47,4 +49,9 @@ export function literalAddress(endpoint: string | undefined): string[] {
   if (endpoint === undefined) return [];
   const { host } = parseEndpoint(endpoint);
   return isIP(host) === 0 ? [] : [host];
+}
+
+export async function systemLookup(host: string): Promise<ResolvedAddress[]> {
+  const found = await lookup(host, { all: true });
+  return found.map(({ address, family }) => ({ address, family: family === 6 ? 6 : 4 }));
 }
