@@ -1,5 +1,6 @@
 /** The life of a running tunnel: takes its name, starts it, serves the control socket, and takes everything back at the end. */
 
+import { releaseKillSwitch } from '../tun/kill-switch.js';
 import { undoJournal } from '../tun/network-journal.js';
 import { runFiles } from '../tun/run-directory.js';
 import type { TunnelConfig } from '../tunnel/config.js';
@@ -13,7 +14,7 @@ import type { ChangeReply, ChangeRequest } from './change-requests.js';
 import { ControlError } from './control-protocol.js';
 import { type ControlServer, listenControl } from './control-socket.js';
 import { EventFan } from './event-stream.js';
-import { claimInstance, cleanLeftovers } from './instance.js';
+import { claimInstance, cleanLeftovers, isHeldBack } from './instance.js';
 import { type MetricsServer, serveMetrics } from './metrics-server.js';
 import { formatMetrics } from './metrics-text.js';
 import { type PeerRequest, servePeerRequest } from './peer-requests.js';
@@ -99,6 +100,7 @@ class TunnelLife {
   #enrolment: Enrolment | undefined;
   #stopping = false;
   #stopReason: string | undefined;
+  readonly #wasHeldBack: boolean;
   #lastChange: Promise<unknown> = Promise.resolve();
   /** What is said of a tunnel that is there is an event of it, too, and so reaches `mptunnel events`. */
   readonly #log: TunnelLog = {
@@ -109,6 +111,7 @@ class TunnelLife {
   constructor(options: DaemonOptions, stop: StopRequests) {
     this.#options = options;
     this.#stop = stop;
+    this.#wasHeldBack = isHeldBack(options.config.interface.name);
     void stop.first.then((reason) => {
       this.#stopReason = reason;
     });
@@ -168,6 +171,9 @@ class TunnelLife {
     await this.#metrics?.close();
     await this.#control?.close();
     await cleanLeftovers(name);
+    // What was in force when this process began was left by a crash, and holds until somebody says `down`.
+    if (this.#stopReason !== undefined || !this.#wasHeldBack)
+      for (const failure of await releaseKillSwitch(runFiles(name).killSwitch)) this.#options.log.warn(`not undone: ${failure}`);
   }
 
   async #close(): Promise<void> {

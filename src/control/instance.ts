@@ -1,6 +1,6 @@
 /** Which tunnels run in this network namespace: one state file each, held by a living process. */
 
-import { linkSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { undoJournal } from '../tun/network-journal.js';
 import { isProcessAlive, processStartTicks } from '../tun/process-identity.js';
@@ -55,7 +55,17 @@ export function findInstance(nameOrConfig: string): Instance {
   if (found !== undefined) return found;
   const running = instances.filter(isAlive).map(({ name }) => name);
   const hint = running.length === 0 ? 'none is running here' : `running here: ${running.join(', ')}`;
+  if (isHeldBack(nameOrConfig))
+    throw new ControlError(
+      'not-running',
+      `no tunnel named ${nameOrConfig} is running, but its kill switch is in force: start it, or \`mptunnel down ${nameOrConfig}\``,
+    );
   throw new ControlError('not-running', `no tunnel named ${nameOrConfig} is running; ${hint}`);
+}
+
+/** Its kill switch is in force, whether it runs or not. */
+export function isHeldBack(name: string): boolean {
+  return !name.includes('/') && existsSync(runFiles(name).killSwitch);
 }
 
 /** Throws ControlError when a tunnel of that name lives. */
@@ -100,7 +110,7 @@ export function prepareRunDirectory(): string {
   }
 }
 
-/** Undoes the network changes of a dead process and removes its files, except the log. Returns what could not be undone. */
+/** Undoes the network changes of a dead process and removes its files, except the log and the kill switch. Returns what could not be undone. */
 export async function cleanLeftovers(name: string): Promise<string[]> {
   const files = runFiles(name);
   const failures = await undoJournal(files.journal);

@@ -102,6 +102,10 @@ function formatPeer(peer: PeerStatus, width: number): string[] {
   const withKey = `${head}, key ${peer.publicKey}`;
   // A key that is cut is of no use.
   const lines = withKey.length <= width ? [withKey] : wrapText(head, width);
+  if (peer.refusedSource !== undefined) {
+    const { address, packets } = peer.refusedSource;
+    lines.push(...wrapText(`${INDENT}${plural(packets, 'packet')} refused: ${address} is not in its allowed_ips`, width));
+  }
   if (peer.paths.length === 0) return lines;
   const table = formatTable(PATH_COLUMNS, peer.paths.map(pathCells), width - INDENT.length);
   return [

@@ -39,8 +39,8 @@ StateDirectory=mptunnel
 StateDirectoryMode=0700
 ConfigurationDirectory=mptunnel
 ConfigurationDirectoryMode=0755
-# Enrolment writes peers there.
-ReadWritePaths=/etc/mptunnel
+# Enrolment writes peers there; [dns] needs resolv.conf, where systemd-resolved is not asked.
+ReadWritePaths=/etc/mptunnel -/etc/resolv.conf
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
@@ -50,7 +50,7 @@ ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
-# Not ProtectKernelTunables: rp_filter of the uplinks is among them.
+# Not ProtectKernelTunables: rp_filter of the uplinks and forwarding for [lan] are among them.
 ProtectKernelModules=yes
 ProtectProc=invisible
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK

@@ -6,18 +6,21 @@
 import { answerTable } from './answer-table.js';
 import { findForwardBlockers } from './forward-filter.js';
 import { enableForwarding } from './forwarding.js';
-import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, runIpBatch, runIpBatchAll } from './ip-command.js';
+import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, ROUTE_PROTOCOL, runIpBatch, runIpBatchAll } from './ip-command.js';
 import { formatIp, formatPrefix, type IpFamily, parsePrefix } from './ip-prefix.js';
 import { journalOwner, meansGone, NetworkJournal, readSysctl, setSysctl, type UndoEntry, undoJournal } from './network-journal.js';
 import { NftTables } from './nft-table.js';
 import { PathAddresses } from './path-addresses.js';
-import { type PolicyGroup, planRoutes } from './route-plan.js';
+import { firstPriority, freeMark, readRules } from './policy-rules.js';
+import { RouteKeeper } from './route-keeper.js';
+import { type PolicyGroup, planRoutes, type RoutePlan } from './route-plan.js';
 import { ensureRunDirectory, runFiles } from './run-directory.js';
+import { WholeHost, type WholeHostPlan } from './whole-host.js';
 
 export { HostNetworkError } from './ip-command.js';
 export { undoJournal } from './network-journal.js';
 
-export interface HostNetworkPlan {
+export interface HostNetworkPlan extends WholeHostPlan {
   /** The tunnel's device; it exists. */
   readonly device: string;
   /** "10.77.0.2/24" */
@@ -45,10 +48,6 @@ export interface HostNetworkOptions {
   warn?: (message: string) => void;
 }
 
-/** Routing protocol number of our routes and rules, so that we never delete another's. */
-const ROUTE_PROTOCOL = 84;
-/** Marks and tables are counted up from here ("mp"). */
-const FIRST_MARK = 0x6d70;
 /** FACTS: the default of 500 drops the tail of a burst of super-packets. */
 const TX_QUEUE_PACKETS = 10_000;
 /** A 64 KB super-packet and our overhead would need two sends. */
@@ -65,12 +64,6 @@ interface Link {
   readonly addr_info?: readonly { local: string; prefixlen: number }[];
 }
 
-interface Rule {
-  readonly priority: number;
-  readonly table?: string;
-  readonly fwmark?: string;
-}
-
 interface Change {
   readonly line: string;
   readonly undo: UndoEntry;
@@ -83,6 +76,9 @@ export class HostNetwork {
   #plan: HostNetworkPlan | undefined;
   #journal: NetworkJournal | undefined;
   #tables: NftTables | undefined;
+  #keeper: RouteKeeper | undefined;
+  #wholeHost: WholeHost | undefined;
+  readonly #laterUplinks = new Set<string>();
 
   constructor(options: HostNetworkOptions = {}) {
     this.#journalFile = options.journalFile;
@@ -100,11 +96,19 @@ export class HostNetwork {
     await requireInterfaces(plan.uplinks, plan.device);
     this.#journal = NetworkJournal.create(journalFile);
     this.#tables = new NftTables(plan.device, this.#journal);
+    this.#keeper = new RouteKeeper(this.#warn);
+    this.#wholeHost = new WholeHost(plan, journalFile, this.#journal, this.#tables, this.#warn);
     this.#applied = journalFile;
     this.#plan = plan;
     try {
+      const routes = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
+      const mark = routes.policy.length > 0 || plan.killSwitch !== undefined ? await freeMark(Math.max(1, routes.policy.length)) : 0;
+      // Before anything changes: a kill switch that a crash has left is replaced without a gap.
+      await this.#wholeHost.engage(mark);
       await this.#setUpDevice(plan);
-      return { mark: await this.#route(plan) };
+      await this.#route(plan, routes, mark);
+      await this.#wholeHost.apply();
+      return { mark };
     } catch (error) {
       await this.undo();
       throw error;
@@ -113,7 +117,19 @@ export class HostNetwork {
 
   /** An uplink that came after `apply`; without one that is in force nothing happens. */
   addUplink(device: string): void {
+    this.#laterUplinks.add(device);
     if (this.#applied !== undefined) this.#loosen(device);
+  }
+
+  /** Call when interfaces, routes or rules of the host have changed: devices that came anew have forgotten their settings, and rules may have been removed. */
+  async refresh(): Promise<void> {
+    const plan = this.#plan;
+    if (plan === undefined || this.#applied === undefined) return;
+    await this.#keeper?.check();
+    if (this.#applied === undefined) return;
+    await this.#loosenReversePathFilter(plan, true);
+    for (const uplink of this.#laterUplinks) this.#loosen(uplink, true);
+    await this.#wholeHost?.refresh();
   }
 
   /** The tunnel's own tables of nftables; `undo` takes them away. */
@@ -141,11 +157,9 @@ export class HostNetwork {
     const covering = policy[0]?.prefixes[0];
     if (covering !== undefined)
       throw new HostNetworkError('needs-restart', `${covering} cannot be routed to a peer while the tunnel runs: restart it`);
-    await this.#change(
-      0,
-      main.map((prefix) => routeChange(prefix, plan.device, 'main')),
-      plan,
-    );
+    const added = main.map((prefix) => routeChange(prefix, plan.device, 'main'));
+    await this.#change(0, added, plan);
+    this.#keeper?.keep(0, linesOf(added));
   }
 
   /** Takes back those of a peer that leaves, as far as they are there. */
@@ -155,9 +169,9 @@ export class HostNetwork {
     const { main } = planRoutes(prefixes, plan.addresses, plan.outerAddresses);
     if (main.length === 0) return;
     // Their entries stay in the journal: to undo what is gone is no failure.
-    const lines = main
-      .map((prefix) => routeChange(prefix, plan.device, 'main').undo)
-      .flatMap((undo) => (undo.kind === 'ip' ? [undo.line] : []));
+    const changes = main.map((prefix) => routeChange(prefix, plan.device, 'main'));
+    this.#keeper?.drop(linesOf(changes));
+    const lines = changes.flatMap(({ undo }) => (undo.kind === 'ip' ? [undo.line] : []));
     for (const reason of await runIpBatchAll(0, lines)) if (!meansGone(reason)) this.#warn(`not undone: ${reason}`);
   }
 
@@ -172,6 +186,8 @@ export class HostNetwork {
     const journalFile = this.#applied;
     if (journalFile === undefined) return;
     this.#applied = undefined;
+    await this.#keeper?.stop();
+    await this.#wholeHost?.stop();
     for (const failure of await undoJournal(journalFile)) this.#warn(`not undone: ${failure}`);
   }
 
@@ -211,52 +227,39 @@ export class HostNetwork {
     if (genMode !== undefined && genMode !== 'none')
       await this.#tryChanges(0, [onDevice(`link set dev ${name} addrgenmode none`, `link set dev ${name} addrgenmode ${genMode}`)]);
     await this.#change(0, changes, plan);
+    this.#keeper!.keep(0, linesOf(changes.filter(({ line }) => line.startsWith('addr add '))));
     const gso = onDevice(`link set dev ${name} gso_max_size ${GSO_MAX_BYTES}`, `link set dev ${name} gso_max_size ${before.gso_max_size}`);
     const failure = before.gso_max_size === undefined ? undefined : await this.#tryChanges(0, [gso]);
     if (failure !== undefined) this.#warn(`gso_max_size of ${name} stays as it is (${failure.reason}): super-packets may need two sends`);
   }
 
-  async #route(plan: HostNetworkPlan): Promise<number> {
-    const routes = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
-    await this.#change(
-      0,
-      routes.main.map((prefix) => routeChange(prefix, plan.device, 'main')),
-      plan,
-    );
-    const mark = routes.policy.length === 0 ? 0 : await this.#addPolicy(plan, routes.policy);
+  async #route(plan: HostNetworkPlan, routes: RoutePlan, mark: number): Promise<void> {
+    const main = routes.main.map((prefix) => routeChange(prefix, plan.device, 'main'));
+    await this.#change(0, main, plan);
+    this.#keeper!.keep(0, linesOf(main));
+    if (routes.policy.length > 0) await this.#addPolicy(plan, routes.policy, mark);
     if (plan.answersByTunnel === true) await this.#routeAnswers(plan, routes.policy);
-    await this.#loosenReversePathFilter(
-      plan,
-      routes.policy.some((group) => group.family === 4),
-    );
-    return mark;
+    await this.#loosenReversePathFilter(plan);
   }
 
   /** Routes go in before the rules that lead to them: in between, nothing is unreachable. */
-  async #addPolicy(plan: HostNetworkPlan, groups: readonly PolicyGroup[]): Promise<number> {
-    const rules = { 4: await queryIp<Rule>(['-4', 'rule', 'show']), 6: await queryIp<Rule>(['-6', 'rule', 'show']) };
-    const mark = await freeMark([...rules[4], ...rules[6]], groups.length);
+  async #addPolicy(plan: HostNetworkPlan, groups: readonly PolicyGroup[], mark: number): Promise<void> {
+    const rules = { 4: await readRules(4), 6: await readRules(6) };
     for (const family of [4, 6] as const) {
       const mine = groups.map((group, index) => ({ ...group, table: mark + index })).filter((group) => group.family === family);
       if (mine.length === 0) continue;
-      await this.#change(
-        family,
-        mine.flatMap((group) => group.prefixes.map((prefix) => routeChange(prefix, plan.device, String(group.table)))),
-        plan,
-      );
+      const routes = mine.flatMap((group) => group.prefixes.map((prefix) => routeChange(prefix, plan.device, String(group.table))));
+      await this.#change(family, routes, plan);
       const priority = firstPriority(rules[family], 2 * mine.length);
       const lines = mine.flatMap((group, index) => [
         `priority ${priority + 2 * index} from all lookup main suppress_prefixlength ${group.prefixLength} protocol ${ROUTE_PROTOCOL}`,
         `priority ${priority + 2 * index + 1} not from all fwmark ${mark} lookup ${group.table} protocol ${ROUTE_PROTOCOL}`,
       ]);
       // In this order there is no moment without a route: the first rule of a pair changes nothing by itself.
-      await this.#change(
-        family,
-        lines.map((line) => ruleChange(family, line)),
-        plan,
-      );
+      const added = lines.map((line) => ruleChange(family, line));
+      await this.#change(family, added, plan);
+      this.#keeper!.keep(family, linesOf([...routes, ...added]));
     }
-    return mark;
   }
 
   /** Where the tunnel is the default route by itself, nothing is missing. A more precise route of the main table counts here too: a LAN stays a LAN. */
@@ -269,8 +272,8 @@ export class HostNetwork {
         !policy.some((group) => group.family === family && group.prefixLength === 0),
     );
     if (families.length === 0) return;
-    const rules = { 4: await queryIp<Rule>(['-4', 'rule', 'show']), 6: await queryIp<Rule>(['-6', 'rule', 'show']) };
-    const table = await freeMark([...rules[4], ...rules[6]], 1);
+    const rules = { 4: await readRules(4), 6: await readRules(6) };
+    const table = await freeMark(1);
     for (const family of families) {
       await this.#change(0, [routeChange(family === 4 ? '0.0.0.0/0' : '::/0', plan.device, String(table))], plan);
       const own = plan.addresses.map((address) => parsePrefix(address)!).filter((prefix) => prefix.family === family);
@@ -301,17 +304,20 @@ export class HostNetwork {
    * them once the default route leads into the tunnel. Loose mode on the uplinks is what multihoming needs. (src_valid_mark would need
    * a firewall that restores the mark on incoming packets, and would not help a second uplink.)
    */
-  async #loosenReversePathFilter(plan: HostNetworkPlan, defaultLike: boolean): Promise<void> {
+  async #loosenReversePathFilter(plan: HostNetworkPlan, isAgain = false): Promise<void> {
+    const { policy } = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
+    const defaultLike = policy.some((group) => group.family === 4);
     const uplinks = plan.uplinks.length > 0 || !defaultLike ? plan.uplinks : await defaultRouteDevices();
-    for (const uplink of uplinks) this.#loosen(uplink);
+    for (const uplink of uplinks) this.#loosen(uplink, isAgain);
   }
 
-  #loosen(uplink: string): void {
+  /** `isAgain`: what hangs on other tunnels was noted the first time. */
+  #loosen(uplink: string, isAgain = false): void {
     const path = rpFilterPath(uplink);
     const previous = readSysctl(path);
     // The kernel takes the larger of "all" and the interface's own. 2: by another tunnel perhaps, which may go before we do.
     const inForce = Math.max(Number(readSysctl(rpFilterPath('all'))), Number(previous));
-    if (previous === undefined || (inForce !== 1 && previous !== '2')) return;
+    if (previous === undefined || (inForce !== 1 && (previous !== '2' || isAgain))) return;
     try {
       setSysctl(this.#journal!, path, '2');
     } catch (error) {
@@ -358,6 +364,10 @@ export async function interfaceOfAddress(address: string): Promise<string> {
   throw new HostNetworkError('no-interface', `no interface has the address ${address}; addresses here: ${others || 'none'}`);
 }
 
+function linesOf(changes: readonly Change[]): string[] {
+  return changes.map(({ line }) => line);
+}
+
 function routeChange(prefix: string, device: string, table: string): Change {
   const route = `${prefix} dev ${device} table ${table} proto ${ROUTE_PROTOCOL}`;
   return { line: `route add ${route}`, undo: { kind: 'ip', family: 0, line: `route del ${route}` } };
@@ -365,30 +375,6 @@ function routeChange(prefix: string, device: string, table: string): Change {
 
 function ruleChange(family: IpFamily, rule: string): Change {
   return { line: `rule add ${rule}`, undo: { kind: 'ip', family, line: `rule del ${rule}` } };
-}
-
-/** A number that is free as a mark, and it and its successors as tables. */
-async function freeMark(rules: readonly Rule[], tables: number): Promise<number> {
-  const used = new Set(rules.flatMap((rule) => [Number(rule.table), Number(rule.fwmark)]));
-  for (let mark = FIRST_MARK; mark < FIRST_MARK + 0x1000; mark += 8) {
-    const numbers = Array.from({ length: tables }, (_, index) => mark + index);
-    if (numbers.some((number) => used.has(number))) continue;
-    const routes = await Promise.all(
-      numbers.flatMap((number) => [
-        queryIp(['-4', 'route', 'show', 'table', String(number)]),
-        queryIp(['-6', 'route', 'show', 'table', String(number)]),
-      ]),
-    );
-    if (routes.every((list) => list.length === 0)) return mark;
-  }
-  throw new HostNetworkError('ip-failed', 'no routing table is free: look at `ip rule` for leftovers');
-}
-
-/** Ours go before all others but the local table's, as the kernel itself would place them. */
-function firstPriority(rules: readonly Rule[], count: number): number {
-  const lowest = Math.min(32_766, ...rules.map((rule) => rule.priority).filter((priority) => priority > 0));
-  if (lowest <= count) throw new HostNetworkError('ip-failed', `no room for ${count} rules before priority ${lowest}: look at \`ip rule\``);
-  return lowest - count;
 }
 
 async function defaultRouteDevices(): Promise<string[]> {

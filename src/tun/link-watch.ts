@@ -41,20 +41,22 @@ const RESTART_MS = 1000;
 const SETTLE_MS = 300;
 /** With carrier, but not let in yet (802.1X, link tests). */
 const WAITING_STATES: ReadonlySet<string> = new Set(['DORMANT', 'TESTING', 'NOTPRESENT']);
-const MONITOR: readonly string[] = ['ip', 'monitor', 'link', 'address', 'route'];
+const MONITOR: readonly string[] = ['ip', 'monitor', 'link', 'address', 'route', 'rule'];
 /** util-linux; without it a monitor whose watcher was killed stays until the next event. */
 const MONITOR_THAT_DIES_WITH_US: readonly string[] = ['setpriv', '--pdeathsig', 'KILL', ...MONITOR];
 
 /**
  * Calls `onChange(name, up)` when an interface becomes usable or ceases to be, and with up = true when a usable one's addresses or default routes
  * change. Up: it is up, has carrier, and has an address beyond link scope. At the start it is called for those that are not usable. An interface that vanishes is
- * reported down once. `onLinks` has all interfaces, at the start and after every change of what it is told of them; it is called after `onChange`.
+ * reported down once. `onLinks` has all interfaces, at the start and after every change of what it is told of them; it is called after `onChange`. `onEvent` is called
+ * last, for whatever happened to interfaces, addresses, routes and rules, once for those that come together.
  */
 export function createLinkWatch(
   onChange: (name: string, up: boolean) => void,
   onLinks: (links: readonly LinkFacts[]) => void = () => {},
+  onEvent: () => void = () => {},
 ): LinkWatch {
-  const watch = new IpMonitorWatch(onChange, onLinks);
+  const watch = new IpMonitorWatch(onChange, onLinks, onEvent);
   watch.start();
   return watch;
 }
@@ -62,6 +64,7 @@ export function createLinkWatch(
 class IpMonitorWatch implements LinkWatch {
   readonly #onChange: (name: string, up: boolean) => void;
   readonly #onLinks: (links: readonly LinkFacts[]) => void;
+  readonly #onEvent: () => void;
   #toldLinks = '';
   /** Interface -> its usable addresses and default routes; "" when it is not usable. */
   #known = new Map<string, string>();
@@ -74,9 +77,10 @@ class IpMonitorWatch implements LinkWatch {
   #readAgain = false;
   #closed = false;
 
-  constructor(onChange: (name: string, up: boolean) => void, onLinks: (links: readonly LinkFacts[]) => void) {
+  constructor(onChange: (name: string, up: boolean) => void, onLinks: (links: readonly LinkFacts[]) => void, onEvent: () => void) {
     this.#onChange = onChange;
     this.#onLinks = onLinks;
+    this.#onEvent = onEvent;
   }
 
   start(): void {
@@ -124,6 +128,7 @@ class IpMonitorWatch implements LinkWatch {
       this.#readAgain = false;
       const reading = await readLinks().catch(() => undefined);
       if (reading !== undefined && reading.links.length > 0 && !this.#closed) this.#compare(reading.links, routesByDevice(reading.routes));
+      if (!this.#closed) this.#onEvent();
     } while (this.#readAgain && !this.#closed);
     this.#reading = false;
   }

@@ -2,11 +2,12 @@
  * What must be taken back, written down before each change: whoever finds the file after a crash (the next `up`, or `down`) can undo all of
  * it. Every entry is safe to run when its change never happened, or was undone already: our routes and rules carry a protocol
  * number of their own, what hangs on a device names that device's index, a sysctl or a limit is restored only while it holds our value, a table of nftables
- * bears the tunnel's name, an MPTCP endpoint is ours by its id and address.
+ * bears the tunnel's name, and so does what is ours of the host's DNS; an MPTCP endpoint is ours by its id and address.
  */
 
 import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { releaseDns } from './host-dns.js';
 import { type BatchFamily, queryIp, runIpBatchAll } from './ip-command.js';
 import { type PathManagerUndo, undoPathManager } from './mptcp-path-manager.js';
 import { runNft } from './nft-command.js';
@@ -24,6 +25,7 @@ export type UndoEntry =
   | { readonly kind: 'ip'; readonly family: BatchFamily; readonly line: string; readonly device?: { name: string; index: number } }
   | SysctlEntry
   | { readonly kind: 'nft'; readonly family: NftFamily; readonly table: string }
+  | { readonly kind: 'dns'; readonly file: string; readonly stateFile: string; readonly tunnel: string }
   | PathManagerUndo;
 
 interface JournalHeader {
@@ -131,6 +133,7 @@ export async function undoJournal(file: string): Promise<string[]> {
     if (first.kind !== 'ip') {
       if (first.kind === 'sysctl') restoreSysctl(first, file, failures);
       else if (first.kind === 'nft') await removeTable(first, failures);
+      else if (first.kind === 'dns') failures.push(...(await releaseDns(first, first.tunnel)));
       else await restorePathManager(first, failures);
       begin++;
       continue;

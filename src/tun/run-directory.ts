@@ -33,6 +33,8 @@ export interface RunFiles {
   readonly log: string;
   /** Undo list of HostNetwork. */
   readonly journal: string;
+  /** Is there while the kill switch is in force, whoever lives. */
+  readonly killSwitch: string;
 }
 
 export function runFiles(name: string, directory: string = runDirectory()): RunFiles {
@@ -41,5 +43,6 @@ export function runFiles(name: string, directory: string = runDirectory()): RunF
     state: join(directory, `${name}.json`),
     log: join(directory, `${name}.log`),
     journal: join(directory, `${name}.journal`),
+    killSwitch: join(directory, `${name}.kill-switch`),
   };
 }

@@ -20,6 +20,7 @@ import {
   parseProtocol,
 } from './config-schema.js';
 import { autoPathsOf, networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey } from './config-values.js';
+import { readDns, readKillSwitch, readLan } from './config-whole-host.js';
 import { didYouMean, quotedList } from './did-you-mean.js';
 import { readForwards } from './gateway/forward-config.js';
 import { peerDirectory, readPeerDirectory } from './peer-directory.js';
@@ -91,6 +92,7 @@ class ConfigReader {
     const peers = this.#peers(document, privateKey);
     this.#checkRoles(document);
     const paths = this.#paths(document, name);
+    const place = { name, paths, peers, file: this.#file, warn: this.#warn, error: this.#error.bind(this) };
     return {
       interface: {
         name,
@@ -100,9 +102,10 @@ class ConfigReader {
         ...(document.interface.endpoint === undefined ? {} : { publicEndpoint: document.interface.endpoint }),
         mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
         ...this.#nativeMptcp(document),
+        ...readKillSwitch(document, place),
       },
       paths,
-      ...(document.paths?.auto === true ? { autoPaths: autoPathsOf(document.paths) } : {}),
+      ...(document.paths?.auto === true ? { autoPaths: autoPathsOf(document.paths, document.lan?.interfaces) } : {}),
       peers,
       egress: document.egress && this.#egress(document.egress),
       stream: {
@@ -113,6 +116,8 @@ class ConfigReader {
       },
       ...(document.metrics === undefined ? {} : { metrics: this.#metrics(document.metrics) }),
       ...(document.forward === undefined ? {} : { forwards: this.#forwards(document) }),
+      ...readDns(document, place),
+      ...readLan(document, place),
       ...(document.rule === undefined ? {} : { rules: this.#rules(document.rule, document.paths?.auto === true ? [] : paths) }),
     };
   }

@@ -76,6 +76,12 @@ const address = text((value) =>
   isIP(value) === 0 || value.includes('%') ? `"${value}" is no IP address (write it without a prefix length)` : undefined,
 );
 
+const searchDomain = text((value) =>
+  /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/.test(value)
+    ? undefined
+    : `"${value}" is no domain: write it as corp.example.org`,
+);
+
 /** "host:port" or "[v6]:port" taken apart, or undefined. */
 export function parseEndpoint(value: string): { host: string; port: number } | undefined {
   const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(value);
@@ -200,6 +206,8 @@ export const configSchema = z.strictObject({
     mtu: integer(576, 65_535).optional(),
     native_mptcp: z.boolean().optional(),
     native_mptcp_addresses: z.array(address).optional(),
+    kill_switch: z.boolean().optional(),
+    kill_switch_allow: z.array(prefix).optional(),
   }),
   path: z.array(pathSchema).optional(),
   /** paths = "auto" is short for a table with auto = true. */
@@ -249,6 +257,8 @@ export const configSchema = z.strictObject({
       }),
     )
     .optional(),
+  dns: z.strictObject({ servers: z.array(address), search: z.array(searchDomain).optional() }).optional(),
+  lan: z.strictObject({ interfaces: z.array(text(interfaceNameFault)), masquerade: z.boolean().optional() }).optional(),
 });
 
 export type ConfigDocument = z.infer<typeof configSchema>;
@@ -264,5 +274,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   stream: Object.keys(configSchema.shape.stream.unwrap().shape),
   metrics: Object.keys(configSchema.shape.metrics.unwrap().shape),
   forward: Object.keys(forward.shape),
+  dns: Object.keys(configSchema.shape.dns.unwrap().shape),
+  lan: Object.keys(configSchema.shape.lan.unwrap().shape),
   rule: Object.keys(configSchema.shape.rule.unwrap().element.shape),
 };

@@ -40,13 +40,13 @@ export function pathConfigOf({ name, interface: device, address, ...policy }: Pa
 }
 
 /** What [paths] with auto = true means. */
-export function autoPathsOf(table: NonNullable<ConfigDocument['paths']>): AutoPathsConfig {
+export function autoPathsOf(table: NonNullable<ConfigDocument['paths']>, lanInterfaces: readonly string[] = []): AutoPathsConfig {
   const { include, exclude = [], metered, metered_interfaces: interfaces } = table;
   // Who says which are metered wants something done about it.
   const use = metered ?? (interfaces === undefined ? undefined : 'backup');
   return {
     include,
-    exclude,
+    exclude: [...exclude, ...lanInterfaces],
     ...(use === undefined ? {} : { metered: use, meteredInterfaces: interfaces ?? METERED_INTERFACES }),
   };
 }

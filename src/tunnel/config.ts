@@ -15,6 +15,22 @@ export interface InterfaceConfig {
   mtuBytes: number;
   /** `native_mptcp`: addresses of the TUN for MPTCP of the host's own, one for each path beyond the first, without prefix length. Absent: none are given. */
   nativeMptcpAddresses?: readonly string[];
+  /** What belongs into the tunnel leaves by it or not at all, but for the prefixes allowed. Absent: no kill switch. */
+  killSwitch?: { allow: readonly string[] };
+}
+
+/** Of the host, while the tunnel is up. */
+export interface DnsConfig {
+  /** IP addresses, one to three. */
+  servers: readonly string[];
+  search: readonly string[];
+}
+
+/** Hosts behind this one that use the tunnel. */
+export interface LanConfig {
+  interfaces: readonly string[];
+  /** They appear under this host's tunnel address. */
+  masquerade: boolean;
 }
 
 export interface PathConfig extends PathPolicy {
@@ -140,6 +156,10 @@ export interface TunnelConfig {
   stream: StreamConfig;
   /** Absent: nowhere. */
   metrics?: MetricsConfig;
+  /** Absent: the host's name resolution stays as it is. */
+  dns?: DnsConfig;
+  /** Absent: nobody. */
+  lan?: LanConfig;
   /** Of datagrams; the first that fits counts. Absent: none. */
   rules?: readonly RuleConfig[];
   /** (Server) absent: none. */

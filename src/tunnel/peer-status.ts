@@ -1,6 +1,7 @@
 /** What a tunnel's status says of a peer and its paths: the link layer's state, beside what meters, events and streams know of it. */
 
 import type { BudgetKeeper } from './budget/budget-keeper.js';
+import type { RefusedSources } from './gateway/refused-sources.js';
 import type { PathLink, PeerLink } from './link.js';
 import type { LinkEvents } from './link-events.js';
 import type { PathRateMeter } from './path-rates.js';
@@ -13,9 +14,11 @@ export interface StatusSources {
   /** undefined before the tunnel is up, and when it closes. */
   readonly streams: StreamPlane | undefined;
   readonly budgets: BudgetKeeper | undefined;
+  readonly refusedSources: RefusedSources;
 }
 
 export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number): PeerStatus {
+  const refusedSource = sources.refusedSources.of(peer.name);
   return {
     name: peer.name,
     publicKey: peer.publicKey,
@@ -23,6 +26,7 @@ export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number
     lastError: peer.lastError,
     paths: peer.paths.map((path) => pathStatus(peer, path, sources, nowMs)),
     connections: sources.streams?.connectionCount(peer) ?? 0,
+    ...(refusedSource && { refusedSource }),
   };
 }
 

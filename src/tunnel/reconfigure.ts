@@ -32,6 +32,7 @@ const INTERFACE_KEYS = {
   listenPort: 'listen_port',
   mtuBytes: 'mtu',
   nativeMptcpAddresses: 'native_mptcp_addresses',
+  killSwitch: 'kill_switch',
 } as const;
 
 /** Paths first go, then come: names and interfaces may change hands. What was changed by command gives way to the file. */
@@ -151,6 +152,6 @@ function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {
   }
   if (!isDeepStrictEqual(withPolicyOf(before.egress, after.egress), after.egress)) left.push('[egress]');
   if (!isDeepStrictEqual(before.stream, after.stream)) left.push('[stream]');
-  if (!isDeepStrictEqual(before.metrics, after.metrics)) left.push('[metrics]');
+  for (const name of ['metrics', 'dns', 'lan'] as const) if (!isDeepStrictEqual(before[name], after[name])) left.push(`[${name}]`);
   return left;
 }

@@ -2,6 +2,7 @@
 
 import type { AeadName } from '../tun/native.js';
 import type { Budget, FlowMode } from './config.js';
+import type { RefusedSource } from './gateway/refused-sources.js';
 import type { PathState, PeerState } from './link.js';
 
 export interface PathStatus {
@@ -60,6 +61,8 @@ export interface PeerStatus {
   paths: PathStatus[];
   /** Stream-plane connections with this peer, open now. */
   connections: number;
+  /** It sent from an address that is not in its allowed_ips. */
+  refusedSource?: RefusedSource;
 }
 
 export interface DatagramStatus {

@@ -21,6 +21,7 @@ import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressChoice } from './gateway/egress-choice.js';
 import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
 import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-network.js';
+import { RefusedSources } from './gateway/refused-sources.js';
 import { RouteGuard } from './gateway/route-guard.js';
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
@@ -35,10 +36,14 @@ import { Readiness } from './readiness.js';
 import { applyConfig, withPolicyOf } from './reconfigure.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
+import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
+import { outerResolve, wholeHostPlan } from './whole-host.js';
 
 const FLOW_SWEEP_MS = 5_000;
+/** Between two looks at what other programs have done to the host's network, while much is going on there. */
+const HOST_REFRESH_MS = 500;
 /**
  * Of the daemon's thread. Where all CPUs are busy, one that reads the datagrams which we write into the TUN is woken by the first of them, but would wait for the end of our slice, while
  * its socket's buffer (some 90 datagrams of 1200 bytes) overflows; with a slice longer than its own it runs at once.
@@ -73,12 +78,17 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private readonly facts = createIpPacketFacts();
   private readonly routeGuard = new RouteGuard();
   private egress: EgressPolicy;
+  private readonly refusedSources: RefusedSources;
   private port: TunPort | undefined;
   private link: CountingLinkLayer | undefined;
   private streams: StreamPlane | undefined;
   private datagrams: DatagramPlane | undefined;
   private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
+  private readonly refresh = new Trailing(
+    HOST_REFRESH_MS,
+    () => void this.hostNetwork.refresh().catch((error: Error) => this.events.log.warn(error.message)),
+  );
   private autoPaths: AutoPaths | undefined;
   private nativeMptcp: NativeMptcp | undefined;
   private gateway: GatewayNetwork | undefined;
@@ -108,6 +118,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.native = loadNative();
     this.hostNetwork = new HostNetwork({ warn: (message) => this.events.log.warn(message) });
     this.egress = egressPolicyOf(config);
+    this.refusedSources = new RefusedSources((message) => this.events.log.warn(message));
   }
 
   get peers(): readonly PeerLink[] {
@@ -127,9 +138,18 @@ class RunningTunnel implements Tunnel, LinkObserver {
       uplinks: config.autoPaths !== undefined ? [] : config.paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])),
       outerAddresses: config.peers.flatMap((peer) => literalAddress(peer.endpoint)),
       answersByTunnel: config.peers.some((peer) => peer.acceptForwards === true),
+      ...wholeHostPlan(config),
     });
     const { native, descriptors } = this;
-    this.link = createLinkLayer({ config, native, descriptors, log: this.events.log, ...(mark === 0 ? {} : { mark }) });
+    const resolve = outerResolve(config, native, mark, () => this.links);
+    this.link = createLinkLayer({
+      config,
+      native,
+      descriptors,
+      log: this.events.log,
+      ...(mark === 0 ? {} : { mark }),
+      ...(resolve && { resolve }),
+    });
     for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
     for (const peer of config.peers) {
       this.peerConfigs.set(peer.name, peer);
@@ -158,6 +178,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
         this.autoPaths?.update(links);
         this.warnOfOverlap();
       },
+      () => this.refresh.soon(),
     );
     this.keepBudgets(this.link);
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
@@ -190,10 +211,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { rates, linkEvents, streams, budgets } = this;
+    const { rates, linkEvents, streams, budgets, refusedSources } = this;
     const peers = this.peers
       .filter((peer) => !peer.enrolling)
-      .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets }, nowMs));
+      .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, refusedSources }, nowMs));
     return {
       name: this.config.interface.name,
       state: this.state,
@@ -238,6 +259,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     const peer = this.peers.find((one) => one.name === name);
     if (peer === undefined) return false;
     this.dropPeer(peer);
+    this.refusedSources.forget(name);
     this.peerConfigs.delete(name);
     if (!peer.enrolling) this.events.emit({ type: 'configuration', what: `peer ${name} removed` });
     await this.hostNetwork.removeRoutes(peer.allowedIps);
@@ -401,6 +423,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       hashSeed: randomBytes(4).readUInt32BE(),
       permitsDestination: (destination) => this.egress.permits(destination),
       restrictsDialled: config.egress !== undefined,
+      onSourceRefused: this.handleSourceRefused,
       ...(config.rules === undefined ? {} : { rules: config.rules }),
     });
     this.streams = new StreamPlane({
@@ -414,6 +437,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
       permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
       permitsDestination: (destination) => this.egress.permits(destination),
+      onSourceRefused: this.handleSourceRefused,
       onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
       wake: () => this.wake(),
     });
@@ -435,6 +459,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
       warn: (message) => this.events.log.warn(message),
     });
   }
+
+  private readonly handleSourceRefused = (peer: PeerLink, source: Uint8Array): void => {
+    this.refusedSources.refuse(peer.name, source, performance.now());
+  };
 
   private readonly handleTunPacket = (
     bytes: Uint8Array,
@@ -573,6 +601,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     clearInterval(this.budgetTicks);
     await this.budgets?.close();
     this.watch?.close();
+    this.refresh.close();
     this.autoPaths?.close();
     const nowMs = performance.now();
     this.streams?.abortAll(nowMs);

@@ -1,5 +1,5 @@
 /**
- * Runs a HostNetwork inside the namespace that it was started in, by lines on its standard input: a plan in JSON, "undo", "who ADDRESS", "table TABLE" in JSON, or
+ * Runs a HostNetwork inside the namespace that it was started in, by lines on its standard input: a plan in JSON, "undo", "refresh", "who ADDRESS", "table TABLE" in JSON, or
  * "no-table FAMILY PURPOSE".
  */
 
@@ -26,7 +26,9 @@ async function removeTable([, family, purpose]: string[]): Promise<boolean> {
 for await (const line of createInterface({ input: process.stdin })) {
   try {
     if (line === 'undo') await network.undo();
+    if (line === 'refresh') await network.refresh();
     if (line === 'undo') reply({ undone: true });
+    else if (line === 'refresh') reply({ refreshed: true });
     else if (line.startsWith('table ')) reply({ table: await applyTable(JSON.parse(line.slice(6)) as NftTable) });
     else if (line.startsWith('no-table ')) reply({ removed: await removeTable(line.split(' ')) });
     else if (line.startsWith('who ')) reply({ name: await interfaceOfAddress(line.slice(4)) });

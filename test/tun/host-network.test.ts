@@ -253,6 +253,28 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     );
   });
 
+  t.test('what other programs took away, and what a device that came anew has forgotten, is put back', async (t) => {
+    const host = new Host(t);
+    host.sysctl('wan1/rp_filter', '1');
+    const before = host.picture();
+    const actor = host.actor();
+    await actor.apply({ ...FULL_TUNNEL, routes: [...FULL_TUNNEL.routes, '198.51.100.0/24'] });
+    t.same(await actor.say('refresh'), { refreshed: true }, 'nothing is missing, and nothing is said');
+    const applied = host.picture();
+    host.ip('link set mpt0 down');
+    host.ip('link set mpt0 up');
+    host.ip('-4 rule del lookup main suppress_prefixlength 0 protocol 84');
+    host.sysctl('wan1/rp_filter', '1');
+    t.not(host.picture(), applied);
+    t.match(await actor.say('refresh'), { warning: /^\d+ of the tunnel's addresses, routes and rules had been removed/ });
+    // The answer to the one before.
+    t.same(await actor.say('refresh'), { refreshed: true });
+    t.equal(host.picture(), applied);
+    await actor.say('undo');
+    t.same(await actor.say('refresh'), { undone: true });
+    t.equal(host.picture(), before);
+  });
+
   t.test('failures say what to do and leave nothing behind', async (t) => {
     const host = new Host(t);
     host.ip('route add 198.51.100.0/24 dev wan1');

@@ -36,6 +36,8 @@ export interface DatagramPlaneOptions {
   permitsDestination?: (destination: Uint8Array) => boolean;
   /** Peers that we dial are asked too. Default false: they are our way out, and may reach everything here. */
   restrictsDialled?: boolean;
+  /** A peer sent from an address that is not routed to it. Borrowed until return. */
+  onSourceRefused?: (peer: PeerLink, source: Uint8Array) => void;
   maxFlows?: number;
   flowIdleMs?: number;
 }
@@ -57,6 +59,7 @@ export class DatagramPlane {
   readonly #writeTun: WriteTun;
   readonly #permitsDestination: (destination: Uint8Array) => boolean;
   readonly #restrictsDialled: boolean;
+  readonly #onSourceRefused: (peer: PeerLink, source: Uint8Array) => void;
   readonly #rules: FlowRules;
   readonly #chooser: PathChooser;
   readonly #subflows: SubflowTracker;
@@ -73,6 +76,7 @@ export class DatagramPlane {
     this.#writeTun = options.writeTun;
     this.#permitsDestination = options.permitsDestination ?? (() => true);
     this.#restrictsDialled = options.restrictsDialled ?? false;
+    this.#onSourceRefused = options.onSourceRefused ?? (() => {});
     this.#icmp = new RouterIcmp(options.ownAddresses.map(ownAddressBytes));
     this.flows = new FlowTable({
       hashSeed: options.hashSeed,
@@ -189,6 +193,7 @@ export class DatagramPlane {
     }
     if (!this.#routes.isAllowedSource(peer, bytes, facts.sourceAddressOffset, facts.addressBytes)) {
       this.#counters.droppedSource++;
+      this.#onSourceRefused(peer, bytes.subarray(facts.sourceAddressOffset, facts.sourceAddressOffset + facts.addressBytes));
       return;
     }
     const hasTrailer = parseFlowTrailer(bytes, offset, length, facts.totalBytes, this.#trailer);

@@ -39,6 +39,8 @@ export interface StreamPlaneOptions {
   peerFor: (destination: Uint8Array) => PeerLink | undefined;
   /** May this peer use that source address? */
   permitsSource: (peer: PeerLink, source: Uint8Array) => boolean;
+  /** A peer dialled from an address that it may not use. Borrowed until return. */
+  onSourceRefused?: (peer: PeerLink, source: Uint8Array) => void;
   /** May connections from peers reach that destination? */
   permitsDestination: (destination: Uint8Array) => boolean;
   /** A path was put on the bench, as status will say: our side sends nothing new there for a while. */
@@ -319,6 +321,7 @@ export class StreamPlane {
     const { tuple } = connection;
     if (!this.options.permitsSource(streams.peer, tuple.remoteAddress)) {
       this.count('stream-source-not-allowed');
+      this.options.onSourceRefused?.(streams.peer, tuple.remoteAddress);
       connection.reject(false, nowMs);
       return;
     }
