@@ -216,11 +216,36 @@ function testAgreement(): void {
     });
   });
 
+  t.test('a repetition that begins within its mapping makes no base: places are told from the base on', async (t) => {
+    await withWire(async (wire) => {
+      // Mappings of two segments.
+      const at = (bytes: number, from = bytes): Segment => ({
+        ...FIRST,
+        seq: 1000 + bytes,
+        ssn: 1 + from,
+        dsn: FIRST.dsn + BigInt(from),
+        dataLength: 2800,
+      });
+      for (let i = 0; i < 2; i++) await roundTrip(t, wire, at(2800 * i), 2800, 1400, `mapping ${i}`);
+      for (let i = 0; i < 4; i++) await roundTrip(t, wire, at(1400, 0), 1400, 1400, 'the second half of the first one again');
+      t.equal((await wire.bases()).length, 0, 'not the header of a repetition');
+      await roundTrip(t, wire, at(2800 * 3), 2800, 1400, 'new data');
+      await wire.deliver(await wire.bases());
+      wire.confirm();
+      for (const again of [at(1400, 0), at(2800 * 3 + 1400, 2800 * 3)]) {
+        await roundTrip(t, wire, again, 1400, 1400, 'a repetition');
+        t.ok(wire.compressed);
+      }
+      await roundTrip(t, wire, at(2800 * 4), 2800, 1400, 'new data');
+      t.ok(wire.compressed);
+    });
+  });
+
   t.test('a base that is never confirmed is given up', async (t) => {
     await withWire(async (wire) => {
       let count = 0;
       for (let i = 0; i < 500; i++) {
-        await wire.seal({ ...FIRST, seq: i });
+        await wire.seal({ ...FIRST, seq: 1000 + i, ssn: 1 + i });
         wire.nowMs += 100;
         count += (await wire.bases()).length;
       }

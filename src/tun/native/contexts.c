@@ -15,7 +15,7 @@
 #define FRESH_BASE_SPARES_BYTES 300
 #define FRESH_BASE_SPARES_MAX_BYTES (1 << 18)
 // or when a number has moved so far, of 12 MB that 3 bytes reach.
-#define FRESH_BASE_BYTES (6 << 20)
+#define FRESH_BASE_BYTES (4 << 20)
 // A flow that was used so lately is not pushed out by another: one with a base, one without.
 #define HELD_DATAGRAMS 4096
 #define HELD_NEW_DATAGRAMS 1024
@@ -47,6 +47,9 @@ typedef struct {
   // What a fresh base would have spared in the latest header, and whether a fresh one has come since.
   uint8_t staleBytes;
   bool isNew;
+  // Sequence number less subflow sequence number where a mapping begins: the least that was seen, as a segment further in has more.
+  uint32_t origin;
+  bool knowsOrigin;
   // Where compressor->flows has it.
   uint16_t place;
 } Flow;
@@ -171,9 +174,23 @@ static Flow *find_flow(Compressor *compressor, const Header *header, uint64_t pa
   return flow;
 }
 
-static bool moved_far(const HeaderFields *fields, const HeaderFields *base) {
+static bool moved_far(const HeaderLayout *layout, const HeaderFields *fields, const HeaderFields *base) {
   int32_t seq = (int32_t)(fields->seq - base->seq), ack = (int32_t)(fields->ack - base->ack);
-  return seq > FRESH_BASE_BYTES || seq < -(FRESH_BASE_BYTES / 2) || ack > FRESH_BASE_BYTES || ack < -(FRESH_BASE_BYTES / 2);
+  int64_t dsn = (int64_t)(fields->dsn - base->dsn);
+  if (layout->dsnBytes == 4) dsn = (int32_t)dsn;
+  // With several paths the DSN moves faster than what is sent here.
+  int64_t moved[] = {seq, ack, dsn};
+  for (int i = 0; i < 3; i++) if (moved[i] > FRESH_BASE_BYTES || moved[i] < -(FRESH_BASE_BYTES / 2)) return true;
+  return false;
+}
+
+// A place in a mapping is told from the base on, so a base has to be the header of a mapping's first segment: repetitions may begin further in.
+static bool begins_mapping(Flow *flow, const HeaderFields *fields) {
+  if (flow->header.layout.dsn == 0) return true;
+  uint32_t origin = fields->seq - fields->ssn;
+  if (!flow->knowsOrigin || (int32_t)(origin - flow->origin) < 0) flow->origin = origin;
+  flow->knowsOrigin = true;
+  return origin == flow->origin;
 }
 
 // Whether it is time for a fresh base, after a super-segment was encoded, or could not be.
@@ -182,7 +199,7 @@ static bool wants_base(const Flow *flow, const HeaderFields *fields, bool encode
   if (!flow->current.exists) return flow->datagrams >= FIRST_BASE_DATAGRAMS;
   uint32_t since = flow->datagrams - flow->freshAt;
   if (!encoded) return since >= FIRST_BASE_DATAGRAMS;
-  if (moved_far(fields, &flow->current.fields)) return true;
+  if (moved_far(&flow->header.layout, fields, &flow->current.fields)) return true;
   return flow->spareBytes >= flow->freshSparesBytes;
 }
 
@@ -214,7 +231,7 @@ bool compressor_encode(Compressor *compressor, uint64_t packetNumber, const uint
   flow->datagrams += datagrams;
   bool encoded = flow->current.exists && encode_with(flow, fields, payloadBytes, segmentBytes, out);
   if (encoded) note_encoded(flow, datagrams, out->staleBytes);
-  if (wants_base(flow, fields, encoded)) make_base(compressor, flow, fields, payloadBytes > 0);
+  if (begins_mapping(flow, fields) && wants_base(flow, fields, encoded)) make_base(compressor, flow, fields, payloadBytes > 0);
   return encoded;
 }
 
