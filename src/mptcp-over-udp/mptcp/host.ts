@@ -223,7 +223,7 @@ export class MptcpHost implements TcpHostServices {
       tuple,
       pathId,
       mssBytes,
-      segmentPayloadBytes: path?.segmentPayloadBytes ?? 0,
+      ...(path?.segmentPayloadBytes === undefined ? {} : { segmentPayloadBytes: path.segmentPayloadBytes }),
       receiveWindowScale: WINDOW_SCALE,
       congestion,
       paced: true,

@@ -55,8 +55,8 @@ export interface TcpConnectionOptions {
 
 /** With the two NOPs that align it (RFC 7323, appendix A). */
 export const TIMESTAMP_OPTION_BYTES = 12;
-/** All options, and something to grow. */
-const SPARE_MSS_BYTES = 64;
+/** What a payload may grow by when its headers shrink from whole (IPv6 too) to the shortest, and all options. */
+const SPARE_MSS_BYTES = 128;
 export const NEVER_MS = Number.POSITIVE_INFINITY;
 
 const NO_PAYLOAD = new Uint8Array(0);
@@ -92,6 +92,7 @@ export abstract class TcpConnection implements TurnTaker {
   pathMssBytes: number;
   peerMssBytes = Number.POSITIVE_INFINITY;
   pathPayloadBytes: number;
+  private readonly headersMayShrink: boolean;
   readonly mtuSearch: MtuSearch | undefined;
   readonly keepaliveMs: number;
   keepaliveCount = 0;
@@ -162,6 +163,7 @@ export abstract class TcpConnection implements TurnTaker {
     this.mssBytes = options.mssBytes;
     this.pathMssBytes = options.mssBytes;
     this.pathPayloadBytes = options.segmentPayloadBytes ?? 0;
+    this.headersMayShrink = options.segmentPayloadBytes !== undefined;
     this.timestampsOffered = options.timestamps ?? false;
     this.timestampOffset = this.timestampsOffered ? services.randomUint32() : 0;
     this.keepaliveMs = options.keepaliveMs ?? NEVER_MS;
@@ -261,9 +263,12 @@ export abstract class TcpConnection implements TurnTaker {
     return this.pathPayloadBytes > 0 ? Math.min(this.pathPayloadBytes, this.peerMssBytes - optionBytes) : this.mssBytes - optionBytes;
   }
 
-  /** What our SYN tells (RFC 6691: without options). Where headers don't count, it leaves room for a payload that grows as they shrink. */
+  /**
+   * What our SYN tells (RFC 6691: without options). Where headers may go compressed, it leaves room for a payload that grows as they shrink, be it after this
+   * handshake: the peer sends no more than its path carries, and is not told again.
+   */
   announcedMssBytes(): number {
-    return this.pathPayloadBytes > 0 ? this.pathPayloadBytes + SPARE_MSS_BYTES : this.mssBytes;
+    return this.headersMayShrink ? this.mssBytes + SPARE_MSS_BYTES : this.mssBytes;
   }
 
   sequenceNumber(offset: number): number {
