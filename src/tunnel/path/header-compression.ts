@@ -17,16 +17,10 @@ import {
   type SenderHandle,
 } from '../../tun/native.js';
 import { emitHeaderBase, FRAME_HEADER_BYTES } from '../session/frames.js';
+import { HeaderAllowance } from './header-allowance.js';
 
 /** The shortest header of a segment with data: id 1, sequence number 3, place in the mapping 1. */
 const LEAST_OVERHEAD_BYTES = COMPRESSED_HEADER_BYTES + AEAD_TAG_BYTES + 5;
-/** Longer by so much it does not get: a long packet number, 34 bytes. */
-const OVERHEADS = 31;
-/** The payload size is thought over so often, and sooner when so many super-segments did not fit. */
-const OVERHEAD_WINDOW_MS = 2000;
-const MANY_EXCEEDED = 16;
-/** What a super-segment costs that has to be cut into one datagram more: outer headers, tag, ours. */
-const EXTRA_DATAGRAM_BYTES = 70;
 /** A base is repeated after the round trip and this. */
 const REPEAT_EXTRA_MS = 30;
 const UNKNOWN_RTT_MS = 200;
@@ -36,13 +30,7 @@ export class HeaderCompression {
   readonly #cut = new Int32Array(CUT_INTS);
   #sender: SenderHandle | undefined;
   #maxDatagramBytes = 0;
-  /** What of a datagram is not payload, as the payload size allows for it. */
-  #overheadBytes = LEAST_OVERHEAD_BYTES;
-  /** Super-segments in this window by overhead, less the least one; and datagrams. */
-  readonly #counts = new Int32Array(OVERHEADS);
-  #datagrams = 0;
-  #exceededCount = 0;
-  #windowEndsMs = 0;
+  readonly #allowance = new HeaderAllowance();
   #toldPayloadBytes = 0;
 
   constructor(native: NativeAddon) {
@@ -55,7 +43,7 @@ export class HeaderCompression {
 
   /** Largest payload of a segment whose header goes compressed; 0: headers go whole. */
   get segmentPayloadBytes(): number {
-    return this.#sender === undefined ? 0 : this.#maxDatagramBytes - this.#overheadBytes;
+    return this.#sender === undefined ? 0 : this.#maxDatagramBytes - LEAST_OVERHEAD_BYTES - this.#allowance.bytes;
   }
 
   /** Bytes of the last datagrams beside their payload, and its largest part. */
@@ -87,12 +75,7 @@ export class HeaderCompression {
     if (this.#sender === undefined) return false;
     const cut = this.#cut;
     this.#native.lastCut(this.#sender, cut);
-    if (cut[CUT_COMPRESSED] === 1 && datagrams > 1) {
-      const overheadBytes = cut[CUT_OVERHEAD_BYTES]!;
-      this.#counts[Math.max(0, Math.min(OVERHEADS - 1, overheadBytes - LEAST_OVERHEAD_BYTES))]!++;
-      this.#datagrams += datagrams;
-      if (overheadBytes > this.#overheadBytes) this.#exceededCount++;
-    }
+    if (cut[CUT_COMPRESSED] === 1 && datagrams > 1) this.#allowance.note(cut[CUT_OVERHEAD_BYTES]! - LEAST_OVERHEAD_BYTES, datagrams);
     return cut[CUT_PENDING_BASES]! > 0;
   }
 
@@ -110,30 +93,10 @@ export class HeaderCompression {
   }
 
   /** Now and then: true when the payload size is another one than it was the last time. */
-  updateSize(nowMs: number): boolean {
-    this.#adapt(nowMs);
+  updateSize(nowMs: number, rttMs: number): boolean {
+    this.#allowance.update(nowMs, rttMs);
     const told = this.#toldPayloadBytes;
     this.#toldPayloadBytes = this.segmentPayloadBytes;
     return told !== this.#toldPayloadBytes;
-  }
-
-  #adapt(nowMs: number): void {
-    if (this.#exceededCount < MANY_EXCEEDED && nowMs < this.#windowEndsMs) return;
-    this.#windowEndsMs = nowMs + OVERHEAD_WINDOW_MS;
-    if (this.#datagrams === 0) return;
-    // A byte more costs every datagram one; a byte too few costs those that need it a datagram.
-    let exceeding = 0;
-    let least = Infinity;
-    for (let i = OVERHEADS - 1; i >= 0; i--) {
-      const cost = i * this.#datagrams + exceeding * EXTRA_DATAGRAM_BYTES;
-      if (cost <= least) {
-        least = cost;
-        this.#overheadBytes = LEAST_OVERHEAD_BYTES + i;
-      }
-      exceeding += this.#counts[i]!;
-    }
-    this.#counts.fill(0);
-    this.#datagrams = 0;
-    this.#exceededCount = 0;
   }
 }

@@ -376,7 +376,7 @@ export class Path implements PathLink {
   /** The batch leaves now. */
   noteFlushed(nowMs: number): void {
     this.dirty = false;
-    if (this.compression.updateSize(nowMs)) this.#context.pathChanged(this, nowMs);
+    if (this.compression.updateSize(nowMs, this.rttMs)) this.#context.pathChanged(this, nowMs);
     if (this.#sender !== undefined) this.stamps.push(this.#context.native.senderPacketNumber(this.#sender) - 1, nowMs, this.#dataBytes);
     if (this.#eliciting) {
       this.#eliciting = false;
