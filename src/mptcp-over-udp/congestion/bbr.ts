@@ -27,6 +27,8 @@ const UP_CWND_GAIN = 2;
 const PROBE_RTT_BDP_RATIO = 0.5;
 /** Pace this much below the estimate, so that a queue drains rather than stays. */
 const PACING_MARGIN = 0.99;
+/** The same in a cruise where more than the path holds is dropped without a queue before it: at the edge every burst of ours would lose something. */
+const EDGE_PACING_MARGIN = 0.97;
 /** Leaps of this part of the base RTT make a path jittery. */
 const JITTERY_RATIO = 0.1;
 const JITTERY_STARTUP_RATIO = 1.15;
@@ -263,7 +265,10 @@ class Bbr implements CongestionControl {
     const model = this.model;
     if (this.state === 'ProbeBW_UP' || this.state === 'ProbeRTT' || this.state === 'Drain' || model.roundAppLimited) return;
     // What Startup lost by its last doubling is reported now, and says nothing about the rate that followed.
-    if (model.roundCount <= this.#overrunRound) model.forgetLoss();
+    if (model.roundCount <= this.#overrunRound) {
+      if (this.#isLossy() && !queued) this.#probeLater();
+      model.forgetLoss();
+    }
     this.#overflowing = model.lossRatio > HIGH_LOSS_RATIO + 2 * model.randomLossRatio && model.roundLossRatio > HIGH_LOSS_RATIO;
     if (queued || this.#overflowing) {
       if (this.#queuedRounds === 1) this.#bandwidthBeforeQueue = this.bandwidthBytesPerSec;
@@ -336,6 +341,12 @@ class Bbr implements CongestionControl {
       if (this.#isLossy()) this.#failedProbes = MAX_FAILED_PROBES;
       this.#enterCruise(nowMs);
     }
+  }
+
+  /** The next probe would end as Startup did. */
+  #probeLater(): void {
+    if (this.state === 'ProbeBW_CRUISE') this.#cruiseMs *= 2 ** (MAX_FAILED_PROBES - this.#failedProbes);
+    this.#failedProbes = MAX_FAILED_PROBES;
   }
 
   #queueIsNotOurs(): boolean {
@@ -416,7 +427,8 @@ class Bbr implements CongestionControl {
   #setPacingRate(sample: AckSample): void {
     const bandwidth = this.bandwidthBytesPerSec;
     if (bandwidth <= 0) return;
-    let rate = PACING_MARGIN * this.#pacingGain * bandwidth;
+    const isAtEdge = this.#failedProbes > 0 && this.state === 'ProbeBW_CRUISE';
+    let rate = (isAtEdge ? EDGE_PACING_MARGIN : PACING_MARGIN) * this.#pacingGain * bandwidth;
     // With a common queue the window decides, and pacing must let a flow grow to its part.
     if (this.state === 'ProbeBW_CRUISE' && bandwidth === this.bandwidthLoBytesPerSec && !this.#overflowing) rate *= QUEUED_PACING_GAIN;
     if (this.#fullPipe || rate > this.pacingRateBytesPerSec) this.pacingRateBytesPerSec = rate;
