@@ -8,6 +8,7 @@ import type { EndpointHost } from '../../mptcp-over-udp/tcp/endpoint-host.js';
 import type { FourTuple } from '../../mptcp-over-udp/tcp/header-template.js';
 import type { IcmpErrorKind } from '../../mptcp-over-udp/wire/icmp.js';
 import { formatIp } from '../../tun/ip-prefix.js';
+import { ReadTurns } from './read-turns.js';
 import { SocketStream } from './socket-egress.js';
 
 export interface DialledStream extends ByteStream {
@@ -23,7 +24,8 @@ export type Egress = (tuple: FourTuple, handler: ByteStreamHandler, nowMs: numbe
 
 /** `wake`: after whatever a socket brought. */
 export function createSocketEgress(wake: () => void): Egress {
-  return (tuple, handler) => new SocketStream(formatIp(tuple.localAddress), tuple.localPort, handler, wake);
+  const turns = new ReadTurns();
+  return (tuple, handler) => new SocketStream(formatIp(tuple.localAddress), tuple.localPort, handler, turns, wake);
 }
 
 export function createTunEgress(endpoints: EndpointHost): Egress {

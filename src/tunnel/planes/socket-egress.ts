@@ -8,6 +8,7 @@ import type { ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
 import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
 import type { IcmpErrorKind } from '../../mptcp-over-udp/wire/icmp.js';
 import type { DialledStream } from './egress.js';
+import type { ReadTurns, TurnReader } from './read-turns.js';
 
 const READ_BUFFER_BYTES = 65_536;
 const WRITE_BLOCK_BYTES = 65_536;
@@ -38,9 +39,12 @@ function closeReasonOf(code: string | undefined, connected: boolean): CloseReaso
   }
 }
 
-export class SocketStream implements DialledStream {
+export class SocketStream implements DialledStream, TurnReader {
+  turn = -1;
+  turnBytes = 0;
   private readonly handler: ByteStreamHandler;
   private readonly afterEvent: () => void;
+  private readonly turns: ReadTurns;
   private readonly socket: net.Socket;
   private pending: Uint8Array | undefined;
   /** What was written and is not with the socket yet. */
@@ -48,6 +52,8 @@ export class SocketStream implements DialledStream {
   private blockBytes = 0;
   /** The read callback said so; `isPaused` does not know. */
   private paused = false;
+  /** Among the paused: it goes on by itself in the next turn. */
+  private awaitsTurn = false;
   private connected = false;
   private writeBlocked = false;
   private ended = false;
@@ -56,8 +62,9 @@ export class SocketStream implements DialledStream {
   private aborted = false;
 
   /** Dials at once. `afterEvent` runs after whatever the socket brought, so that the stack can send. */
-  constructor(host: string, port: number, handler: ByteStreamHandler, afterEvent: () => void) {
+  constructor(host: string, port: number, handler: ByteStreamHandler, turns: ReadTurns, afterEvent: () => void) {
     this.handler = handler;
+    this.turns = turns;
     this.afterEvent = afterEvent;
     this.socket = net.connect({
       host,
@@ -123,7 +130,15 @@ export class SocketStream implements DialledStream {
       if (this.pending !== undefined) return;
     }
     this.deliverEnd();
-    if (!this.paused) return;
+    if (this.paused && !this.awaitsTurn) this.resume();
+  }
+
+  readOn(): void {
+    this.awaitsTurn = false;
+    if (this.paused && this.pending === undefined) this.resume();
+  }
+
+  private resume(): void {
     this.paused = false;
     this.socket.resume();
   }
@@ -158,7 +173,10 @@ export class SocketStream implements DialledStream {
       this.paused = true;
     }
     this.afterEvent();
-    return taken === length;
+    if (taken < length) return false;
+    this.awaitsTurn = !this.turns.mayReadOn(this, length);
+    this.paused ||= this.awaitsTurn;
+    return !this.paused;
   }
 
   private handleWritten(block: Uint8Array): void {
