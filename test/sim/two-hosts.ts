@@ -5,7 +5,7 @@ import { createBbr } from '../../src/mptcp-over-udp/congestion/bbr.js';
 import type { CongestionControlFactory, PathMemory } from '../../src/mptcp-over-udp/congestion/congestion-control.js';
 import type { MptcpConnection } from '../../src/mptcp-over-udp/mptcp/connection.js';
 import { MptcpHost } from '../../src/mptcp-over-udp/mptcp/host.js';
-import type { MptcpHostEvents, MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host-options.js';
+import type { EngineConnectOptions, MptcpHostEvents, MptcpHostOptions } from '../../src/mptcp-over-udp/mptcp/host-options.js';
 import { createEcf } from '../../src/mptcp-over-udp/scheduler/ecf.js';
 import type { Scheduler } from '../../src/mptcp-over-udp/scheduler/scheduler.js';
 import type { FourTuple } from '../../src/mptcp-over-udp/tcp/header-template.js';
@@ -128,8 +128,8 @@ export class TwoHosts {
     }
   }
 
-  connect(handler: ByteStreamHandler, pathId = this.client.paths.best()?.id ?? 0): MptcpConnection {
-    const connection = this.client.connect(this.nextTuple(), pathId, handler, this.clock.nowMs);
+  connect(handler: ByteStreamHandler, pathId = this.client.paths.best()?.id ?? 0, options: EngineConnectOptions = {}): MptcpConnection {
+    const connection = this.client.connect(this.nextTuple(), pathId, handler, this.clock.nowMs, options);
     this.settle(this.client);
     return connection;
   }

@@ -26,6 +26,7 @@ import type { MptcpHost } from './host.js';
 import { JoinSchedule } from './join-schedule.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
 import { HarmWatch } from './path-bench.js';
+import { arrangeSubflows, type PathPolicy, releaseSubflows } from './path-policy.js';
 import { ReceiveWindow } from './receive-window.js';
 import { RST_UNSPECIFIED, type Subflow } from './subflow.js';
 import { SynData } from './syn-data.js';
@@ -58,7 +59,9 @@ export class MptcpConnection implements ByteStream {
   readonly subflows: Subflow[] = [];
   readonly harmWatch = new HarmWatch();
   readonly coupledGroup = new CoupledGroup(this.subflows);
-  readonly scheduler: Scheduler;
+  scheduler: Scheduler;
+  /** undefined: as the paths themselves say. Changed by `setPathPolicy` once there are subflows. */
+  pathPolicy: PathPolicy | undefined;
   readonly schedulerView = createSchedulerView();
   readonly fallbackState = new Fallback(this);
   readonly addresses = new AddressSignals(this);
@@ -312,6 +315,7 @@ export class MptcpConnection implements ByteStream {
   onSubflowConfirmed(subflow: Subflow, nowMs: number): void {
     this.dataOptionsSeen = true;
     this.noSubflowDeadlineMs = NEVER_MS;
+    arrangeSubflows(this, nowMs);
     this.host.events?.onSubflowEstablished?.(this, subflow, nowMs);
     this.markDirty();
   }
@@ -399,6 +403,7 @@ export class MptcpConnection implements ByteStream {
     if (this.closed) return;
     this.sendQueue.reinjectFrom(subflow, this.dataUna);
     if (subflow.role === 'join-client' && !this.subflowsClosing) this.joins.handleClosed(subflow.confirmed, nowMs);
+    arrangeSubflows(this, nowMs);
     this.host.events?.onSubflowClosed?.(this, subflow, reason, nowMs);
     if (this.subflows.length > 0) {
       this.markDirty();
@@ -442,6 +447,16 @@ export class MptcpConnection implements ByteStream {
     if (this.closeNotified) return;
     this.closeNotified = true;
     this.handler?.onClosed(reason, nowMs);
+  }
+
+  /** Other paths, or another order, from now on: joins what is missing, and ends what is not wanted when another carries the connection. */
+  setPathPolicy(policy: PathPolicy | undefined, nowMs: number): void {
+    const before = this.pathPolicy;
+    this.pathPolicy = policy;
+    if (policy !== undefined) arrangeSubflows(this, nowMs);
+    else if (before !== undefined) releaseSubflows(this);
+    this.joinDeadlineMs = Math.min(this.joinDeadlineMs, nowMs);
+    this.markDirty();
   }
 
   /** A SYN with MP_JOIN for our token (RFC 8684, 3.2). */

@@ -8,6 +8,7 @@ import type { CloseReason } from '../tcp/tcp-connection.js';
 import type { MptcpConnection } from './connection.js';
 import type { HostPath } from './host-paths.js';
 import type { MptcpVersion } from './keys.js';
+import type { PathPolicy } from './path-policy.js';
 import type { AnnouncedAddress } from './path-signals.js';
 import type { Subflow } from './subflow.js';
 
@@ -73,6 +74,10 @@ export interface MptcpHostOptions {
 }
 
 export interface EngineConnectOptions {
+  /** Which of the host's paths, and how; default: all, as the paths say. */
+  pathPolicy?: PathPolicy;
+  /** In place of the host's. */
+  scheduler?: Scheduler;
   /** Ask for a Fast Open cookie, or with one send what is written before the next poll along with the SYN (RFC 7413). */
   fastOpen?: boolean;
 }

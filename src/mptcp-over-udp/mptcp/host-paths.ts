@@ -6,6 +6,7 @@ import { NEVER_MS } from '../tcp/tcp-connection.js';
 import type { MptcpHost } from './host.js';
 import { type Harm, PathBench } from './path-bench.js';
 import { benchPath, endPath, limitPath, raisePath, setPathBackup, setPathCost, setPathMtu, suspendPath } from './path-changes.js';
+import { arrangeSubflows, type PathPolicy } from './path-policy.js';
 
 export interface HostPath {
   readonly id: number;
@@ -79,6 +80,7 @@ export class HostPaths {
     for (const connection of this.host.openConnections()) {
       if (usable) raisePath(connection, pathId, nowMs);
       else suspendPath(connection, pathId);
+      arrangeSubflows(connection, nowMs);
     }
   }
 
@@ -127,7 +129,10 @@ export class HostPaths {
     const path = this.get(pathId);
     if (path === undefined || (path.backup ?? false) === backup) return;
     path.backup = backup;
-    for (const connection of this.host.openConnections()) setPathBackup(connection, pathId, backup);
+    for (const connection of this.host.openConnections()) {
+      if (connection.pathPolicy === undefined) setPathBackup(connection, pathId, backup);
+      else arrangeSubflows(connection, this.host.nowMs);
+    }
   }
 
   setCost(pathId: number, cost: number): void {
@@ -163,16 +168,20 @@ export class HostPaths {
 
   /**
    * Where a connection begins. Of the usable paths: no backup; the cheapest; with the scheduler `priority` the first in order; the lowest round trip, and one that is not
-   * known last. When none is usable, any.
+   * known last. When none is usable, any. With a policy only what that wants: one that is usable, or none.
    */
-  best(): HostPath | undefined {
+  best(policy?: PathPolicy): HostPath | undefined {
     let best: HostPath | undefined;
-    for (const path of this.list) if (path.usable && (best === undefined || this.goesBefore(path, best))) best = path;
-    return best ?? this.list[0];
+    for (const path of this.list) {
+      if (!path.usable || (policy !== undefined && policy.rank(path.id) < 0)) continue;
+      if (best === undefined || this.goesBefore(path, best, policy)) best = path;
+    }
+    return best ?? (policy === undefined ? this.list[0] : undefined);
   }
 
-  private goesBefore(path: HostPath, other: HostPath): boolean {
-    if ((path.backup ?? false) !== (other.backup ?? false)) return other.backup === true;
+  private goesBefore(path: HostPath, other: HostPath, policy: PathPolicy | undefined): boolean {
+    if (policy?.oneAtATime === true) return policy.rank(path.id) < policy.rank(other.id);
+    if (policy?.isNamed !== true && (path.backup ?? false) !== (other.backup ?? false)) return other.backup === true;
     if ((path.cost ?? 0) !== (other.cost ?? 0)) return (path.cost ?? 0) < (other.cost ?? 0);
     const [priority, otherPriority] = [path.priority ?? 0, other.priority ?? 0];
     if (this.host.scheduler.name === 'priority' && priority !== otherPriority) return priority < otherPriority;

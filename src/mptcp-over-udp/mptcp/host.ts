@@ -26,6 +26,7 @@ import type { EngineConnectOptions, MptcpHostEvents, MptcpHostOptions } from './
 import { type HostPath, HostPaths } from './host-paths.js';
 import { JoinPacing } from './join-pacing.js';
 import { deriveKeyMaterial, type KeyMaterial, type MptcpVersion } from './keys.js';
+import { beginsHeldBack, permitsPath } from './path-policy.js';
 import { DEFAULT_INITIAL_WINDOW_BYTES, ReceiveMemory } from './receive-window.js';
 import { RST_MPTCP_ERROR, Subflow, type SubflowRole } from './subflow.js';
 
@@ -131,6 +132,8 @@ export class MptcpHost implements TcpHostServices {
   ): MptcpConnection {
     const connection = new MptcpConnection(this, 'client', tuple, this.version);
     connection.setHandler(handler);
+    connection.pathPolicy = options.pathPolicy;
+    if (options.scheduler !== undefined) connection.scheduler = options.scheduler.forConnection();
     this.connections.add(connection);
     const subflow = this.addSubflow(connection, 'capable-client', tuple, pathId, 0, nowMs);
     // RFC 8684 (B) knows version 1 only.
@@ -238,7 +241,7 @@ export class MptcpHost implements TcpHostServices {
     subflow.cost = path?.cost ?? 0;
     subflow.stale = path !== undefined && !path.usable;
     subflow.benched = path?.bench?.isBenched(nowMs) === true;
-    subflow.onBackupPath = path?.backup === true;
+    subflow.onBackupPath = beginsHeldBack(connection, pathId);
     // MP_CAPABLE has no B bit.
     if (subflow.onBackupPath && role.startsWith('join')) subflow.localBackup = true;
     connection.subflows.push(subflow);
@@ -267,7 +270,7 @@ export class MptcpHost implements TcpHostServices {
     }
     if (connection.role !== 'client') return;
     for (const path of this.paths.all()) {
-      if (!path.usable || connection.subflows.length >= MAX_SUBFLOWS) continue;
+      if (!path.usable || connection.subflows.length >= MAX_SUBFLOWS || !permitsPath(connection, path.id)) continue;
       if (connection.subflows.some((subflow) => subflow.pathId === path.id)) continue;
       this.join(connection, this.joinTuple(path, connection.tuple.remotePort), path.id, path.id + 1, nowMs);
     }
@@ -301,6 +304,8 @@ export class MptcpHost implements TcpHostServices {
     const addressId = this.events?.localAddressId?.(connection, tuple.localAddress) ?? segment.mptcp.mpJoin.addressId;
     const subflow = this.addSubflow(connection, 'join-server', tuple, pathId, addressId, nowMs);
     subflow.noteSyn(segment);
+    // Who opened the connection decides: a path that is a backup otherwise may be named by a policy of theirs.
+    if (connection.pathPolicy === undefined && !segment.mptcp.mpJoin.backup) subflow.onBackupPath = false;
     subflow.accept();
     this.markDirty(connection);
   }

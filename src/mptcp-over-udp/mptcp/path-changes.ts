@@ -3,6 +3,7 @@
 import type { PathTurns } from '../path-limit.js';
 import { onlyBackupsUsable } from '../scheduler/candidates.js';
 import type { MptcpConnection } from './connection.js';
+import { beginsHeldBack, permitsPath } from './path-policy.js';
 import { RST_UNSPECIFIED } from './subflow.js';
 
 /** It is silent: what its subflows carried goes over the others. */
@@ -69,7 +70,7 @@ export function endPath(c: MptcpConnection, pathId: number, nowMs: number): void
   const needsSubflow = (!c.peerProved || c.fallback) && !c.subflowsClosing;
   if (needsSubflow) {
     // On the path that is to be had now, or on the next one that comes up.
-    const other = c.host.paths.best();
+    const other = c.host.paths.best(c.pathPolicy);
     if (other?.usable === true) raisePath(c, other.id, nowMs);
     return;
   }
@@ -85,11 +86,11 @@ export function endPath(c: MptcpConnection, pathId: number, nowMs: number): void
 /** A subflow whose path was removed takes the first that comes up. */
 function adoptOrphans(c: MptcpConnection, pathId: number): void {
   const path = c.host.paths.get(pathId);
-  if (path === undefined) return;
+  if (path === undefined || !permitsPath(c, pathId)) return;
   for (const subflow of c.subflows) {
     if (!subflow.stale || c.host.paths.get(subflow.pathId) !== undefined) continue;
     subflow.pathId = pathId;
-    subflow.onBackupPath = path.backup === true;
+    subflow.onBackupPath = beginsHeldBack(c, pathId);
     subflow.turns = path.turns;
     subflow.cost = path.cost ?? 0;
     subflow.setPathMss(path.mtuBytes - (subflow.tuple.ipVersion === 4 ? 40 : 60), path.segmentPayloadBytes ?? 0);

@@ -31,6 +31,9 @@ export const UNKNOWN_CONNECTION = 'unknown connection';
 /** The application speaks MPTCP itself: its segments are not ours to end. */
 export const NATIVE_MPTCP = 'native MPTCP';
 
+/** A SYN that `admitsSyn` left to others. */
+export const SYN_NOT_ADMITTED = 'SYN not admitted';
+
 export interface EndpointHostOptions {
   sink: SegmentSink;
   randomBytes: (count: number) => Uint8Array;
@@ -40,6 +43,8 @@ export interface EndpointHostOptions {
   isOwnAddress?: (address: Uint8Array) => boolean;
   /** A SYN: set a handler, then accept or reject, now or later. Absent: its connection is unknown. */
   onSyn?: (endpoint: TcpEndpoint, nowMs: number) => void;
+  /** Is the SYN that `handlePacket` was given, of no connection that is known, ours to answer? Default: all are. */
+  admitsSyn?: () => boolean;
 }
 
 export class EndpointHost implements TcpHostServices, EndpointOwner {
@@ -69,7 +74,7 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
   }
 
   /**
-   * One IP/TCP (super-)packet out of the TUN. '' when it was dealt with; else UNKNOWN_CONNECTION, NATIVE_MPTCP or a parser's fault: the packet is the
+   * One IP/TCP (super-)packet out of the TUN. '' when it was dealt with; else UNKNOWN_CONNECTION, NATIVE_MPTCP, SYN_NOT_ADMITTED or a parser's fault: the packet is the
    * caller's to pass on, or to refuse by `resetLast`.
    */
   handlePacket(bytes: Uint8Array, offset: number, length: number, nowMs: number): string {
@@ -160,6 +165,7 @@ export class EndpointHost implements TcpHostServices, EndpointOwner {
   private handleUnknown(segment: TcpSegment, nowMs: number): string {
     if (segment.mptcp.seen !== 0) return NATIVE_MPTCP;
     if (this.options.onSyn === undefined || (segment.flags & (SYN | ACK | RST)) !== SYN) return UNKNOWN_CONNECTION;
+    if (this.options.admitsSyn?.() === false) return SYN_NOT_ADMITTED;
     const endpoint = this.create(tupleOfSegment(segment), nowMs);
     endpoint.noteSyn(segment);
     this.options.onSyn(endpoint, nowMs);
