@@ -17,6 +17,7 @@
         'src/tun/native/inner-header.c',
         'src/tun/native/loop.c',
         'src/tun/native/module.c',
+        'src/tun/native/nft-set.c',
         'src/tun/native/notify.c',
         'src/tun/native/open.c',
         'src/tun/native/packet.c',

@@ -26,6 +26,9 @@ export interface SenderHandle {
 export interface OpenTableHandle {
   readonly kind: 'open-table';
 }
+export interface NftHandle {
+  readonly kind: 'nftables';
+}
 
 /** Level-triggered readiness through uv_poll. A paused watcher costs nothing; `close` is idempotent. It keeps the event loop alive while active. */
 export interface Watcher {
@@ -389,6 +392,16 @@ export interface NativeAddon {
    * -1: none. 0, or a negative errno.
    */
   notifyService(socket: string, state: string, descriptor: number): number;
+
+  // ---- nftables ----
+  /** A netlink socket for the questions below. */
+  nftOpen(): NftHandle;
+  /**
+   * Is there such an element in the set? `family`: 1 inet, 2 ip, 10 ip6. `key`: as the kernel has it, 64 bytes at most: each field of a concatenation from a multiple of four
+   * bytes on, padded with zeros. Answered within the call (some 5 µs): 1, 0 (also when there is no such table or set), or -errno.
+   */
+  nftHasElement(nft: NftHandle, family: number, table: string, set: string, key: Uint8Array): number;
+  nftClose(nft: NftHandle): void;
 
   // ---- self-knowledge ----
   /**

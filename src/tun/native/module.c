@@ -1,6 +1,7 @@
 // The table of what JavaScript sees; src/tun/native.ts says what each function does.
 #include "aead.h"
 #include "loop.h"
+#include "nft-set.h"
 #include "notify.h"
 #include "open.h"
 #include "scheduling.h"
@@ -52,6 +53,9 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("createFineTimer", loop_create_fine_timer),
     EXPORT("notifyService", notify_service),
     EXPORT("requestTimeSlice", scheduling_request_slice),
+    EXPORT("nftOpen", nft_open),
+    EXPORT("nftHasElement", nft_has_element),
+    EXPORT("nftClose", nft_close),
     EXPORT("measureAead", aead_measure),
     EXPORT("aeadOnce", aead_once),
     EXPORT("useAeadEngine", aead_use_engine),
