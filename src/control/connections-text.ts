@@ -20,7 +20,7 @@ export const CONNECTION_COLUMNS: readonly Column[] = [
 export function connectionRows(connection: ConnectionView): string[][] {
   const arrow = connection.direction === 'outgoing' ? '>' : '<';
   const head = [
-    `${connection.source} ${arrow} ${connection.destination}`,
+    `${connection.source} ${arrow} ${connection.destination}${connection.rule === undefined ? '' : ` (rule ${connection.rule})`}`,
     connection.peer,
     connection.state === 'open' && connection.idleMs >= 10_000 ? `idle ${formatDuration(connection.idleMs)}` : connection.state,
     formatRateCell(connection.rxBytesPerSec),

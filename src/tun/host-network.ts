@@ -13,7 +13,7 @@ import { NftTables } from './nft-table.js';
 import { PathAddresses } from './path-addresses.js';
 import { firstPriority, freeMark, readRules } from './policy-rules.js';
 import { RouteKeeper } from './route-keeper.js';
-import { type PolicyGroup, planRoutes, type RoutePlan } from './route-plan.js';
+import { type PolicyGroup, planPolicy, planRoutes, type RoutePlan } from './route-plan.js';
 import { ensureRunDirectory, runFiles } from './run-directory.js';
 import { WholeHost, type WholeHostPlan } from './whole-host.js';
 
@@ -79,6 +79,9 @@ export class HostNetwork {
   #keeper: RouteKeeper | undefined;
   #wholeHost: WholeHost | undefined;
   readonly #laterUplinks = new Set<string>();
+  /** 0: nothing goes past the tunnel by a mark. */
+  #mark = 0;
+  #isBypassable = false;
 
   constructor(options: HostNetworkOptions = {}) {
     this.#journalFile = options.journalFile;
@@ -100,6 +103,7 @@ export class HostNetwork {
     this.#wholeHost = new WholeHost(plan, journalFile, this.#journal, this.#tables, this.#warn);
     this.#applied = journalFile;
     this.#plan = plan;
+    this.#isBypassable = false;
     try {
       const routes = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
       const mark = routes.policy.length > 0 || plan.killSwitch !== undefined ? await freeMark(Math.max(1, routes.policy.length)) : 0;
@@ -108,6 +112,7 @@ export class HostNetwork {
       await this.#setUpDevice(plan);
       await this.#route(plan, routes, mark);
       await this.#wholeHost.apply();
+      this.#mark = mark;
       return { mark };
     } catch (error) {
       await this.undo();
@@ -149,6 +154,26 @@ export class HostNetwork {
     return findForwardBlockers(this.#plan?.device ?? '');
   }
 
+  /**
+   * Makes sure that whatever carries the mark which is returned goes past the tunnel: prefixes that have their routes in the main table go over to tables of their own, without a
+   * moment in which they have none. Those of peers that come later do not. Throws HostNetworkError.
+   */
+  async makeBypassable(): Promise<number> {
+    const plan = this.#plan;
+    if (plan === undefined || this.#applied === undefined) throw new TypeError('makeBypassable before apply');
+    if (this.#isBypassable) return this.#mark;
+    const { main } = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
+    const groups = planPolicy(main);
+    const firstTable = await freeMark(Math.max(1, groups.length));
+    if (this.#mark === 0) this.#mark = firstTable;
+    await this.#addPolicy(plan, groups, this.#mark, firstTable);
+    await this.#removeFromMain(main, plan.device);
+    if (plan.answersByTunnel === true) await this.#passMarkedByMain(plan);
+    this.#isBypassable = true;
+    await this.#loosenReversePathFilter(plan);
+    return this.#mark;
+  }
+
   /** Routes for a peer that came later. What lies within the device's own prefixes needs none. Throws HostNetworkError. */
   async addRoutes(prefixes: readonly string[]): Promise<void> {
     const plan = this.#plan;
@@ -167,9 +192,12 @@ export class HostNetwork {
     const plan = this.#plan;
     if (plan === undefined || this.#applied === undefined) return;
     const { main } = planRoutes(prefixes, plan.addresses, plan.outerAddresses);
-    if (main.length === 0) return;
-    // Their entries stay in the journal: to undo what is gone is no failure.
-    const changes = main.map((prefix) => routeChange(prefix, plan.device, 'main'));
+    if (main.length > 0) await this.#removeFromMain(main, plan.device);
+  }
+
+  /** Their entries stay in the journal: to undo what is gone is no failure. */
+  async #removeFromMain(prefixes: readonly string[], device: string): Promise<void> {
+    const changes = prefixes.map((prefix) => routeChange(prefix, device, 'main'));
     this.#keeper?.drop(linesOf(changes));
     const lines = changes.flatMap(({ undo }) => (undo.kind === 'ip' ? [undo.line] : []));
     for (const reason of await runIpBatchAll(0, lines)) if (!meansGone(reason)) this.#warn(`not undone: ${reason}`);
@@ -237,16 +265,16 @@ export class HostNetwork {
     const main = routes.main.map((prefix) => routeChange(prefix, plan.device, 'main'));
     await this.#change(0, main, plan);
     this.#keeper!.keep(0, linesOf(main));
-    if (routes.policy.length > 0) await this.#addPolicy(plan, routes.policy, mark);
+    if (routes.policy.length > 0) await this.#addPolicy(plan, routes.policy, mark, mark);
     if (plan.answersByTunnel === true) await this.#routeAnswers(plan, routes.policy);
     await this.#loosenReversePathFilter(plan);
   }
 
   /** Routes go in before the rules that lead to them: in between, nothing is unreachable. */
-  async #addPolicy(plan: HostNetworkPlan, groups: readonly PolicyGroup[], mark: number): Promise<void> {
+  async #addPolicy(plan: HostNetworkPlan, groups: readonly PolicyGroup[], mark: number, firstTable: number): Promise<void> {
     const rules = { 4: await readRules(4), 6: await readRules(6) };
     for (const family of [4, 6] as const) {
-      const mine = groups.map((group, index) => ({ ...group, table: mark + index })).filter((group) => group.family === family);
+      const mine = groups.map((group, index) => ({ ...group, table: firstTable + index })).filter((group) => group.family === family);
       if (mine.length === 0) continue;
       const routes = mine.flatMap((group) => group.prefixes.map((prefix) => routeChange(prefix, plan.device, String(group.table))));
       await this.#change(family, routes, plan);
@@ -259,6 +287,16 @@ export class HostNetwork {
       const added = lines.map((line) => ruleChange(family, line));
       await this.#change(family, added, plan);
       this.#keeper!.keep(family, linesOf([...routes, ...added]));
+    }
+  }
+
+  /** What has the tunnel's address goes into it, unless it is marked. */
+  async #passMarkedByMain(plan: HostNetworkPlan): Promise<void> {
+    for (const family of [4, 6] as const) {
+      const priority = firstPriority(await readRules(family), 1);
+      const rule = ruleChange(family, `priority ${priority} from all fwmark ${this.#mark} lookup main protocol ${ROUTE_PROTOCOL}`);
+      await this.#change(family, [rule], plan);
+      this.#keeper!.keep(family, linesOf([rule]));
     }
   }
 
@@ -307,8 +345,8 @@ export class HostNetwork {
   async #loosenReversePathFilter(plan: HostNetworkPlan, isAgain = false): Promise<void> {
     const { policy } = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
     const defaultLike = policy.some((group) => group.family === 4);
-    const uplinks = plan.uplinks.length > 0 || !defaultLike ? plan.uplinks : await defaultRouteDevices();
-    for (const uplink of uplinks) this.#loosen(uplink, isAgain);
+    const others = this.#isBypassable || (defaultLike && plan.uplinks.length === 0) ? await defaultRouteDevices() : [];
+    for (const uplink of new Set([...plan.uplinks, ...others])) this.#loosen(uplink, isAgain);
   }
 
   /** `isAgain`: what hangs on other tunnels was noted the first time. */

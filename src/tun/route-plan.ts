@@ -36,20 +36,30 @@ export function planRoutes(routes: readonly string[], deviceAddresses: readonly 
   const connected = deviceAddresses.map(requirePrefix);
   const outer = outerAddresses.map(requirePrefix);
   const main: string[] = [];
-  const groups = new Map<string, { family: IpFamily; prefixLength: number; prefixes: string[] }>();
+  const policy: IpPrefix[] = [];
   for (const text of new Set(routes.map((route) => formatPrefix(networkOf(requirePrefix(route)))))) {
     const prefix = requirePrefix(text);
     const covers = prefix.length <= DEFAULT_LIKE_LENGTH || outer.some((address) => prefixContains(prefix, address));
-    if (!covers) {
-      if (!connected.some((network) => prefixContains(network, prefix))) main.push(text);
-      continue;
-    }
+    if (covers) policy.push(prefix);
+    else if (!connected.some((network) => prefixContains(network, prefix))) main.push(text);
+  }
+  return { main, policy: policyGroups(policy) };
+}
+
+/** Prefixes for tables of their own, whatever they cover: what carries the mark goes past them. Texts as of `planRoutes`. */
+export function planPolicy(prefixes: readonly string[]): PolicyGroup[] {
+  return policyGroups(prefixes.map(requirePrefix));
+}
+
+function policyGroups(prefixes: readonly IpPrefix[]): PolicyGroup[] {
+  const groups = new Map<string, { family: IpFamily; prefixLength: number; prefixes: string[] }>();
+  for (const prefix of prefixes) {
     const key = `${prefix.family}/${prefix.length}`;
     const group = groups.get(key) ?? { family: prefix.family, prefixLength: prefix.length, prefixes: [] };
-    group.prefixes.push(text);
+    group.prefixes.push(formatPrefix(prefix));
     groups.set(key, group);
   }
-  return { main, policy: [...groups.values()].sort((a, b) => b.prefixLength - a.prefixLength) };
+  return [...groups.values()].sort((a, b) => b.prefixLength - a.prefixLength);
 }
 
 function requirePrefix(text: string): IpPrefix {

@@ -12,18 +12,16 @@ import {
   configSchema,
   DEFAULT_MTU_BYTES,
   decodeKey,
-  hasPorts,
   interfaceNameFault,
   PRIVATE_KEY_FAULT,
   parseEndpoint,
-  parsePorts,
-  parseProtocol,
 } from './config-schema.js';
 import { autoPathsOf, networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey } from './config-values.js';
 import { readDns, readKillSwitch, readLan } from './config-whole-host.js';
-import { didYouMean, quotedList } from './did-you-mean.js';
 import { readForwards } from './gateway/forward-config.js';
 import { peerDirectory, readPeerDirectory } from './peer-directory.js';
+import { readRules } from './rule-reader.js';
+import { parsePorts } from './rule-schema.js';
 import type { KeyPath } from './toml-lines.js';
 
 export { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
@@ -368,54 +366,12 @@ class ConfigReader {
   }
 
   #rules(tables: NonNullable<ConfigDocument['rule']>, paths: readonly PathConfig[]): RuleConfig[] {
-    const rules = tables.map((table, index) => {
-      const protocols = table.protocol === undefined ? undefined : parseProtocol(table.protocol);
-      const ports = table.port === undefined ? undefined : parsePorts(table.port);
-      if (protocols !== undefined && ports !== undefined && !hasPorts(protocols))
-        throw this.#error(
-          'conflict',
-          ['rule', index, 'port'],
-          `does not go with protocol ${JSON.stringify(table.protocol)}: that has no ports`,
-        );
-      this.#checkRulePaths(table, index, paths);
-      return {
-        mode: table.mode,
-        ...(protocols === undefined ? {} : { protocols }),
-        ...(ports === undefined ? {} : { ports }),
-        ...(table.destination === undefined ? {} : { destinations: networks(table.destination) }),
-        ...(table.source === undefined ? {} : { sources: networks(table.source) }),
-        ...(table.dscp === undefined ? {} : { dscp: table.dscp }),
-        ...(table.paths === undefined ? {} : { paths: table.paths }),
-      };
+    return readRules(tables, {
+      paths,
+      networks,
+      error: (code, path, what) => this.#error(code, path, what),
+      warn: (message) => this.#warn(`${this.#file}: ${message}`),
     });
-    const last = tables.findIndex(({ mode: _, paths: __, ...conditions }) => Object.keys(conditions).length === 0);
-    if (last >= 0 && last < tables.length - 1)
-      this.#warn(`${this.#file}: [[rule]] ${last + 2} is never reached: [[rule]] ${last + 1} has no condition and takes every flow`);
-    return rules;
-  }
-
-  #checkRulePaths({ mode, paths: names }: NonNullable<ConfigDocument['rule']>[number], index: number, paths: readonly PathConfig[]): void {
-    const where: KeyPath = ['rule', index, 'paths'];
-    if (mode === 'pin' && names?.length !== 1)
-      throw this.#error(
-        names === undefined ? 'missing-key' : 'bad-value',
-        where,
-        'must name the one path of mode "pin", as paths = ["dsl"]',
-      );
-    if (names?.length === 0) throw this.#error('bad-value', where, 'is empty: name a path, or leave the key out for all paths');
-    this.#checkUnique(
-      names ?? [],
-      (name) => name,
-      (_, name) => this.#error('conflict', where, `names "${name}" twice: remove one`),
-    );
-    // A server knows no names of its own: the client tells them. Automatic paths have names that nobody knows yet.
-    const known = paths.map(({ name }) => name);
-    for (const name of paths.length === 0 ? [] : (names ?? [])) {
-      if (known.includes(name)) continue;
-      const suggestion = didYouMean(name, known);
-      const hint = suggestion === undefined ? `known are ${quotedList(known).replaceAll(' or ', ', ')}` : `did you mean "${suggestion}"?`;
-      throw this.#error('bad-value', where, `"${name}" is the name of no [[path]]: ${hint}`);
-    }
   }
 
   #checkUnique<T>(items: readonly T[], key: (item: T) => string, error: (index: number, item: T) => ConfigError): void {

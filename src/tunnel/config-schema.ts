@@ -6,10 +6,9 @@ import { parseKey } from '../crypto/keys.js';
 import { CONGESTION_CONTROLS, type CongestionControlName } from '../mptcp-over-udp/congestion/congestion-controls.js';
 import { SCHEDULERS, type SchedulerName } from '../mptcp-over-udp/scheduler/schedulers.js';
 import { parsePrefix } from '../tun/ip-prefix.js';
-import { FLOW_MODES } from './config.js';
-import { didYouMean, quotedList } from './did-you-mean.js';
 import { forwardSchema } from './gateway/forward-config.js';
 import { budgetFault, rateFault } from './path-policy.js';
+import { ports, ruleSchema } from './rule-schema.js';
 
 export const NAME_MAX_CHARACTERS = 32;
 /** IFNAMSIZ less its NUL. */
@@ -114,49 +113,6 @@ const publicEndpoint = text((value) =>
     : undefined,
 );
 
-/** Names of IP protocols; a rule may also give the number. */
-const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
-  icmp: [1, 58],
-  tcp: [6],
-  udp: [17],
-  gre: [47],
-  esp: [50],
-  sctp: [132],
-};
-/** Those whose packets have ports. */
-const PORT_PROTOCOLS: readonly number[] = [6, 17, 33, 132, 136];
-
-/** undefined: neither a known name nor a number. */
-export function parseProtocol(value: unknown): readonly number[] | undefined {
-  if (typeof value === 'string') return Object.hasOwn(PROTOCOLS, value) ? PROTOCOLS[value] : undefined;
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 255 ? [value] : undefined;
-}
-
-export function hasPorts(protocols: readonly number[]): boolean {
-  return protocols.some((protocol) => PORT_PROTOCOLS.includes(protocol));
-}
-
-/** 5004 or "5004-5010"; undefined: neither. */
-export function parsePorts(value: unknown): readonly [first: number, last: number] | undefined {
-  const match = typeof value === 'number' || typeof value === 'string' ? /^(\d{1,5})(?:\s*-\s*(\d{1,5}))?$/.exec(String(value)) : null;
-  if (match === null) return undefined;
-  const first = Number(match[1]);
-  const last = Number(match[2] ?? first);
-  return first >= 1 && first <= last && last <= 65_535 ? [first, last] : undefined;
-}
-
-const protocol = z.unknown().superRefine((value, context) => {
-  if (value === undefined || parseProtocol(value) !== undefined) return;
-  const suggestion = typeof value === 'string' ? didYouMean(value, Object.keys(PROTOCOLS)) : undefined;
-  const what = `must be ${quotedList(Object.keys(PROTOCOLS))}, or a number from 0 to 255`;
-  context.addIssue({ code: 'custom', message: suggestion === undefined ? what : `${what}: did you mean "${suggestion}"?` });
-});
-
-const ports = z.unknown().superRefine((value, context) => {
-  if (value === undefined || parsePorts(value) !== undefined) return;
-  context.addIssue({ code: 'custom', message: `must be a port (5004) or a range in quotes ("5004-5010"), not ${JSON.stringify(value)}` });
-});
-
 /** "wwan*" */
 const interfacePattern = text((value) => {
   const fault = interfaceNameFault(value.replaceAll('*', ''));
@@ -244,19 +200,7 @@ export const configSchema = z.strictObject({
   metrics: z
     .strictObject({ listen: listenAddress.optional(), socket: z.string().optional(), allow_remote: z.boolean().optional() })
     .optional(),
-  rule: z
-    .array(
-      z.strictObject({
-        protocol: protocol.optional(),
-        port: ports.optional(),
-        destination: z.array(prefix).optional(),
-        source: z.array(prefix).optional(),
-        dscp: integer(0, 63).optional(),
-        mode: z.enum(FLOW_MODES),
-        paths: z.array(z.string()).optional(),
-      }),
-    )
-    .optional(),
+  rule: z.array(ruleSchema).optional(),
   dns: z.strictObject({ servers: z.array(address), search: z.array(searchDomain).optional() }).optional(),
   lan: z.strictObject({ interfaces: z.array(text(interfaceNameFault)), masquerade: z.boolean().optional() }).optional(),
 });
@@ -276,5 +220,5 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   forward: Object.keys(forward.shape),
   dns: Object.keys(configSchema.shape.dns.unwrap().shape),
   lan: Object.keys(configSchema.shape.lan.unwrap().shape),
-  rule: Object.keys(configSchema.shape.rule.unwrap().element.shape),
+  rule: Object.keys(ruleSchema.shape),
 };

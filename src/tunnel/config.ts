@@ -131,7 +131,17 @@ export interface StreamConfig {
 export const FLOW_MODES = ['min-delay', 'redundant', 'aggregate', 'active-standby', 'priority', 'pin'] as const;
 export type FlowMode = (typeof FLOW_MODES)[number];
 
-/** A flow whose first packet fits all that is said goes by `mode`. */
+/** Where TCP goes: terminated and aggregated, or packet by packet. */
+export const RULE_PLANES = ['stream', 'datagram'] as const;
+export type RulePlane = (typeof RULE_PLANES)[number];
+
+/** Fits a packet whose mark is `value` in the bits of `mask`. */
+export interface RuleMark {
+  readonly value: number;
+  readonly mask: number;
+}
+
+/** A flow whose first packet fits all that is said goes as the rule says. */
 export interface RuleConfig {
   /** IP protocol numbers. */
   protocols?: readonly number[];
@@ -139,10 +149,20 @@ export interface RuleConfig {
   ports?: readonly [first: number, last: number];
   destinations?: readonly string[];
   sources?: readonly string[];
+  /** What the destination's address was known under: "example.org", or "*.example.org" for all names below it; lower case. */
+  domains?: readonly string[];
   dscp?: number;
-  mode: FlowMode;
+  fwmark?: RuleMark;
+  /** Ids of users, one of whom owns the socket. */
+  users?: readonly number[];
+  /** Absent: min-delay, with `paths` active-standby; and TCP that is terminated as [stream] says. */
+  mode?: FlowMode;
   /** Names, in order of preference; absent: all. */
   paths?: readonly string[];
+  /** Of TCP; absent: as [stream] says. */
+  plane?: RulePlane;
+  /** It does not enter the tunnel. */
+  bypass?: boolean;
 }
 
 export interface TunnelConfig {
@@ -160,7 +180,7 @@ export interface TunnelConfig {
   dns?: DnsConfig;
   /** Absent: nobody. */
   lan?: LanConfig;
-  /** Of datagrams; the first that fits counts. Absent: none. */
+  /** The first that fits counts. Absent: none. */
   rules?: readonly RuleConfig[];
   /** (Server) absent: none. */
   forwards?: readonly ForwardConfig[];

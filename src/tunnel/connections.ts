@@ -35,6 +35,8 @@ export interface ConnectionView {
   source: string;
   destination: string;
   state: 'opening' | 'open' | 'closing';
+  /** The [[rule]] that it goes by, counted from 1; absent: none. */
+  rule?: number;
   /** Data-level payload, from and to the peer. */
   rxBytes: number;
   txBytes: number;

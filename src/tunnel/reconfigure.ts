@@ -15,7 +15,7 @@ export interface Reconfigurable {
   removePath(name: string): void;
   changePath(name: string, change: PathChange): void;
   setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void;
-  setRules(rules: readonly RuleConfig[]): void;
+  setRules(rules: readonly RuleConfig[]): Promise<void>;
   /** What peers may reach from now on; connections under way go on. */
   setEgressPolicy(): void;
   /** Those that there are now, also the enrolled. */
@@ -41,8 +41,7 @@ export async function applyConfig(target: Reconfigurable, before: TunnelConfig, 
   await changePaths(target, before, after, result);
   await changePeers(target, after.peers, result);
   if (!isDeepStrictEqual(before.rules ?? [], after.rules ?? [])) {
-    target.setRules(after.rules ?? []);
-    result.done.push('[[rule]]: changed');
+    await changeRules(target, after.rules ?? [], result);
   }
   const egress = withPolicyOf(before.egress, after.egress);
   if (!isDeepStrictEqual(before.egress, egress)) {
@@ -75,6 +74,16 @@ async function changeGateway(
     if (isForward) done.push('[[forward]]: changed');
   } catch (error) {
     left.push(`${isForward ? '[[forward]]' : '[egress] allow'} (${(error as Error).message})`);
+  }
+}
+
+/** Those from before stay in force when the host does not have what the new ones need. */
+async function changeRules(target: Reconfigurable, rules: readonly RuleConfig[], { done, left }: Reconfigured): Promise<void> {
+  try {
+    await target.setRules(rules);
+    done.push('[[rule]]: changed');
+  } catch (error) {
+    left.push(`[[rule]] (${(error as Error).message})`);
   }
 }
 

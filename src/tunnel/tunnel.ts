@@ -11,7 +11,7 @@ import { AutoPaths } from './auto-paths.js';
 import { BudgetFile } from './budget/budget-file.js';
 import { BUDGET_TICK_MS, BudgetKeeper } from './budget/budget-keeper.js';
 import { literalAddress } from './carrier/endpoint.js';
-import type { AutoPathsConfig, PathConfig, PeerConfig, TunnelConfig } from './config.js';
+import type { AutoPathsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
 import { createEntropy } from './entropy.js';
@@ -34,6 +34,7 @@ import { createOwnAddressTest } from './planes/own-addresses.js';
 import { StreamPlane } from './planes/stream-plane.js';
 import { Readiness } from './readiness.js';
 import { applyConfig, withPolicyOf } from './reconfigure.js';
+import { RulesInForce } from './rules-in-force.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
 import { Trailing } from './trailing.js';
@@ -83,6 +84,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private link: CountingLinkLayer | undefined;
   private streams: StreamPlane | undefined;
   private datagrams: DatagramPlane | undefined;
+  private rules: RulesInForce | undefined;
   private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
   private readonly refresh = new Trailing(
@@ -157,7 +159,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
       const gateway = peer.acceptForwards === true ? this.link.peers.find(({ name }) => name === peer.name) : undefined;
       if (gateway !== undefined) for (const prefix of ['0.0.0.0/0', '::/0']) this.routes.add(prefix, gateway);
     }
-    this.makePlanes(this.port);
+    this.rules = this.makeRules(this.port);
+    await this.rules.apply(config.rules ?? []);
+    this.makePlanes(this.port, this.rules);
     this.startNativeMptcp();
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
     await this.link.start(this);
@@ -226,7 +230,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
         ? {}
         : { datagrams: { flows: this.datagrams.flowsByMode(), resequencing: this.datagrams.resequencing } }),
       ...(this.link === undefined ? {} : { aeads: this.link.aeads }),
-      counters: { ...this.link?.counters(), ...this.streams?.allCounters(), ...this.datagrams?.counters, ...this.port?.counters },
+      counters: {
+        ...this.link?.counters(),
+        ...this.streams?.allCounters(),
+        ...this.datagrams?.counters,
+        ...this.rules?.counters,
+        ...this.port?.counters,
+      },
     };
   }
 
@@ -311,7 +321,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
         removePath: (name) => this.removePath(name),
         changePath: (name, change) => this.changePath(name, change),
         setAutoPaths: (auto, explicit) => this.setAutoPaths(auto, explicit),
-        setRules: (rules) => this.datagrams?.setRules(rules),
+        setRules: (rules) => this.setRules(rules),
         setEgressPolicy: () => {
           this.egress = egressPolicyOf(config);
         },
@@ -324,7 +334,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
       config,
     );
     // What waits for a restart is not forgotten: the next comparison names it again.
-    const { paths, autoPaths, rules, forwards } = config;
+    const { paths, autoPaths, forwards } = config;
+    const rules = result.left.some((line) => line.startsWith('[[rule]]')) ? this.config.rules : config.rules;
     const egress = withPolicyOf(this.config.egress, config.egress);
     const optional = { ...(autoPaths && { autoPaths }), ...(rules && { rules }), ...(forwards && { forwards }) };
     this.config = { ...withoutOptional(this.config), paths, egress, ...optional };
@@ -414,7 +425,29 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   // ---- driving ----
 
-  private makePlanes(port: TunPort): void {
+  private makeRules(port: TunPort): RulesInForce {
+    return new RulesInForce({
+      device: this.config.interface.name,
+      addresses: this.config.interface.addresses,
+      native: this.native,
+      tables: () => this.hostNetwork.tables,
+      makeBypassable: () => this.hostNetwork.makeBypassable(),
+      deliver: (packet, segmentBytes) => port.writePacket(packet, 0, packet.length, segmentBytes),
+      warn: (message) => this.events.log.warn(message),
+    });
+  }
+
+  /** Flows under way go by them from their next packet on, connections over the paths that they name; which plane they are in stays. */
+  private async setRules(rules: readonly RuleConfig[]): Promise<void> {
+    const { rules: inForce, datagrams, streams } = this;
+    if (inForce === undefined || datagrams === undefined || streams === undefined) return;
+    await inForce.apply(rules);
+    datagrams.setRules(rules);
+    datagrams.dns.listener = inForce.hasDomains ? inForce : undefined;
+    streams.handleRulesChange(performance.now());
+  }
+
+  private makePlanes(port: TunPort, rules: RulesInForce): void {
     const { config, routes } = this;
     this.datagrams = new DatagramPlane({
       routes,
@@ -424,10 +457,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
       permitsDestination: (destination) => this.egress.permits(destination),
       restrictsDialled: config.egress !== undefined,
       onSourceRefused: this.handleSourceRefused,
+      knowledge: rules,
       ...(config.rules === undefined ? {} : { rules: config.rules }),
     });
+    this.datagrams.dns.listener = rules.hasDomains ? rules : undefined;
     this.streams = new StreamPlane({
       config: config.stream,
+      rules: this.datagrams.rules,
       egressFor: createEgressChoice(config),
       isOwnAddress: createOwnAddressTest(config.interface.addresses),
       tunMtuBytes: config.interface.mtuBytes,
@@ -603,6 +639,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.watch?.close();
     this.refresh.close();
     this.autoPaths?.close();
+    this.rules?.close();
     const nowMs = performance.now();
     this.streams?.abortAll(nowMs);
     this.link?.flush();

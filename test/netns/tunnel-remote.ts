@@ -21,8 +21,13 @@ interface Line {
   failed?: { message: string; code?: string };
 }
 
-/** `body` is sent as text: it sees its arguments and what it imports itself, nothing of its surroundings. */
-export function inside<A, R>(host: NamespaceHost, body: (args: A, say: Say) => Promise<R>, args: A): Remote<R> {
+/** `body` is sent as text: it sees its arguments and what it imports itself, nothing of its surroundings. `wrapper`: a command and options that start it, as setpriv. */
+export function inside<A, R>(
+  host: NamespaceHost,
+  body: (args: A, say: Say) => Promise<R>,
+  args: A,
+  wrapper: readonly string[] = [],
+): Remote<R> {
   const program = `const line = (value) => process.stdout.write(JSON.stringify(value) + '\\n');
 process.stdin.on('end', () => process.exit(0)).resume();
 try {
@@ -31,7 +36,8 @@ try {
 } catch (error) {
   process.stdout.write(JSON.stringify({ failed: { message: error.stack, code: error.code } }) + '\\n', () => process.exit(1));
 }`;
-  const child = host.spawnPiped(process.execPath, ['--input-type=module', '-e', program]);
+  const [command = process.execPath, ...rest] = [...wrapper, process.execPath, '--input-type=module', '-e', program];
+  const child = host.spawnPiped(command, rest);
   let errors = '';
   child.stderr!.on('data', (chunk: Buffer) => {
     errors += chunk.toString();

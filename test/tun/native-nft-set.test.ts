@@ -66,7 +66,7 @@ async function askKernel(): Promise<void> {
     [10, 77, 0, 2],
     [192, 0, 2, 1],
   ];
-  const six = (start: number[]): number[] => [...start, ...new Array<number>(13).fill(0), 2].slice(0, 16);
+  const six = (start: number[]): number[] => [...start, ...new Array<number>(12).fill(0), 2];
   const there = key(from, to, 17, 40_000, 53);
   const found = {
     there: has('s', there),

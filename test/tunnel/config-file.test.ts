@@ -213,7 +213,7 @@ const MESSAGES = [
   'prefix allowed and denied: [conflict] /nowhere/mpt0.toml:10: [egress] deny holds 10.2.0.0/16, as `allow` does: remove one of the two',
   'unknown egress mode: [bad-value] /nowhere/mpt0.toml:9: [egress] mode must be "socket" or "tun"',
   'unknown congestion control: [bad-value] /nowhere/mpt0.toml:9: [stream] congestion_control must be "bbr" or "cubic" or "reno" or "lia" or "olia" or "balia" or "wvegas": did you mean "reno"?',
-  'rule without a mode: [missing-key] /nowhere/mpt0.toml:10: [[rule]] 1: mode is missing: say how its packets go, as mode = "redundant"',
+  'rule without a mode: [missing-key] /nowhere/mpt0.toml:10: [[rule]] 1: mode is missing: say how its packets go, as mode = "redundant" (or by paths, plane, or bypass = true)',
   'rule with a mistyped mode: [bad-value] /nowhere/mpt0.toml:11: [[rule]] 1: mode must be "min-delay" or "redundant" or "aggregate" or "active-standby" or "priority" or "pin": did you mean "redundant"?',
   'rule with a mistyped key: [unknown-key] /nowhere/mpt0.toml:11: [[rule]] 1: ports is not known: did you mean "port"?',
   'rule with single brackets: [bad-value] /nowhere/mpt0.toml:10: [[rule]] must be written with double brackets: [[rule]]',

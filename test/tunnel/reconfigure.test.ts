@@ -34,7 +34,10 @@ async function apply(before: TunnelConfig, after: TunnelConfig, inUse = before.p
       removePath: (name) => calls.push(`remove ${name}`),
       changePath: (name, change) => calls.push(`change ${name} ${JSON.stringify(change)}`),
       setAutoPaths: (auto) => calls.push(`auto ${auto === undefined ? 'off' : 'on'}`),
-      setRules: (rules) => calls.push(`rules ${rules.length}`),
+      setRules: async (rules) => {
+        if (rules.some(({ bypass }) => bypass === true)) throw new TunnelError('no-nft-command', 'No nft.');
+        calls.push(`rules ${rules.length}`);
+      },
       setEgressPolicy: () => calls.push('egress policy'),
       peers: before.peers,
       addPeer: async ({ name }) => void calls.push(`add peer ${name}`),
@@ -91,6 +94,13 @@ t.test('rules and automatic paths are changed; the rest waits for a restart, and
   const { calls, left } = await apply(before, after);
   t.equal(calls, 'auto on, rules 1');
   t.same(left, ['[interface] listen_port', '[interface] mtu', '[egress]', '[stream]']);
+});
+
+t.test('rules that the host cannot have are named, and nothing else is kept', async (t) => {
+  const { calls, done, left } = await apply(config([]), config([path('y', 'eth1')], { rules: [{ bypass: true }] }));
+  t.equal(calls, 'auto off, add y');
+  t.same(done, ['path y: added']);
+  t.same(left, ['[[rule]] (No nft.)']);
 });
 
 t.test('peers that dial us come and go; one that we dial waits for a restart', async (t) => {

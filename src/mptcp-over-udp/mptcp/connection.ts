@@ -455,7 +455,7 @@ export class MptcpConnection implements ByteStream {
     this.pathPolicy = policy;
     if (policy !== undefined) arrangeSubflows(this, nowMs);
     else if (before !== undefined) releaseSubflows(this);
-    this.joinDeadlineMs = Math.min(this.joinDeadlineMs, nowMs);
+    if (this.peerProved) this.joins.hurry();
     this.markDirty();
   }
 

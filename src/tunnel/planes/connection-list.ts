@@ -16,6 +16,8 @@ export interface ListedConnection {
   peer: string;
   connection: MptcpConnection;
   pathName: (pathId: number) => string;
+  /** Number of the rule that it goes by, -1 or absent: none. */
+  rule?: number;
 }
 
 /** Of a connection or a subflow. */
@@ -71,7 +73,7 @@ export class ConnectionList {
     return meter.look(rxBytes, txBytes, nowMs);
   }
 
-  #view({ peer, connection, pathName, meter }: Looked, nowMs: number): ConnectionView {
+  #view({ peer, connection, pathName, rule = -1, meter }: Looked, nowMs: number): ConnectionView {
     const { tuple } = connection;
     const local = formatEndpoint(formatIp(tuple.localAddress), tuple.localPort);
     const remote = formatEndpoint(formatIp(tuple.remoteAddress), tuple.remotePort);
@@ -83,6 +85,7 @@ export class ConnectionList {
       source: isClient ? local : remote,
       destination: isClient ? remote : local,
       state: connectionState(connection),
+      ...(rule < 0 ? {} : { rule: rule + 1 }),
       rxBytes: receivedBytes(connection),
       txBytes: ackedBytes(connection),
       rxBytesPerSec: meter.rxBytesPerSec,

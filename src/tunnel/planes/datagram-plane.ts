@@ -13,7 +13,8 @@ import { classifyAddress } from '../gateway/egress-policy.js';
 import type { PathLink, PeerLink } from '../link.js';
 import { createFlowTrailer, isNumbered, parseFlowTrailer } from '../session/flow-trailer.js';
 import { bestPathIn, isAsGood } from '../steering/best-path.js';
-import { FlowRules } from '../steering/flow-rules.js';
+import { DnsWatch } from '../steering/dns-watch.js';
+import { FlowRules, type RuleKnowledge } from '../steering/flow-rules.js';
 import { FlowTable, RULE_MIRRORED, RULE_NONE, RULE_SUBFLOW, RULE_UNKNOWN } from '../steering/flow-table.js';
 import { PathChooser } from '../steering/path-chooser.js';
 import { Resequencer } from '../steering/resequencer.js';
@@ -32,6 +33,8 @@ export interface DatagramPlaneOptions {
   writeTun: WriteTun;
   hashSeed: number;
   rules?: readonly RuleConfig[];
+  /** What packets do not tell, for the rules; default: nothing. */
+  knowledge?: RuleKnowledge;
   /** May packets of peers reach that destination, where they answer nothing of ours? Default: they may. Borrowed until return. */
   permitsDestination?: (destination: Uint8Array) => boolean;
   /** Peers that we dial are asked too. Default false: they are our way out, and may reach everything here. */
@@ -60,7 +63,9 @@ export class DatagramPlane {
   readonly #permitsDestination: (destination: Uint8Array) => boolean;
   readonly #restrictsDialled: boolean;
   readonly #onSourceRefused: (peer: PeerLink, source: Uint8Array) => void;
-  readonly #rules: FlowRules;
+  /** Those in force; changed by `setRules`. */
+  readonly rules: FlowRules;
+  readonly dns = new DnsWatch();
   readonly #chooser: PathChooser;
   readonly #subflows: SubflowTracker;
   readonly #sender: FlowSender;
@@ -83,10 +88,10 @@ export class DatagramPlane {
       ...(options.maxFlows === undefined ? {} : { maxFlows: options.maxFlows }),
       ...(options.flowIdleMs === undefined ? {} : { idleMs: options.flowIdleMs }),
     });
-    this.#rules = new FlowRules(options.rules ?? []);
-    this.#chooser = new PathChooser(this.flows, this.#rules);
+    this.rules = new FlowRules(options.rules ?? [], options.knowledge);
+    this.#chooser = new PathChooser(this.flows, this.rules);
     this.#subflows = new SubflowTracker(this.flows);
-    this.#sender = new FlowSender(this.flows, this.#rules, this.#chooser, options.hashSeed);
+    this.#sender = new FlowSender(this.flows, this.rules, this.#chooser, options.hashSeed);
     this.#resequencer = new Resequencer({ deliver: (bytes, offset, length) => this.#deliver(bytes, offset, length, 0), waitMs: waitMsOf });
   }
 
@@ -114,7 +119,7 @@ export class DatagramPlane {
 
   /** Flows under way go by the new rules from their next packet on. Throws RangeError on a malformed prefix. */
   setRules(rules: readonly RuleConfig[]): void {
-    this.#rules.replace(rules);
+    this.rules.replace(rules);
     this.flows.forgetRules();
   }
 
@@ -154,6 +159,7 @@ export class DatagramPlane {
       this.#sendIcmp('time-exceeded', 0, bytes, offset, nowMs);
       return;
     }
+    if (this.dns.listener !== undefined) this.dns.handleOutgoing(bytes, offset, facts, gsoSize);
     const slot = this.#slotOf(peer, bytes, offset, nowMs);
     const usable = this.#chooser.usable(peer, slot);
     if (usable.length === 0) {
@@ -240,6 +246,7 @@ export class DatagramPlane {
 
   #deliver(bytes: Uint8Array, offset: number, length: number, segmentBytes: number): void {
     this.#counters.rxPackets++;
+    if (this.dns.listener !== undefined && this.dns.handleIncoming(bytes, offset, length, segmentBytes)) return;
     this.#writeTun(bytes, offset, length, segmentBytes);
   }
 
@@ -252,9 +259,9 @@ export class DatagramPlane {
       return known;
     }
     const slot = known >= 0 ? known : this.flows.insert(bytes, facts, false, -1, nowMs);
-    const rule = this.#rules.match(bytes, facts, false);
+    const rule = this.rules.match(bytes, facts, false);
     if (rule >= 0) {
-      this.flows.setMode(slot, this.#rules.rule(rule).mode, rule);
+      this.flows.setMode(slot, this.rules.rule(rule).mode, rule);
       return slot;
     }
     if (known >= 0) this.flows.setMode(slot, 'min-delay', RULE_NONE);
@@ -264,9 +271,9 @@ export class DatagramPlane {
 
   /** A flow that the peer began: our rule counts, else answers go as the peer sends. */
   #learnFlow(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, hasTrailer: boolean, nowMs: number): void {
-    const rule = this.#rules.match(bytes, this.#facts, true);
+    const rule = this.rules.match(bytes, this.#facts, true);
     if (rule >= 0) {
-      this.flows.setMode(this.flows.insert(bytes, this.#facts, true, -1, nowMs), this.#rules.rule(rule).mode, rule);
+      this.flows.setMode(this.flows.insert(bytes, this.#facts, true, -1, nowMs), this.rules.rule(rule).mode, rule);
     } else if (hasTrailer && !this.#trailer.mirrored) {
       this.#mirror(this.flows.insert(bytes, this.#facts, true, path.id, nowMs), path, true);
     } else if (this.#facts.protocol === PROTOCOL_TCP) {

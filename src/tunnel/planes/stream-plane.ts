@@ -16,13 +16,17 @@ import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
 import type { EgressConfig, StreamConfig } from '../config.js';
 import type { ConnectionPage, ConnectionQuery } from '../connections.js';
 import type { PathLink, PeerLink } from '../link.js';
+import { FlowRules } from '../steering/flow-rules.js';
 import { ConnectionList, type ListedConnection } from './connection-list.js';
 import { createSocketEgress, createTunEgress, type DialledStream, type Egress, swapped } from './egress.js';
 import { SpliceHalf } from './splice.js';
+import { StreamRules } from './stream-rules.js';
 import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable, type UnreachableKind, unreachableKindOf } from './syn-unreachable.js';
 
 export interface StreamPlaneOptions {
   config: StreamConfig;
+  /** Those of the datagrams; absent: none. */
+  rules?: FlowRules;
   /** How connections that peers open are dialled; default by sockets. */
   egress?: EgressConfig['mode'];
   /** The same for one connection that the peer opens from `source` to `destination`; default: as `egress` says. */
@@ -82,28 +86,35 @@ export class StreamPlane {
   private readonly notice = new Uint8Array(MAX_NOTICE_BYTES);
   private readonly counters: Record<string, number> = {};
   private readonly list = new ConnectionList();
+  private readonly rules: StreamRules;
+  /** What `handleTunPacket` was given, for `admitsSyn`. */
+  private packet: Uint8Array = new Uint8Array(0);
+  private packetOffset = 0;
+  private packetBytes = 0;
 
   constructor(options: StreamPlaneOptions) {
     this.options = options;
+    this.rules = new StreamRules(options.rules ?? new FlowRules([]), options.config.steer);
     this.endpoints = new EndpointHost({
       sink: options.tunSink,
       randomBytes: options.randomBytes,
       mtuBytes: options.tunMtuBytes,
       pool: this.pool,
       ...(options.isOwnAddress === undefined ? {} : { isOwnAddress: options.isOwnAddress }),
-      ...(this.isTerminator ? { onSyn: (endpoint, nowMs) => this.handleSyn(endpoint, nowMs) } : {}),
+      onSyn: (endpoint, nowMs) => this.handleSyn(endpoint, nowMs),
+      admitsSyn: () => this.rules.judgeSyn(this.packet, this.packetOffset, this.packetBytes) === 'stream',
     });
     this.egresses = { tun: createTunEgress(this.endpoints), socket: createSocketEgress(options.wake) };
   }
 
-  /** TCP that applications of ours begin ends here. */
+  /** TCP that applications of ours begin ends here, unless a rule says otherwise. */
   get isTerminator(): boolean {
     return this.options.config.steer === 'aggregate';
   }
 
   /** A TCP packet out of the TUN may be ours. */
   get isAsked(): boolean {
-    return this.isTerminator || this.endpoints.endpointCount > 0;
+    return this.rules.mayTerminate || this.endpoints.endpointCount > 0;
   }
 
   /** Not TCP: true when it is an ICMP error about a segment of ours. */
@@ -111,9 +122,23 @@ export class StreamPlane {
     return this.endpoints.endpointCount > 0 && this.endpoints.handleIcmpError(bytes, offset, length, nowMs);
   }
 
-  /** A TCP packet out of the TUN; the result is that of `EndpointHost.handlePacket`. */
+  /** A TCP packet out of the TUN; the result is that of `EndpointHost.handlePacket`. SYN_NOT_ADMITTED: it is the datagram plane's. */
   handleTunPacket(bytes: Uint8Array, offset: number, length: number, nowMs: number): string {
+    this.packet = bytes;
+    this.packetOffset = offset;
+    this.packetBytes = length;
     return this.endpoints.handlePacket(bytes, offset, length, nowMs);
+  }
+
+  /** Connections under way go over to other paths where the rules want them now; their scheduler stays. */
+  handleRulesChange(nowMs: number): void {
+    for (const { host, links } of this.streams.values()) {
+      for (const connection of [...host.openConnections()]) {
+        const { pathPolicy } = this.rules.routeOf(connection, links);
+        if (pathPolicy !== undefined || connection.pathPolicy !== undefined) connection.setPathPolicy(pathPolicy, nowMs);
+      }
+    }
+    this.options.wake();
   }
 
   /** An IP packet of the stream plane from a peer. */
@@ -228,7 +253,8 @@ export class StreamPlane {
   private *allConnections(): Iterable<ListedConnection> {
     for (const { peer, host, links } of this.streams.values()) {
       const pathName = (pathId: number): string => links[pathId]?.name ?? String(pathId);
-      for (const connection of host.openConnections()) yield { peer: peer.name, connection, pathName };
+      for (const connection of host.openConnections())
+        yield { peer: peer.name, connection, pathName, rule: this.rules.ruleNumber(connection) };
     }
   }
 
@@ -287,8 +313,9 @@ export class StreamPlane {
       endpoint.reject(true, nowMs);
       return;
     }
-    const { host } = this.streamsOf(peer);
-    const path = host.paths.best();
+    const { host, links } = this.streamsOf(peer);
+    const route = this.rules.routeOfSyn(links);
+    const path = host.paths.best(route.pathPolicy);
     if (path === undefined || peer.state !== 'up') {
       // Not yet, or not now: the application's next SYN asks again.
       this.count('stream-peer-not-up');
@@ -307,7 +334,12 @@ export class StreamPlane {
         else this.rejectEndpoint(endpoint, reason, atMs);
       },
     );
-    const connection = host.connect(swapped(tuple), path.id, fromPeer, nowMs);
+    const { pathPolicy, scheduler } = route;
+    const connection = host.connect(swapped(tuple), path.id, fromPeer, nowMs, {
+      ...(pathPolicy === undefined ? {} : { pathPolicy }),
+      ...(scheduler === undefined ? {} : { scheduler }),
+    });
+    this.rules.note(connection, route);
     endpoint.setHandler(new SpliceHalf(connection, ignore, (reason, atMs) => closeOther(connection, reason, atMs)));
   }
 
@@ -330,6 +362,9 @@ export class StreamPlane {
       this.rejectIncoming(streams, connection, 'unreachable', 'host-unreachable', nowMs);
       return;
     }
+    const { pathPolicy, scheduler } = this.rules.routeOf(connection, streams.links);
+    if (pathPolicy !== undefined) connection.setPathPolicy(pathPolicy, nowMs);
+    if (scheduler !== undefined) connection.scheduler = scheduler.forConnection();
     let established = false;
     const { egressFor, egress = 'socket' } = this.options;
     const mode = egressFor?.(streams.peer, tuple.remoteAddress, tuple.localAddress) ?? egress;

@@ -3,7 +3,7 @@
 import t from 'tap';
 import { foldSum, internetChecksum, pseudoHeaderSum } from '../../../src/mptcp-over-udp/wire/checksum.js';
 import { patchIpLength } from '../../../src/mptcp-over-udp/wire/ip-header.js';
-import type { RuleConfig } from '../../../src/tunnel/config.js';
+import type { FlowMode, RuleConfig } from '../../../src/tunnel/config.js';
 import {
   type Arrival,
   CLIENT_HOST,
@@ -23,7 +23,7 @@ const PATHS = [FAST, SLOW];
 /** A path is in doubt after a repetition without an answer; a silence is called after 300 ms at the soonest. */
 const CUT_LIMIT_MS = 220;
 
-const ruleOf = (mode: RuleConfig['mode'], paths?: readonly string[]): RuleConfig => ({
+const ruleOf = (mode: FlowMode, paths?: readonly string[]): RuleConfig => ({
   mode,
   protocols: [17],
   ...(paths === undefined ? {} : { paths }),
