@@ -3,6 +3,7 @@ import { renderUnicodeCompact } from 'uqr';
 import { ControlError } from '../control/control-protocol.js';
 import { findInstance } from '../control/instance.js';
 import type { PeerRequest } from '../control/peer-requests.js';
+import { formatBytes } from '../control/text-figures.js';
 import { formatTable } from '../control/text-table.js';
 import { parsePrefix } from '../tun/ip-prefix.js';
 import type { ListedInvite, ListedPeer, MadeInvite } from '../tunnel/gateway/enrolment.js';
@@ -111,7 +112,13 @@ async function listInvites(name: string, options: { json?: boolean }): Promise<v
 
 async function listPeers(name: string, options: { json?: boolean }): Promise<void> {
   const peers = (await askPeers(name, { action: 'list-peers' })) as ListedPeer[];
-  print(peers, options, 'There is no peer yet.', (peer) => [peer.name, peer.state, peer.publicKey, peer.allowedIps.join(', ')]);
+  print(peers, options, 'There is no peer yet.', ({ name: who, state, publicKey, allowedIps, traffic }) => [
+    who,
+    state,
+    publicKey,
+    allowedIps.join(', '),
+    ...(traffic === undefined ? [] : [`received ${formatBytes(traffic.rxBytes)}`, `sent ${formatBytes(traffic.txBytes)}`]),
+  ]);
 }
 
 function print<T>(items: readonly T[], options: { json?: boolean }, none: string, row: (item: T) => string[]): void {

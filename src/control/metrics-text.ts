@@ -90,6 +90,34 @@ const PATH_FAMILIES: readonly PathFamily[] = [
   { name: 'path_sent_bytes_total', type: 'counter', help: 'UDP payload that went out.', value: ({ txBytes }) => txBytes },
 ];
 
+/** Beside whether it is there and what is open now. */
+const PEER_FAMILIES: readonly { name: string; help: string; value: (peer: PeerStatus) => number | undefined }[] = [
+  { name: 'peer_received_bytes_total', help: 'UDP payload that came in, on all paths.', value: ({ traffic }) => traffic?.rxBytes },
+  { name: 'peer_sent_bytes_total', help: 'UDP payload that went out, on all paths.', value: ({ traffic }) => traffic?.txBytes },
+  { name: 'peer_received_packets_total', help: 'UDP datagrams that came in, on all paths.', value: ({ traffic }) => traffic?.rxPackets },
+  { name: 'peer_sent_packets_total', help: 'UDP datagrams that went out, on all paths.', value: ({ traffic }) => traffic?.txPackets },
+  {
+    name: 'peer_accepted_connections_total',
+    help: 'TCP connections that the peer opened.',
+    value: ({ traffic }) => traffic?.rxConnections,
+  },
+  {
+    name: 'peer_opened_connections_total',
+    help: 'TCP connections that were opened to the peer.',
+    value: ({ traffic }) => traffic?.txConnections,
+  },
+  {
+    name: 'peer_limit_up_bytes_per_second',
+    help: 'What may come from the side that dials, over all paths.',
+    value: ({ limitUpBytesPerSec }) => limitUpBytesPerSec,
+  },
+  {
+    name: 'peer_limit_down_bytes_per_second',
+    help: 'What may go to the side that dials, over all paths.',
+    value: ({ limitDownBytesPerSec }) => limitDownBytesPerSec,
+  },
+];
+
 /** Every name begins with mptunnel_, every sample has the label `tunnel`. */
 export function formatMetrics(status: TunnelStatus): string {
   const tunnel = { tunnel: status.name };
@@ -110,7 +138,23 @@ function peerFamilies(peers: readonly PeerStatus[], tunnel: Labels): Family[] {
     up.add({ ...tunnel, peer: peer.name }, Number(peer.state === 'up'));
     connections.add({ ...tunnel, peer: peer.name }, peer.connections);
   }
-  return [up, connections];
+  return [up, connections, ...PEER_FAMILIES.map(({ name, help, value }) => peerFamily(name, help, value, peers, tunnel))];
+}
+
+/** undefined: not known, so there is no sample. */
+function peerFamily(
+  name: string,
+  help: string,
+  value: (peer: PeerStatus) => number | undefined,
+  peers: readonly PeerStatus[],
+  tunnel: Labels,
+): Family {
+  const family = new Family(`mptunnel_${name}`, name.endsWith('_total') ? 'counter' : 'gauge', help);
+  for (const peer of peers) {
+    const known = value(peer);
+    if (known !== undefined) family.add({ ...tunnel, peer: peer.name }, known);
+  }
+  return family;
 }
 
 function pathFamily({ name, type, help, value }: PathFamily, peers: readonly PeerStatus[], tunnel: Labels): Family {

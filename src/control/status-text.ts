@@ -106,6 +106,7 @@ function formatPeer(peer: PeerStatus, width: number): string[] {
     const { address, packets } = peer.refusedSource;
     lines.push(...wrapText(`${INDENT}${plural(packets, 'packet')} refused: ${address} is not in its allowed_ips`, width));
   }
+  lines.push(...limitNotes(peer).flatMap((note) => wrapText(INDENT + note, width)));
   if (peer.paths.length === 0) return lines;
   const table = formatTable(PATH_COLUMNS, peer.paths.map(pathCells), width - INDENT.length);
   return [
@@ -113,6 +114,12 @@ function formatPeer(peer: PeerStatus, width: number): string[] {
     ...table.map((line) => INDENT + line),
     ...peer.paths.flatMap((path) => pathNotes(path).flatMap((note) => wrapText(INDENT + note, width))),
   ];
+}
+
+function limitNotes({ limitUpBytesPerSec: up, limitDownBytesPerSec: down }: PeerStatus): string[] {
+  if (up === undefined && down === undefined) return [];
+  const words = [...(up === undefined ? [] : [`up ${formatRate(up)}`]), ...(down === undefined ? [] : [`down ${formatRate(down)}`])];
+  return [`limited over all paths: ${words.join(', ')}`];
 }
 
 /** What is wrong with a path, and why. */

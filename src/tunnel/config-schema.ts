@@ -147,6 +147,8 @@ export const peerSchema = z.strictObject({
   endpoint: endpoint.optional(),
   allowed_ips: z.array(prefix).optional(),
   accept_forwards: z.boolean().optional(),
+  limit_up: text(rateFault).optional(),
+  limit_down: text(rateFault).optional(),
 });
 
 const forward = forwardSchema(ports.optional());

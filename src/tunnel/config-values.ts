@@ -6,7 +6,7 @@ import { formatPrefix, networkOf, parsePrefix } from '../tun/ip-prefix.js';
 import type { AutoPathsConfig, PathConfig, PeerConfig } from './config.js';
 import { ConfigError } from './config-error.js';
 import { type ConfigDocument, decodeKey, type PathTable, type peerSchema } from './config-schema.js';
-import { policyOf } from './path-policy.js';
+import { parseRate, policyOf } from './path-policy.js';
 import { type KeyPath, lineOfKey } from './toml-lines.js';
 
 /** Modems for mobile broadband, as the kernel and systemd name them. */
@@ -60,7 +60,15 @@ export function peerConfigOf(table: z.infer<typeof peerSchema>, name: string): P
     endpoint: table.endpoint,
     allowedIps: networks(table.allowed_ips),
     ...(table.accept_forwards === undefined ? {} : { acceptForwards: table.accept_forwards }),
+    ...limit('limitUpBytesPerSec', table.limit_up),
+    ...limit('limitDownBytesPerSec', table.limit_down),
   };
+}
+
+/** "off" is no limit. Its text was checked. */
+function limit<K extends string>(key: K, rate: string | undefined): { [P in K]?: number } {
+  const bytesPerSec = rate === undefined ? 0 : parseRate(rate)!;
+  return (bytesPerSec === 0 ? {} : { [key]: bytesPerSec }) as { [P in K]?: number };
 }
 
 /** Host bits cleared, each once. */

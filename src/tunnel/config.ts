@@ -87,6 +87,9 @@ export interface PeerConfig {
   enrolling?: boolean;
   /** (Client) connections that this gateway forwards from the Internet come from any address, and their answers go back into the tunnel. */
   acceptForwards?: boolean;
+  /** What all of its paths carry together, "up" being from the side that dials to the other: bytes a second. Absent: as much as there is. */
+  limitUpBytesPerSec?: number;
+  limitDownBytesPerSec?: number;
 }
 
 export interface EgressConfig {

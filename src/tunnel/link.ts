@@ -82,6 +82,14 @@ export interface PathLink {
 
 export type PeerState = 'connecting' | 'up' | 'down';
 
+/** What a peer's paths have carried, those that are gone too, since it is known here: UDP payload, in datagrams. */
+export interface PeerTraffic {
+  readonly rxBytes: number;
+  readonly txBytes: number;
+  readonly rxPackets: number;
+  readonly txPackets: number;
+}
+
 export interface PeerLink {
   readonly name: string;
   /** base64 */
@@ -97,6 +105,8 @@ export interface PeerLink {
   readonly allowedIps: readonly string[];
   /** The holder of an invite, no peer yet: no packet of its is anything. */
   readonly enrolling: boolean;
+  /** Absent: it is not counted. */
+  readonly traffic?: PeerTraffic;
 }
 
 /** What the link layer tells upwards. Called synchronously from its receive loop; buffers are borrowed until return. */

@@ -12,6 +12,7 @@ import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-
 import { schemaFault } from './config-messages.js';
 import { NAME_MAX_CHARACTERS, peerSchema } from './config-schema.js';
 import { besideConfig, parseToml, peerConfigOf, placeOfKey } from './config-values.js';
+import { formatRate } from './path-policy.js';
 import type { KeyPath } from './toml-lines.js';
 
 const EXTENSION = '.toml';
@@ -142,6 +143,8 @@ export function formatPeerFile(peer: PeerConfig, comment: string): string {
     ...(peer.presharedKey === undefined ? [] : [`preshared_key = "${formatKey(peer.presharedKey)}"`]),
     ...(peer.endpoint === undefined ? [] : [`endpoint = "${peer.endpoint}"`]),
     `allowed_ips = ${JSON.stringify(peer.allowedIps)}`,
+    ...(peer.limitUpBytesPerSec === undefined ? [] : [`limit_up = "${formatRate(peer.limitUpBytesPerSec)}"`]),
+    ...(peer.limitDownBytesPerSec === undefined ? [] : [`limit_down = "${formatRate(peer.limitDownBytesPerSec)}"`]),
     '',
   ].join('\n');
 }

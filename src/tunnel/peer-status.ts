@@ -1,6 +1,7 @@
 /** What a tunnel's status says of a peer and its paths: the link layer's state, beside what meters, events and streams know of it. */
 
 import type { BudgetKeeper } from './budget/budget-keeper.js';
+import type { PeerLimits } from './gateway/peer-limits.js';
 import type { RefusedSources } from './gateway/refused-sources.js';
 import type { PathLink, PeerLink } from './link.js';
 import type { LinkEvents } from './link-events.js';
@@ -15,7 +16,10 @@ export interface StatusSources {
   readonly streams: StreamPlane | undefined;
   readonly budgets: BudgetKeeper | undefined;
   readonly refusedSources: RefusedSources;
+  readonly limits: PeerLimits | undefined;
 }
+
+const NO_CONNECTIONS = { rxConnections: 0, txConnections: 0 };
 
 export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number): PeerStatus {
   const refusedSource = sources.refusedSources.of(peer.name);
@@ -27,6 +31,8 @@ export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number
     paths: peer.paths.map((path) => pathStatus(peer, path, sources, nowMs)),
     connections: sources.streams?.connectionCount(peer) ?? 0,
     ...(refusedSource && { refusedSource }),
+    ...(peer.traffic === undefined ? {} : { traffic: { ...peer.traffic, ...(sources.streams?.connectionTotals(peer) ?? NO_CONNECTIONS) } }),
+    ...sources.limits?.of(peer),
   };
 }
 

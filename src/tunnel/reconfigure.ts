@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { AutoPathsConfig, EgressConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import { type GatewaySettings, gatewaySettings } from './gateway/gateway-network.js';
 import type { PathChange } from './link.js';
-import { describePolicy, policyChange } from './path-policy.js';
+import { describePolicy, formatRate, policyChange } from './path-policy.js';
 import { type Reconfigured, TunnelError } from './tunnel-api.js';
 
 /** What the running tunnel can change. */
@@ -22,6 +22,8 @@ export interface Reconfigurable {
   readonly peers: readonly PeerConfig[];
   addPeer(config: PeerConfig): Promise<void>;
   removePeer(name: string): Promise<boolean>;
+  /** From now on; nothing of what it carries is touched. */
+  limitPeer(peer: PeerConfig): void;
   setGateway(settings: GatewaySettings): Promise<void>;
 }
 
@@ -115,8 +117,12 @@ async function changePeers(target: Reconfigurable, after: readonly PeerConfig[],
   const changed = new Set<string>();
   for (const peer of target.peers) {
     const other = wanted.get(peer.name);
-    if (peer.endpoint !== undefined || (other !== undefined && isDeepStrictEqual(peer, other))) {
-      if (other === undefined || !isDeepStrictEqual(peer, other)) left.push(`[[peer]] ${peer.name}`);
+    if (peer.endpoint !== undefined || (other !== undefined && isSamePeer(peer, other))) {
+      if (other === undefined || !isSamePeer(peer, other)) left.push(`[[peer]] ${peer.name}`);
+      if (other !== undefined && !isDeepStrictEqual(limitsOf(peer), limitsOf(other))) {
+        target.limitPeer({ ...peer, ...limitsOf(other) });
+        done.push(`peer ${peer.name}: ${describeLimits(other)}`);
+      }
       kept.add(peer.name);
       continue;
     }
@@ -133,6 +139,20 @@ async function changePeers(target: Reconfigurable, after: readonly PeerConfig[],
       left.push(`[[peer]] ${peer.name} (${(error as Error).message})`);
     }
   }
+}
+
+function limitsOf({ limitUpBytesPerSec = 0, limitDownBytesPerSec = 0 }: PeerConfig) {
+  return { limitUpBytesPerSec, limitDownBytesPerSec };
+}
+
+function describeLimits(peer: PeerConfig): string {
+  const { limitUpBytesPerSec, limitDownBytesPerSec } = limitsOf(peer);
+  return `limit_up = ${formatRate(limitUpBytesPerSec)}, limit_down = ${formatRate(limitDownBytesPerSec)}`;
+}
+
+/** But for what can be changed while it is there. */
+function isSamePeer(peer: PeerConfig, other: PeerConfig): boolean {
+  return isDeepStrictEqual({ ...peer, ...limitsOf(other) }, { ...other, ...limitsOf(other) });
 }
 
 /** One that cannot be had does not keep the others. */

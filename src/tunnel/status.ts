@@ -63,6 +63,24 @@ export interface PeerStatus {
   connections: number;
   /** It sent from an address that is not in its allowed_ips. */
   refusedSource?: RefusedSource;
+  /** Absent: the daemon is older than this. */
+  traffic?: PeerTrafficStatus;
+  /** As configured, "up" being from the side that dials to the other. Absent: no limit. */
+  limitUpBytesPerSec?: number;
+  limitDownBytesPerSec?: number;
+}
+
+/** Since the peer is known here: the start of the tunnel, or its enrolment. Over all paths, those that are gone too. */
+export interface PeerTrafficStatus {
+  /** UDP payload. */
+  rxBytes: number;
+  txBytes: number;
+  /** UDP datagrams. */
+  rxPackets: number;
+  txPackets: number;
+  /** Connections that the peer opened here, and that this side opened to it. */
+  rxConnections: number;
+  txConnections: number;
 }
 
 export interface DatagramStatus {

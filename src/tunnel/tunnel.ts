@@ -21,6 +21,7 @@ import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressChoice } from './gateway/egress-choice.js';
 import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
 import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-network.js';
+import { PeerLimits } from './gateway/peer-limits.js';
 import { RefusedSources } from './gateway/refused-sources.js';
 import { RouteGuard } from './gateway/route-guard.js';
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
@@ -94,6 +95,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private autoPaths: AutoPaths | undefined;
   private nativeMptcp: NativeMptcp | undefined;
   private gateway: GatewayNetwork | undefined;
+  private readonly limits = new PeerLimits((peer, direction) => this.datagrams!.outletOf(peer, direction));
   private links: readonly LinkFacts[] = [];
   private sweep: NodeJS.Timeout | undefined;
   private rateSampling: NodeJS.Timeout | undefined;
@@ -152,16 +154,17 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...(mark === 0 ? {} : { mark }),
       ...(resolve && { resolve }),
     });
-    for (const peer of this.link.peers) for (const prefix of peer.allowedIps) this.routes.add(prefix, peer);
-    for (const peer of config.peers) {
-      this.peerConfigs.set(peer.name, peer);
+    for (const peer of config.peers) this.peerConfigs.set(peer.name, peer);
+    for (const peer of this.link.peers) {
+      const settings = this.peerConfigs.get(peer.name)!;
       // The host's own routes stay those of allowed_ips.
-      const gateway = peer.acceptForwards === true ? this.link.peers.find(({ name }) => name === peer.name) : undefined;
-      if (gateway !== undefined) for (const prefix of ['0.0.0.0/0', '::/0']) this.routes.add(prefix, gateway);
+      const anywhere = settings.acceptForwards === true ? ['0.0.0.0/0', '::/0'] : [];
+      for (const prefix of [...peer.allowedIps, ...anywhere]) this.routes.add(prefix, peer);
     }
     this.rules = this.makeRules(this.port);
     await this.rules.apply(config.rules ?? []);
     this.makePlanes(this.port, this.rules);
+    for (const peer of this.link.peers) this.limits.setLimits(peer, this.peerConfigs.get(peer.name)!);
     this.startNativeMptcp();
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
     await this.link.start(this);
@@ -215,10 +218,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { rates, linkEvents, streams, budgets, refusedSources } = this;
+    const { rates, linkEvents, streams, budgets, refusedSources, limits } = this;
     const peers = this.peers
       .filter((peer) => !peer.enrolling)
-      .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, refusedSources }, nowMs));
+      .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, refusedSources, limits }, nowMs));
     return {
       name: this.config.interface.name,
       state: this.state,
@@ -236,6 +239,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
         ...this.datagrams?.counters,
         ...this.rules?.counters,
         ...this.port?.counters,
+        droppedByPeerLimit: limits.droppedPackets,
       },
     };
   }
@@ -261,6 +265,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     }
     if (config.enrolling === true) return;
     this.peerConfigs.set(config.name, config);
+    this.limits.setLimits(peer, config);
     this.events.emit({ type: 'configuration', what: `peer ${config.name} added` });
     this.gateway?.peersChanged();
   }
@@ -328,6 +333,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
         peers: [...this.peerConfigs.values()],
         addPeer: (peer) => this.admitPeer(peer),
         removePeer: (name) => this.removePeer(name),
+        limitPeer: (peer) => this.limitPeer(peer),
         setGateway: async (settings) => this.gateway?.setSettings(settings),
       },
       this.config,
@@ -420,7 +426,16 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.link?.flush();
     this.link?.removePeer(peer);
     this.datagrams?.handlePeerDown(peer);
+    this.limits.forget(peer);
     this.leaving = undefined;
+  }
+
+  private limitPeer(config: PeerConfig): void {
+    const peer = this.peers.find(({ name }) => name === config.name);
+    if (peer === undefined) return;
+    this.peerConfigs.set(config.name, config);
+    this.limits.setLimits(peer, config);
+    this.wake();
   }
 
   // ---- driving ----
@@ -458,6 +473,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       restrictsDialled: config.egress !== undefined,
       onSourceRefused: this.handleSourceRefused,
       knowledge: rules,
+      gatesOf: (peer) => this.limits.gatesOf(peer),
       ...(config.rules === undefined ? {} : { rules: config.rules }),
     });
     this.datagrams.dns.listener = rules.hasDomains ? rules : undefined;
@@ -474,6 +490,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
       permitsDestination: (destination) => this.egress.permits(destination),
       onSourceRefused: this.handleSourceRefused,
+      gatesOf: (peer) => this.limits.gatesOf(peer),
       onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
       wake: () => this.wake(),
     });
@@ -542,10 +559,16 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private pollPlanes(nowMs: number): void {
     const { streams, datagrams } = this;
     if (streams === undefined || datagrams === undefined) return;
+    this.limits.poll(nowMs);
     streams.poll(nowMs);
     datagrams.poll(nowMs);
     this.link?.poll(nowMs);
-    const at = Math.min(streams.nextTimeoutMs(), datagrams.nextTimeoutMs(), this.link?.nextTimeoutMs(nowMs) ?? Infinity);
+    const at = Math.min(
+      streams.nextTimeoutMs(),
+      datagrams.nextTimeoutMs(),
+      this.limits.nextTimeoutMs(nowMs),
+      this.link?.nextTimeoutMs(nowMs) ?? Infinity,
+    );
     if (at === Number.POSITIVE_INFINITY) this.timer?.disarm();
     else this.timer?.arm(Math.max(1, Math.ceil(Math.max(TIMER_SLACK_MS, at - performance.now()) * 1000)));
   }

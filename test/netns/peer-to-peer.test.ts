@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { createLab, SERVER_PUBLIC_ADDRESS } from '../../src/lab/topology.js';
+import { createLab, SERVER_PUBLIC_ADDRESS, TUNNEL_NETWORK } from '../../src/lab/topology.js';
 import { runTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import { Hosts } from './enrol-hosts.js';
 import { until } from './tunnel-rig.js';
@@ -39,6 +39,8 @@ t.test('peers reach each other only where allowed', async (t) => {
     await hosts.mptunnel(side, ['join', '-', '--dir', hosts.etc[side]!], { input: line });
     // The web's host has no default route that would make a path by itself.
     writeFileSync(config(side), readFileSync(config(side), 'utf8').replace('paths = "auto"', ''));
+    // Its route back to the tunnel's network would be another way to what is routed into the tunnel.
+    if (side === 'web') await lab.web.run('ip', ['route', 'del', TUNNEL_NETWORK]);
     await hosts.mptunnel(side, ['up', config(side), '--timeout', '60']);
   }
   await startTrafficServer(lab.web);

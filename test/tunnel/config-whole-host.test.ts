@@ -84,6 +84,7 @@ t.test('a change of them waits for a restart, and says so', async (t) => {
     setRules: async () => {},
     setEgressPolicy: () => {},
     setGateway: async () => {},
+    limitPeer: () => {},
     addPeer: async () => {},
     removePeer: async () => true,
   };

@@ -45,6 +45,8 @@ async function apply(before: TunnelConfig, after: TunnelConfig, inUse = before.p
         calls.push(`remove peer ${name}`);
         return true;
       },
+      limitPeer: ({ name, limitUpBytesPerSec, limitDownBytesPerSec }) =>
+        calls.push(`limit ${name} ${limitUpBytesPerSec}/${limitDownBytesPerSec}`),
       setGateway: async ({ nat, forwards }) => {
         if (forwards.some(({ to }) => to.peer === 'refused')) throw new HostNetworkError('nft-failed', 'Refused.');
         calls.push(`gateway nat ${nat}, ${forwards.length} forwards`);
@@ -148,5 +150,33 @@ t.test(
     t.same(await apply(config([], { forwards: [forward] }), config([], { forwards: [{ ...forward }] })), { calls: '', done: [], left: [] });
     const refused = config([], { forwards: [{ ...forward, to: { peer: 'refused' } }] });
     t.same(await apply(config([]), refused), { calls: '', done: [], left: ['[[forward]] (Refused.)'] });
+  },
+);
+
+t.test(
+  'the limits of a peer are changed in place, also of one that we dial; where more than they differs, it is another peer',
+  async (t) => {
+    const peer = (name: string, more: Partial<PeerConfig> = {}): PeerConfig => ({
+      name,
+      publicKey: new Uint8Array(32),
+      presharedKey: undefined,
+      endpoint: undefined,
+      allowedIps: [],
+      ...more,
+    });
+    const dialled = { endpoint: '203.0.113.1:5180' };
+    const before = config([], { peers: [peer('vps', dialled), peer('a', { limitUpBytesPerSec: 1000 }), peer('b'), peer('c')] });
+    const after = config([], {
+      peers: [
+        peer('vps', { ...dialled, limitDownBytesPerSec: 2_500_000 }),
+        peer('a'),
+        peer('b', { limitUpBytesPerSec: 125_000, allowedIps: ['10.77.0.9/32'] }),
+        peer('c'),
+      ],
+    });
+    const { calls, done, left } = await apply(before, after);
+    t.equal(calls, 'limit vps 0/2500000, limit a 0/0, remove peer b, add peer b');
+    t.same(done, ['peer vps: limit_up = off, limit_down = 20 Mbit/s', 'peer a: limit_up = off, limit_down = off', 'peer b: changed']);
+    t.same(left, []);
   },
 );

@@ -8,6 +8,7 @@ import type { PeerConfig, TunnelConfig } from '../config.js';
 import type { PeerLink, PeerState } from '../link.js';
 import { peerDirectory, peerNameFault, removePeerFile, writePeerFile } from '../peer-directory.js';
 import type { PeerMessage } from '../session/slow-control.js';
+import type { PeerTrafficStatus } from '../status.js';
 import { type Tunnel, TunnelError, type TunnelLog } from '../tunnel-api.js';
 import { allocateAddresses } from './address-pool.js';
 import { deriveInviteKeys, derivePeerPresharedKey, verifyProof } from './enrolment-proof.js';
@@ -57,6 +58,12 @@ export interface ListedPeer {
   publicKey: string;
   state: PeerState;
   allowedIps: readonly string[];
+  /** Open now. */
+  connections: number;
+  traffic?: PeerTrafficStatus;
+  /** Absent: no limit. */
+  limitUpBytesPerSec?: number;
+  limitDownBytesPerSec?: number;
 }
 
 /** After an enrolment its answer may have been lost: the holder may ask again for so long. */
@@ -153,7 +160,10 @@ export class Enrolment {
   }
 
   listPeers(): ListedPeer[] {
-    return this.#peers().map(({ name, publicKey, state, allowedIps }) => ({ name, publicKey, state, allowedIps }));
+    const allowedIps = new Map(this.#peers().map((peer) => [peer.name, peer.allowedIps]));
+    return this.#options.tunnel
+      .status()
+      .peers.map(({ paths: _, lastError: __, ...peer }) => ({ ...peer, allowedIps: allowedIps.get(peer.name) ?? [] }));
   }
 
   /** For good: its file goes too. Throws TunnelError. */

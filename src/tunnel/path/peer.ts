@@ -3,7 +3,7 @@
 import { formatKey } from '../../crypto/keys.js';
 import { MAX_PATHS } from '../../tun/native.js';
 import type { PeerConfig } from '../config.js';
-import type { PeerLink, PeerState } from '../link.js';
+import type { PeerLink, PeerState, PeerTraffic } from '../link.js';
 import type { Epoch } from './epoch.js';
 import type { Path } from './path.js';
 
@@ -20,6 +20,8 @@ export class Peer implements PeerLink {
   readonly enrolling: boolean;
   readonly #byId: (Path | undefined)[] = new Array(MAX_PATHS).fill(undefined);
   #paths: Path[] = [];
+  /** Of paths that are no more. */
+  #gone: PeerTraffic = { rxBytes: 0, txBytes: 0, rxPackets: 0, txPackets: 0 };
   #state: PeerState;
   lastError = '';
   sendEpoch: Epoch | undefined;
@@ -55,17 +57,26 @@ export class Peer implements PeerLink {
     return this.#byId[id];
   }
 
+  get traffic(): PeerTraffic {
+    let sum = this.#gone;
+    for (const path of this.#paths) sum = sumOf(sum, path);
+    return sum;
+  }
+
   addPath(path: Path): void {
+    if (this.#byId[path.id] !== path) this.#gone = sumOf(this.#gone, this.#byId[path.id]);
     this.#byId[path.id] = path;
     this.#paths = this.#byId.filter((one): one is Path => one !== undefined);
   }
 
   removePath(id: number): void {
+    this.#gone = sumOf(this.#gone, this.#byId[id]);
     this.#byId[id] = undefined;
     this.#paths = this.#paths.filter((path) => path.id !== id);
   }
 
   clearPaths(): void {
+    for (const path of this.#paths) this.#gone = sumOf(this.#gone, path);
     this.#byId.fill(undefined);
     this.#paths = [];
   }
@@ -106,4 +117,14 @@ export class Peer implements PeerLink {
     for (const path of this.#paths) path.machine.noteBusy(nowMs);
     return true;
   }
+}
+
+function sumOf(sum: PeerTraffic, path: Path | undefined): PeerTraffic {
+  if (path === undefined) return sum;
+  return {
+    rxBytes: sum.rxBytes + path.rxBytes,
+    txBytes: sum.txBytes + path.txBytes,
+    rxPackets: sum.rxPackets + path.rxDatagrams,
+    txPackets: sum.txPackets + path.txDatagrams,
+  };
 }

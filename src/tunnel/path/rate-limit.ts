@@ -16,6 +16,7 @@ const TURN_MIN_BYTES = 3000;
 const MAX_DEBT_MS = 200;
 
 export class RateLimit implements PathLimit {
+  readonly #creditMs: number;
   #bytesPerSec: number;
   /** What is yet to drain; below zero: credit. */
   #levelBytes = 0;
@@ -24,8 +25,10 @@ export class RateLimit implements PathLimit {
   #waitingPackets = 0;
   #streamLeadBytes = 0;
 
-  constructor(bytesPerSec: number) {
+  /** `creditMs`: so much of what a late timer has cost is made up for, in one burst. */
+  constructor(bytesPerSec: number, creditMs: number = CREDIT_MS) {
     this.#bytesPerSec = bytesPerSec;
+    this.#creditMs = creditMs;
   }
 
   get bytesPerSec(): number {
@@ -86,7 +89,7 @@ export class RateLimit implements PathLimit {
     if (nowMs <= this.#atMs) return;
     if (this.#atMs !== Number.NEGATIVE_INFINITY) {
       const drained = this.#levelBytes - ((nowMs - this.#atMs) * this.#bytesPerSec) / 1000;
-      this.#levelBytes = Math.max(drained, (-CREDIT_MS * this.#bytesPerSec) / 1000);
+      this.#levelBytes = Math.max(drained, (-this.#creditMs * this.#bytesPerSec) / 1000);
     }
     this.#atMs = nowMs;
   }

@@ -3,14 +3,13 @@
  * router hop: hop limits go down by one where a packet enters, what is too big is told so or fragmented, what cannot be sent is answered by ICMP.
  */
 
-import { updateChecksum } from '../../mptcp-over-udp/wire/checksum.js';
 import { createIcmpError, type IcmpErrorKind, parseIcmpError } from '../../mptcp-over-udp/wire/icmp.js';
 import { createIpPacketFacts, type IpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../../mptcp-over-udp/wire/ip-header.js';
 import { parsePrefix } from '../../tun/ip-prefix.js';
 import { FLOW_MODES, type FlowMode, type RuleConfig } from '../config.js';
 import type { AllowedIps } from '../gateway/allowed-ips.js';
-import { classifyAddress } from '../gateway/egress-policy.js';
 import type { PathLink, PeerLink } from '../link.js';
+import type { PacketOutlet } from '../path/held-packets.js';
 import { createFlowTrailer, isNumbered, parseFlowTrailer } from '../session/flow-trailer.js';
 import { bestPathIn, isAsGood } from '../steering/best-path.js';
 import { DnsWatch } from '../steering/dns-watch.js';
@@ -21,6 +20,8 @@ import { Resequencer } from '../steering/resequencer.js';
 import { waitMsOf } from '../steering/resequencing-wait.js';
 import { SubflowTracker } from '../steering/subflow-tracker.js';
 import { FlowSender } from './flow-sender.js';
+import type { PacketGates } from './packet-gate.js';
+import { decrementHopLimit, isForwardable } from './router-hop.js';
 import { RouterIcmp } from './router-icmp.js';
 
 /** Writes one whole IP packet, checksums complete, to the TUN; or with segmentBytes > 0 one that was joined, which is changed in place. Borrowed until return. */
@@ -41,6 +42,8 @@ export interface DatagramPlaneOptions {
   restrictsDialled?: boolean;
   /** A peer sent from an address that is not routed to it. Borrowed until return. */
   onSourceRefused?: (peer: PeerLink, source: Uint8Array) => void;
+  /** Where a peer's packets may have to wait for a limit of its. Default: nowhere. */
+  gatesOf?: (peer: PeerLink) => PacketGates;
   maxFlows?: number;
   flowIdleMs?: number;
 }
@@ -63,6 +66,7 @@ export class DatagramPlane {
   readonly #permitsDestination: (destination: Uint8Array) => boolean;
   readonly #restrictsDialled: boolean;
   readonly #onSourceRefused: (peer: PeerLink, source: Uint8Array) => void;
+  readonly #gatesOf: ((peer: PeerLink) => PacketGates) | undefined;
   /** Those in force; changed by `setRules`. */
   readonly rules: FlowRules;
   readonly dns = new DnsWatch();
@@ -82,6 +86,7 @@ export class DatagramPlane {
     this.#permitsDestination = options.permitsDestination ?? (() => true);
     this.#restrictsDialled = options.restrictsDialled ?? false;
     this.#onSourceRefused = options.onSourceRefused ?? (() => {});
+    this.#gatesOf = options.gatesOf;
     this.#icmp = new RouterIcmp(options.ownAddresses.map(ownAddressBytes));
     this.flows = new FlowTable({
       hashSeed: options.hashSeed,
@@ -154,6 +159,40 @@ export class DatagramPlane {
       this.#sendIcmp('net-unreachable', 0, bytes, offset, nowMs);
       return;
     }
+    const gate = this.#gatesOf?.(peer).out;
+    if (gate !== undefined && !gate.admitPacket(bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset, nowMs)) return;
+    this.#sendToPeer(peer, bytes, offset, gsoType, gsoSize, csumStart, csumOffset, nowMs);
+  }
+
+  /** `outletOf(peer, 'out')` is where packets from the TUN go on that waited for the peer's limit, 'in' where those from the peer do. */
+  outletOf(peer: PeerLink, direction: keyof PacketGates): PacketOutlet {
+    const emitPacket: PacketOutlet['emitPacket'] = (bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset) => {
+      if (parseIpPacket(bytes, offset, length, this.#facts) !== '') return false;
+      const nowMs = performance.now();
+      if (direction === 'out') {
+        this.#sendToPeer(peer, bytes, offset, gsoType, gsoSize, csumStart, csumOffset, nowMs);
+        return true;
+      }
+      // As handlePathPacket has put them.
+      const path = peer.paths.find(({ id }) => id === gsoType);
+      if (path !== undefined) this.#receive(peer, path, bytes, offset, length, nowMs, gsoSize);
+      return path !== undefined;
+    };
+    return { emitPacket };
+  }
+
+  /** What #facts say of it is known. */
+  #sendToPeer(
+    peer: PeerLink,
+    bytes: Uint8Array,
+    offset: number,
+    gsoType: number,
+    gsoSize: number,
+    csumStart: number,
+    csumOffset: number,
+    nowMs: number,
+  ): void {
+    const facts = this.#facts;
     if (facts.hopLimit <= 1) {
       this.#counters.droppedHopLimit++;
       this.#sendIcmp('time-exceeded', 0, bytes, offset, nowMs);
@@ -202,6 +241,14 @@ export class DatagramPlane {
       this.#onSourceRefused(peer, bytes.subarray(facts.sourceAddressOffset, facts.sourceAddressOffset + facts.addressBytes));
       return;
     }
+    const gate = this.#gatesOf?.(peer).in;
+    if (gate !== undefined && !gate.admitPacket(bytes, offset, length, path.id, segmentBytes, 0, 0, nowMs)) return;
+    this.#receive(peer, path, bytes, offset, length, nowMs, segmentBytes);
+  }
+
+  /** What #facts say of it is known, and that the peer may send from there. */
+  #receive(peer: PeerLink, path: PathLink, bytes: Uint8Array, offset: number, length: number, nowMs: number, segmentBytes: number): void {
+    const facts = this.#facts;
     const hasTrailer = parseFlowTrailer(bytes, offset, length, facts.totalBytes, this.#trailer);
     const slot = this.flows.find(bytes, facts, true, nowMs);
     if (slot < 0 && (!peer.initiator || this.#restrictsDialled) && !this.#mayReach(bytes, offset)) {
@@ -342,33 +389,4 @@ function ownAddressBytes(text: string): Uint8Array {
   const prefix = parsePrefix(text);
   if (prefix === undefined) throw new RangeError(`own address "${text}" is neither an IPv4 nor an IPv6 address`);
   return prefix.bytes;
-}
-
-/** What never leaves a link, a router does not forward (RFC 1812, 5.3.7; RFC 4291, 2.5.6 and 2.7). */
-function isForwardable(bytes: Uint8Array, facts: IpPacketFacts): boolean {
-  const to = facts.destinationAddressOffset;
-  const destination = classifyAddress(bytes, to, facts.addressBytes);
-  if (destination === 'unspecified' || destination === 'loopback' || destination === 'link-local') return false;
-  if (facts.version === 6) {
-    // Scopes up to link-local stay on the link.
-    if (destination === 'multicast' && (bytes[to + 1]! & 0x0f) <= 2) return false;
-  } else {
-    if (destination === 'multicast' && bytes[to] === 224 && bytes[to + 1] === 0 && bytes[to + 2] === 0) return false;
-    if (bytes[to] === 255) return false;
-  }
-  const source = classifyAddress(bytes, facts.sourceAddressOffset, facts.addressBytes);
-  return source !== 'unspecified' && source !== 'loopback' && source !== 'link-local' && source !== 'multicast';
-}
-
-/** RFC 1624: the IPv4 header checksum follows by what changed. */
-function decrementHopLimit(bytes: Uint8Array, offset: number): void {
-  if (bytes[offset]! >>> 4 === 6) {
-    bytes[offset + 7] = bytes[offset + 7]! - 1;
-    return;
-  }
-  const before = (bytes[offset + 8]! << 8) | bytes[offset + 9]!;
-  const checksum = updateChecksum((bytes[offset + 10]! << 8) | bytes[offset + 11]!, before, before - 0x100);
-  bytes[offset + 8] = bytes[offset + 8]! - 1;
-  bytes[offset + 10] = checksum >>> 8;
-  bytes[offset + 11] = checksum;
 }

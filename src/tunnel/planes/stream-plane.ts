@@ -19,7 +19,7 @@ import type { PathLink, PeerLink } from '../link.js';
 import { FlowRules } from '../steering/flow-rules.js';
 import { ConnectionList, type ListedConnection } from './connection-list.js';
 import { createSocketEgress, createTunEgress, type DialledStream, type Egress, swapped } from './egress.js';
-import { SpliceHalf } from './splice.js';
+import { SpliceHalf, type StreamGatePlace } from './splice.js';
 import { StreamRules } from './stream-rules.js';
 import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable, type UnreachableKind, unreachableKindOf } from './syn-unreachable.js';
 
@@ -31,6 +31,8 @@ export interface StreamPlaneOptions {
   egress?: EgressConfig['mode'];
   /** The same for one connection that the peer opens from `source` to `destination`; default: as `egress` says. */
   egressFor?: (peer: PeerLink, source: Uint8Array, destination: Uint8Array) => EgressConfig['mode'];
+  /** What keeps a peer's streams below a limit of its; asked once, and what stands there may change. Default: nothing. */
+  gatesOf?: (peer: PeerLink) => StreamGatePlace;
   /** Of this host, on the TUN; 4 or 16 bytes. Default: there is nothing but this host behind the TUN. */
   isOwnAddress?: (address: Uint8Array) => boolean;
   tunMtuBytes: number;
@@ -74,7 +76,13 @@ interface PeerStreams {
   readonly host: MptcpHost;
   /** By path id. */
   readonly links: (PathLink | undefined)[];
+  readonly gates: StreamGatePlace;
+  /** Opened by the peer, and to it, in all. */
+  rxConnections: number;
+  txConnections: number;
 }
+
+const NO_GATES: StreamGatePlace = { in: undefined, out: undefined };
 
 export class StreamPlane {
   readonly endpoints: EndpointHost;
@@ -229,6 +237,12 @@ export class StreamPlane {
     return this.streams.get(peer)?.host.connectionCount ?? 0;
   }
 
+  /** Opened since the peer is known, by it and to it. */
+  connectionTotals(peer: PeerLink): { rxConnections: number; txConnections: number } {
+    const { rxConnections = 0, txConnections = 0 } = this.streams.get(peer) ?? {};
+    return { rxConnections, txConnections };
+  }
+
   /** Some of the connections with their subflows, for people. */
   connections(query: ConnectionQuery, nowMs: number): ConnectionPage {
     return this.list.page(this.allConnections(), query, nowMs);
@@ -297,7 +311,8 @@ export class StreamPlane {
         },
       },
     });
-    const made: PeerStreams = { peer, host, links };
+    const gates = this.options.gatesOf?.(peer) ?? NO_GATES;
+    const made: PeerStreams = { peer, host, links, gates, rxConnections: 0, txConnections: 0 };
     this.streams.set(peer, made);
     this.hosts.push(host);
     for (const path of peer.paths) this.handlePathChange(peer, path, performance.now());
@@ -313,7 +328,8 @@ export class StreamPlane {
       endpoint.reject(true, nowMs);
       return;
     }
-    const { host, links } = this.streamsOf(peer);
+    const streams = this.streamsOf(peer);
+    const { host, links } = streams;
     const route = this.rules.routeOfSyn(links);
     const path = host.paths.best(route.pathPolicy);
     if (path === undefined || peer.state !== 'up') {
@@ -340,7 +356,10 @@ export class StreamPlane {
       ...(scheduler === undefined ? {} : { scheduler }),
     });
     this.rules.note(connection, route);
-    endpoint.setHandler(new SpliceHalf(connection, ignore, (reason, atMs) => closeOther(connection, reason, atMs)));
+    const toPeer = new SpliceHalf(connection, ignore, (reason, atMs) => closeOther(connection, reason, atMs));
+    fromPeer.gateBy(streams.gates, 'in', connection);
+    endpoint.setHandler(toPeer.gateBy(streams.gates, 'out', endpoint));
+    streams.txConnections++;
   }
 
   /** What the far side said; an ICMP error of its own has told the application more, where there was one. */
@@ -368,22 +387,22 @@ export class StreamPlane {
     let established = false;
     const { egressFor, egress = 'socket' } = this.options;
     const mode = egressFor?.(streams.peer, tuple.remoteAddress, tuple.localAddress) ?? egress;
-    const dialled: DialledStream = this.egresses[mode](
-      tuple,
-      new SpliceHalf(
-        connection,
-        () => {
-          established = true;
-          connection.accept();
-        },
-        (reason, atMs) => {
-          if (established) closeOther(connection, reason, atMs);
-          else this.rejectIncoming(streams, connection, reason, unreachableKindOf(dialled.unreachable), atMs);
-        },
-      ),
-      nowMs,
+    const toPeer = new SpliceHalf(
+      connection,
+      () => {
+        established = true;
+        connection.accept();
+      },
+      (reason, atMs) => {
+        if (established) closeOther(connection, reason, atMs);
+        else this.rejectIncoming(streams, connection, reason, unreachableKindOf(dialled.unreachable), atMs);
+      },
     );
-    connection.setHandler(new SpliceHalf(dialled, ignore, (reason, atMs) => closeOther(dialled, reason, atMs)));
+    const dialled: DialledStream = this.egresses[mode](tuple, toPeer, nowMs);
+    const fromPeer = new SpliceHalf(dialled, ignore, (reason, atMs) => closeOther(dialled, reason, atMs));
+    toPeer.gateBy(streams.gates, 'out', dialled);
+    connection.setHandler(fromPeer.gateBy(streams.gates, 'in', connection));
+    streams.rxConnections++;
   }
 
   /** Refused: RST. Unreachable: ICMP, then RST for our own stack over there. Timed out: silence, as the far side was. */

@@ -36,6 +36,12 @@ class FakeTunnel {
       enrolling: config.enrolling === true,
     }));
   }
+  status() {
+    const peers = this.peers.filter((peer) => !peer.enrolling);
+    return {
+      peers: peers.map(({ name, publicKey, state, lastError }) => ({ name, publicKey, state, lastError, paths: [], connections: 0 })),
+    };
+  }
   async addPeer(config: PeerConfig): Promise<void> {
     this.configs.push(config);
   }

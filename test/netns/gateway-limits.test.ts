@@ -1,0 +1,153 @@
+/** Limits of peers at a gateway: one client is held to its rate in either direction and in both planes, the other is not; changed while it downloads. Needs root. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { runTraffic, startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
+import { GatewayRig, INET } from './gateway-rig.js';
+import { inside } from './tunnel-remote.js';
+import { rateBetween, until } from './tunnel-rig.js';
+
+t.setTimeout(300_000);
+
+const EGRESS = '[egress]\nmode = "socket"\nnat = true\n';
+const LIMIT = 'limit_up = "3 Mbit/s"\nlimit_down = "5 Mbit/s"\n';
+/** Of what is well above any limit here. */
+const UNLIMITED_BITS_PER_SEC = 15e6;
+
+type Sample = { atMs: number; bytes: number };
+
+/** What arrived of `rate` Mbit/s of UDP that the Internet's host sends to the client, who asked for it. */
+function floodRate(rig: GatewayRig, client: 'one' | 'two', bitsPerSec: number, seconds: number): Promise<number> {
+  const source = inside(
+    rig.hosts.inet,
+    async ({ bitsPerSec, seconds }, say) => {
+      const { createSocket } = await import('node:dgram');
+      const socket = createSocket('udp4');
+      const caller = new Promise<{ address: string; port: number }>((resolve) => socket.once('message', (_, from) => resolve(from)));
+      await new Promise<void>((resolve) => socket.bind(9001, '0.0.0.0', resolve));
+      say('ready');
+      const { address, port } = await caller;
+      const payload = Buffer.alloc(1172);
+      const startMs = performance.now();
+      for (let sent = 0; performance.now() - startMs < seconds * 1000; ) {
+        for (; sent * 1200 * 8 < ((performance.now() - startMs) / 1000) * bitsPerSec; sent++) socket.send(payload, port, address);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    },
+    { bitsPerSec, seconds },
+  );
+  return source.said.then(
+    () =>
+      inside(
+        rig.hosts[client],
+        async ({ host, seconds }) => {
+          const { createSocket } = await import('node:dgram');
+          const socket = createSocket('udp4');
+          let bytes = 0;
+          let firstMs = 0;
+          let lastMs = 0;
+          socket.on('message', (message) => {
+            lastMs = performance.now();
+            if (firstMs === 0) firstMs = lastMs;
+            else bytes += message.length + 28;
+          });
+          socket.send('go', 9001, host);
+          await new Promise((resolve) => setTimeout(resolve, seconds * 1000 + 500));
+          socket.close();
+          return (bytes * 8000) / (lastMs - firstMs);
+        },
+        { host: INET[4], seconds },
+      ).result,
+  );
+}
+
+t.test('limits of peers', async (t) => {
+  const rig = await GatewayRig.create();
+  t.teardown(() => rig.close());
+  const { hosts } = rig;
+  await startTrafficServer(hosts.inet);
+  rig.configureGateway(EGRESS, { two: LIMIT });
+  await rig.up('gateway', 'one', 'two');
+  const target = { host: INET[4], port: TRAFFIC_PORT };
+
+  await t.test('a download of the limited one is held to its rate, the other runs beside it', async (t) => {
+    const samples: Record<'one' | 'two', Sample[]> = { one: [], two: [] };
+    const runs = (['one', 'two'] as const).map((client) =>
+      runTraffic(hosts[client], { op: 'download', ...target, seconds: 6 }, (line) => {
+        if (line.type === 'sample') samples[client].push(line);
+      }),
+    );
+    for (const { faultAt } of await Promise.all(runs)) t.equal(faultAt, -1);
+    const [one, two] = [rateBetween(samples.one, 1000, 6000), rateBetween(samples.two, 1000, 6000)];
+    t.ok(two > 4.4e6 && two < 5.3e6, `limited: ${(two / 1e6).toFixed(2)} Mbit/s`);
+    t.ok(one > UNLIMITED_BITS_PER_SEC, `not limited: ${(one / 1e6).toFixed(0)} Mbit/s`);
+  });
+
+  await t.test('and so is an upload', async (t) => {
+    const samples: Sample[] = [];
+    const upload = startTraffic(hosts.two, { op: 'upload', ...target, seconds: 6 }, (line) => {
+      if (line.type === 'sample') samples.push(line);
+    });
+    await sleep(6000);
+    const rate = rateBetween(samples, 2000, 5900);
+    t.ok(rate > 2.5e6 && rate < 3.3e6, `${(rate / 1e6).toFixed(2)} Mbit/s`);
+    upload.stop();
+  });
+
+  await t.test('several connections of it share the rate', async (t) => {
+    const runs = await Promise.all(
+      [1, 2, 3, 4].map(() => runTraffic(hosts.two, { op: 'download', ...target, seconds: 5 }).then(({ bytes }) => (bytes! * 8) / 5)),
+    );
+    const total = runs.reduce((a, b) => a + b);
+    t.ok(total < 5.8e6 && total > 4e6, `${(total / 1e6).toFixed(2)} Mbit/s in all`);
+    for (const rate of runs) t.ok(rate > total / 8, `${(rate / 1e6).toFixed(2)} Mbit/s of it`);
+  });
+
+  await t.test('20 Mbit/s of UDP: the limited one gets 5, the other all', async (t) => {
+    const two = await floodRate(rig, 'two', 20e6, 4);
+    t.ok(two > 4.3e6 && two < 5.4e6, `limited: ${(two / 1e6).toFixed(2)} Mbit/s`);
+    const one = await floodRate(rig, 'one', 20e6, 4);
+    t.ok(one > 18e6, `not limited: ${(one / 1e6).toFixed(2)} Mbit/s`);
+  });
+
+  await t.test('a limit is changed, and lifted, by a reload under a running download', async (t) => {
+    const samples: Sample[] = [];
+    const download = startTraffic(hosts.two, { op: 'download', ...target, seconds: 60 }, (line) => {
+      if (line.type === 'sample') samples.push(line);
+    });
+    const rateNow = async (ms: number): Promise<number> => {
+      await sleep(500);
+      const fromMs = samples.at(-1)!.atMs;
+      await sleep(ms);
+      return rateBetween(samples, fromMs, fromMs + ms);
+    };
+    await until('it runs', async () => samples.length > 5, 10_000);
+    const before = await rateNow(2000);
+    t.ok(before < 5.4e6, `before: ${(before / 1e6).toFixed(2)} Mbit/s`);
+    rig.configureGateway(EGRESS, { two: 'limit_down = "12 Mbit/s"' });
+    t.equal((await rig.mptunnel('gateway', 'reload', 'mpt0')).trim(), 'peer two: limit_up = off, limit_down = 12 Mbit/s');
+    const after = await rateNow(2000);
+    t.ok(after > 10.5e6 && after < 12.8e6, `changed: ${(after / 1e6).toFixed(2)} Mbit/s`);
+    rig.configureGateway(EGRESS);
+    await rig.mptunnel('gateway', 'reload', 'mpt0');
+    const free = await rateNow(2000);
+    t.ok(free > UNLIMITED_BITS_PER_SEC, `lifted: ${(free / 1e6).toFixed(0)} Mbit/s`);
+    download.stop();
+    t.equal((await download.result).faultAt, -1, 'and it was one connection all the time');
+  });
+
+  await t.test('what each has carried is counted', async (t) => {
+    const listed = (await rig.mptunnel('gateway', 'peer', 'list', 'mpt0', '--json')).trim().split('\n');
+    const peers = Object.fromEntries(listed.map((line) => JSON.parse(line)).map((peer) => [peer.name, peer]));
+    const { one, two, three } = peers;
+    t.ok(one.traffic.txBytes > 10e6 && one.traffic.txPackets > 1000, `one: ${JSON.stringify(one.traffic)}`);
+    t.ok(one.traffic.rxBytes < one.traffic.txBytes / 5);
+    t.equal(one.traffic.rxConnections, 1);
+    t.equal(two.traffic.rxConnections, 1 + 1 + 4 + 1);
+    t.same(three.traffic, { rxBytes: 0, txBytes: 0, rxPackets: 0, txPackets: 0, rxConnections: 0, txConnections: 0 });
+    const metrics = await rig.mptunnel('gateway', 'metrics', 'mpt0');
+    t.match(metrics, /mptunnel_peer_sent_bytes_total\{tunnel="mpt0",peer="one"\} \d{8}/);
+    t.match(metrics, /mptunnel_peer_accepted_connections_total\{tunnel="mpt0",peer="two"\} 7\n/);
+    t.match(metrics, /mptunnel_count_total\{tunnel="mpt0",name="droppedByPeerLimit"\} [1-9]\d*\n/);
+  });
+});
