@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { ControlError } from '../control/control-protocol.js';
-import { findInstance, type Instance, isAlive, listInstances } from '../control/instance.js';
+import { findInstance, type Instance, isAlive, isHeldBack, listInstances } from '../control/instance.js';
 import { formatStatus, type StatusTextOptions } from '../control/status-text.js';
 import { runFiles } from '../tun/run-directory.js';
 import type { TunnelStatus } from '../tunnel/status.js';
@@ -51,7 +51,8 @@ function screen({ verbose = false, all = false }: StatusOptions, count: number):
 }
 
 function crashed({ name }: Instance): string {
-  return `${name} has crashed: \`mptunnel down ${name}\` cleans up (log: ${runFiles(name).log})`;
+  const held = isHeldBack(name) ? ', and its kill switch is in force' : '';
+  return `${name} has crashed${held}: \`mptunnel down ${name}\` cleans up (log: ${runFiles(name).log})`;
 }
 
 /** undefined when the tunnel is dead, or died while it was asked. */

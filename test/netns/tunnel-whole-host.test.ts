@@ -132,7 +132,7 @@ t.test('with the kill switch nothing but the tunnel leaves, from up until down',
   const refused = (await rig.lab.client.run('nft', ['list', 'counter', 'inet', 'mptunnel_mpt0_kill-switch', 'refused'])).stdout;
   t.ok(Number(/packets (\d+)/.exec(refused)?.[1]) > 50, 'it was the kill switch that held them back');
 
-  await t.rejects(rig.mptunnel('client', 'status', 'mpt0'));
+  await t.rejects(rig.mptunnel('client', 'status', 'mpt0'), /mpt0 has crashed, and its kill switch is in force/);
   const broken = rig.configFile('client').replace('.toml', '-broken.toml');
   writeFileSync(broken, readFileSync(rig.configFile('client'), 'utf8').replace(':5180', ':5999'), { mode: 0o600 });
   await t.rejects(rig.mptunnel('client', 'up', broken, '-t', '2'), /not reached within 2 s/);
