@@ -107,6 +107,7 @@ allowed_ips = ${JSON.stringify([...remote, ...alsoRouted])}
 
 [egress]
 mode = "${this.mode}"
+${this.mode === 'socket' ? 'nat = false' : ''}
 allow = ${JSON.stringify(allow)}
 deny = ${JSON.stringify(deny)}
 `,
