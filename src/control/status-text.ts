@@ -146,8 +146,11 @@ function budgetText({ bytes, period, usedBytes, dueBytes, state, endsAt }: Budge
 }
 
 /** "20 Mbit/s down, 5 Mbit/s up"; "" without a limit. */
-function limitsText({ limitUpBytesPerSec: up, limitDownBytesPerSec: down }: PathStatus): string {
-  return [down === undefined ? '' : `${formatRate(down)} down`, up === undefined ? '' : `${formatRate(up)} up`].filter(Boolean).join(', ');
+function limitsText({ limitUpBytesPerSec: up, limitDownBytesPerSec: down, limitDownIgnored: ignored }: PathStatus): string {
+  const obeyed = ignored === true ? ' (which the peer is too old to obey)' : '';
+  return [down === undefined ? '' : `${formatRate(down)} down${obeyed}`, up === undefined ? '' : `${formatRate(up)} up`]
+    .filter(Boolean)
+    .join(', ');
 }
 
 /** up, down, ..., or how it is used while it is up. */

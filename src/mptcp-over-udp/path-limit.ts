@@ -5,6 +5,7 @@
 
 /** The rate itself; who sends on the path charges it. */
 export interface PathLimit {
+  readonly bytesPerSec: number;
   /** Bytes that streams may put on the path now; 0: not before `freeAtMs`. */
   streamRoomBytes(nowMs: number): number;
   /** Absolute, never before `nowMs`. */
@@ -28,6 +29,11 @@ export class PathTurns {
 
   constructor(limit: PathLimit) {
     this.limit = limit;
+  }
+
+  /** What one of those that send there may count on. */
+  get shareBytesPerSec(): number {
+    return this.limit.bytesPerSec / Math.max(1, this.#waiting.length - this.#head);
   }
 
   /** How much of `wantedBytes` `taker` may send now, in whole segments and one at least; 0: it is called when it is its turn. */

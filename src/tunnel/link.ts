@@ -41,9 +41,11 @@ export interface PathLink {
   /** Used for what cheaper paths cannot carry. Of the client's configuration. */
   readonly cost: number;
   /** Of what we send there, both planes together; undefined: none. */
-  readonly limit?: (PathLimit & { readonly bytesPerSec: number }) | undefined;
+  readonly limit?: PathLimit | undefined;
   /** What the peer was asked not to exceed; 0: no limit. Of the client's configuration. */
   readonly peerLimitBytesPerSec?: number;
+  /** The peer is of a version that obeys limits and costs. */
+  readonly peerObeysPolicy?: boolean;
   /** How long a packet of the datagram plane would wait for it now, behind others; 0 without a limit. */
   readonly heldMs: number;
   /** Largest inner IP packet that fits into one datagram of this path. */

@@ -52,6 +52,7 @@ function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams
     ...(cost === 0 ? {} : { cost }),
     ...(limit === undefined ? {} : { limitUpBytesPerSec: limit.bytesPerSec }),
     ...(limitDownBytesPerSec === 0 ? {} : { limitDownBytesPerSec }),
+    ...(limitDownBytesPerSec === 0 || path.peerObeysPolicy !== false ? {} : { limitDownIgnored: true as const }),
     ...(budget && { budget }),
     ...(benched === undefined ? {} : { benched }),
   };

@@ -34,6 +34,8 @@ export interface PathStatus {
   /** The most that this side sends there, and that it asked the peer for: IP packets, in bytes a second. Absent: no limit. */
   limitUpBytesPerSec?: number;
   limitDownBytesPerSec?: number;
+  /** The peer is of a version that obeys no limits. */
+  limitDownIgnored?: true;
   budget?: BudgetStatus;
   /** It did our streams more harm than good: for so long yet it carries new data of theirs only while no other path can. */
   benched?: { reason: string; remainingMs: number };

@@ -72,6 +72,9 @@ t.test('limits and the use of a budget have a line each', async (t) => {
       .split('\n')
       .slice(4, -1);
   t.same(notes({ limitUpBytesPerSec: 625_000, limitDownBytesPerSec: 2_500_000 }), ['    dsl is limited to 20 Mbit/s down, 5 Mbit/s up']);
+  t.same(notes({ limitDownBytesPerSec: 2_500_000, limitDownIgnored: true }), [
+    '    dsl is limited to 20 Mbit/s down (which the peer is too old to obey)',
+  ]);
   t.same(notes({ limitUpBytesPerSec: 625_000 }), ['    dsl is limited to 5 Mbit/s up']);
   t.same(notes({ budget }), ['    dsl has used 9.1 GB of 20 GB/month, 7.4 GB are due by now: a backup until then']);
   t.same(notes({ budget: { ...budget, state: 'within' } }), ['    dsl has used 9.1 GB of 20 GB/month, 7.4 GB are due by now']);

@@ -215,7 +215,8 @@ export class PatternPeer implements ByteStreamHandler {
   readLimit = Number.POSITIVE_INFINITY;
   connection: MptcpConnection | undefined;
   private readonly clock: SimClock;
-  private readonly sendTotal: number;
+  /** It stops there, unless it is raised, and `fill` called. */
+  sendTotal: number;
   private readonly finishAfter: boolean;
   private readonly block = new Uint8Array(32_768);
   private finished = false;

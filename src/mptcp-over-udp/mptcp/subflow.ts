@@ -105,6 +105,13 @@ export class Subflow extends TcpConnection {
     return srtt >= 0 ? srtt : this.connection.pathRttMs(this.pathId);
   }
 
+  get roundBytes(): number {
+    const { cwndBytes } = this.recovery.congestion;
+    return this.turns === undefined
+      ? cwndBytes
+      : Math.max(this.mssBytes, Math.min(cwndBytes, (this.turns.shareBytesPerSec * this.rttMs) / 1000));
+  }
+
   /** Its path's, lower first. */
   get priority(): number {
     return this.connection.host.paths.get(this.pathId)?.priority ?? 0;

@@ -38,7 +38,7 @@ class Blest implements Scheduler {
   private wouldBlock(fastest: SchedulerSubflow, slow: SchedulerSubflow, view: SchedulerView): boolean {
     const rounds = Math.ceil(slow.rttMs / Math.max(fastest.rttMs, 1));
     // The fastest's window grows by a segment each of its round trips meanwhile.
-    const wantedBytes = (fastest.recovery.congestion.cwndBytes + (fastest.mssBytes * (rounds - 1)) / 2) * rounds;
+    const wantedBytes = (fastest.roundBytes + (fastest.mssBytes * (rounds - 1)) / 2) * rounds;
     const heldBytes = slow.recovery.inflightBytes + Math.min(slow.roomBytes, view.queuedBytes);
     return this.lambda * wantedBytes > view.sendWindowBytes - heldBytes;
   }

@@ -32,13 +32,13 @@ class Ecf implements Scheduler {
   /** k bytes queued take k / w rounds, and one at least, as in the authors' implementation: less than a window is no sooner through than a round trip. */
   private shouldWait(fastest: SchedulerSubflow, slow: SchedulerSubflow, queuedBytes: number): boolean {
     const marginMs = Math.max(fastest.recovery.rtt.rttvarMs, slow.recovery.rtt.rttvarMs);
-    const fastDoneMs = (1 + Math.max(1, queuedBytes / fastest.recovery.congestion.cwndBytes)) * fastest.rttMs;
+    const fastDoneMs = (1 + Math.max(1, queuedBytes / fastest.roundBytes)) * fastest.rttMs;
     if (fastDoneMs >= (1 + (this.waiting ? BETA : 0)) * (slow.rttMs + marginMs)) {
       this.waiting = false;
       return false;
     }
     // The slow one is hardly slower: no need to wait.
-    if (Math.max(1, queuedBytes / slow.recovery.congestion.cwndBytes) * slow.rttMs < 2 * fastest.rttMs + marginMs) return false;
+    if (Math.max(1, queuedBytes / slow.roundBytes) * slow.rttMs < 2 * fastest.rttMs + marginMs) return false;
     this.waiting = true;
     return true;
   }

@@ -17,6 +17,8 @@ export interface SchedulerSubflow extends Candidate {
   /** What it would send now, as refreshed for this visit: 0 when its window is full or pacing holds it. */
   readonly roomBytes: number;
   readonly mssBytes: number;
+  /** What it carries in a round trip: its window, or less where its path has a limit. */
+  readonly roundBytes: number;
   /** Its path's, lower first. */
   readonly priority: number;
   readonly recovery: {

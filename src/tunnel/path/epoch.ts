@@ -19,6 +19,8 @@ export class Epoch {
   retired = false;
   /** Both sides compress the headers of stream segments. */
   readonly compressed: boolean;
+  /** The peer obeys what it is told of limits and costs. */
+  obeysPolicy = true;
   /** Datagrams sent that the session has not been told of. */
   unreportedDatagrams = 0;
   reportDue = false;

@@ -8,6 +8,8 @@ import type { RateLimit } from './rate-limit.js';
 
 const MAX_HELD_MS = 50;
 const MAX_HELD_BYTES = 1 << 20;
+/** What takes longer than this goes in pieces. */
+const MAX_BURST_MS = 4;
 /** Beside what may wait there is room for a super-packet at either end of the buffer. */
 const SPARE_BYTES = 128 << 10;
 /** Though acknowledgements take the whole rate, something gets through. */
@@ -35,6 +37,11 @@ export class PathShaper {
   /** A packet that comes now has to wait. */
   isClosed(nowMs: number): boolean {
     return this.heldPackets > 0 || !this.limit.isFree(nowMs);
+  }
+
+  /** A super-packet that would keep others waiting for too long. */
+  isLong(length: number): boolean {
+    return length * 1000 > MAX_BURST_MS * this.limit.bytesPerSec;
   }
 
   /** The packet waits (it is copied); false: too many do already. */

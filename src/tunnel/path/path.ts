@@ -9,6 +9,7 @@ import type { PathLink, PathState } from '../link.js';
 import type { AckSchedule } from './ack-schedule.js';
 import { formatEndpoint, formatLocalAddress, formatRemote } from './address-record.js';
 import type { AddressValidation } from './address-validation.js';
+import { cutSuperPacket } from './cut-super-packet.js';
 import { DeliveryEstimator } from './delivery-estimator.js';
 import type { Epoch } from './epoch.js';
 import { HeaderCompression } from './header-compression.js';
@@ -169,6 +170,10 @@ export class Path implements PathLink {
     return this.#shaper?.limit;
   }
 
+  get peerObeysPolicy(): boolean {
+    return this.peer.sendEpoch?.obeysPolicy ?? true;
+  }
+
   get heldMs(): number {
     return this.#shaper === undefined ? 0 : this.#shaper.heldMs;
   }
@@ -254,6 +259,13 @@ export class Path implements PathLink {
     const shaper = this.#shaper;
     if (shaper === undefined) return this.emitPacket(packet, offset, length, gsoType, gsoSize, csumStart, csumOffset);
     const nowMs = performance.now();
+    if (gsoSize > 0 && shaper.isLong(length)) {
+      let sent = false;
+      const isCut = cutSuperPacket(packet, offset, length, gsoType, gsoSize, csumStart, csumOffset, (piece, bytes, start, at) => {
+        if (this.sendPacket(piece, 0, bytes, 0, 0, start, at)) sent = true;
+      });
+      if (isCut) return sent;
+    }
     if (!shaper.isClosed(nowMs)) return this.emitPacket(packet, offset, length, gsoType, gsoSize, csumStart, csumOffset);
     if (shaper.hold(packet, offset, length, gsoType, gsoSize, csumStart, csumOffset, nowMs)) return true;
     this.#context.counters.txLimitDrops += gsoSize > 0 ? Math.ceil(length / gsoSize) : 1;

@@ -14,6 +14,8 @@ const TURN_MS = 1;
 const TURN_MIN_BYTES = 3000;
 /** Acknowledgements and control are charged, and never held back: what they owe beyond this is forgiven. */
 const MAX_DEBT_MS = 200;
+/** Less than this is what rounding leaves: time that passes by less than it can hold would never drain it. */
+const EMPTY_BYTES = 1;
 
 export class RateLimit implements PathLimit {
   readonly #creditMs: number;
@@ -67,7 +69,7 @@ export class RateLimit implements PathLimit {
   /** Something may be sent now. */
   isFree(nowMs: number): boolean {
     this.#drain(nowMs);
-    return this.#levelBytes <= 0;
+    return this.#levelBytes < EMPTY_BYTES;
   }
 
   streamRoomBytes(nowMs: number): number {

@@ -6,7 +6,7 @@
 import { ADDRESS_BYTES, MAX_PATHS, type OpenTableHandle } from '../../tun/native.js';
 import { errnoName } from '../carrier/errno-names.js';
 import type { UdpCarrier } from '../carrier/udp-carrier.js';
-import { FEATURE_HEADER_COMPRESSION } from '../session/messages.js';
+import { FEATURE_HEADER_COMPRESSION, FEATURE_PATH_POLICY } from '../session/messages.js';
 import type { EpochKeys, SessionEndpoint, SessionEvent, SessionPeerConfig } from '../session/session.js';
 import { AddressValidation, TOKEN_BYTES } from './address-validation.js';
 import { Epoch } from './epoch.js';
@@ -199,6 +199,7 @@ export class SessionDriver {
     keys.sendKey.fill(0);
     keys.receiveKey.fill(0);
     const epoch = new Epoch(native, peer, sealer, keys.localIndex, compressed, ++this.#context.newestEpochSerial);
+    epoch.obeysPolicy = (keys.features & FEATURE_PATH_POLICY) !== 0;
     this.#context.epochs.set(keys.localIndex, epoch);
     if (confirmed) this.#use(epoch, nowMs);
   }

@@ -48,9 +48,11 @@ export const PROTOCOL_VERSION = 1;
  * Features are told by both sides; what both have is used, and bits that a side does not know are ignored.
  * HEADER_COMPRESSION: opens compressed stream segments (docs/header-compression.md), and its index (of this handshake) differs in the lower half from all others
  * of its own that it says this of.
+ * PATH_POLICY: obeys the limits and costs of paths that the other side tells.
  */
 export const FEATURE_HEADER_COMPRESSION = 0x0000_0001;
-export const FEATURES = FEATURE_HEADER_COMPRESSION;
+export const FEATURE_PATH_POLICY = 0x0000_0002;
+export const FEATURES = FEATURE_HEADER_COMPRESSION | FEATURE_PATH_POLICY;
 
 const MAX_U32 = 2 ** 32 - 1;
 const AEAD_IDS: Readonly<Record<AeadName, number>> = { 'aes-256-gcm': 1, 'chacha20-poly1305': 2 };

@@ -25,17 +25,19 @@ interface Shape {
 const MSS = 1_400;
 
 function subflow(shape: Shape): SchedulerSubflow {
+  const cwndBytes = shape.cwndBytes ?? 10 * MSS;
   return {
     usable: shape.usable ?? true,
     heldBack: shape.heldBack ?? false,
     roomBytes: shape.roomBytes ?? MSS,
     rttMs: shape.rttMs ?? 20,
     mssBytes: MSS,
+    roundBytes: cwndBytes,
     priority: shape.priority ?? 0,
     recovery: {
       timeoutCount: shape.timeoutCount ?? 0,
       inflightBytes: shape.inflightBytes ?? 0,
-      congestion: { cwndBytes: shape.cwndBytes ?? 10 * MSS },
+      congestion: { cwndBytes },
       rtt: { rttvarMs: shape.rttvarMs ?? 1 },
     },
   };
