@@ -28,7 +28,7 @@ const udp = native.udpOpen({ family: 4, port, receiveBufferBytes: 65536, sendBuf
 manager.descriptors.keep('udp4.' + port, native.udpFd(udp));
 manager.ready(descriptor === undefined ? 'opened' : 'adopted');
 process.on('SIGTERM', () => process.exit(0));
-process.on('SIGUSR1', () => manager.forgetDescriptors());
+process.on('SIGUSR2', () => manager.forgetDescriptors());
 setInterval(() => {}, 1000);
 `;
 
@@ -81,7 +81,7 @@ t.test('what is kept outlives a crash and a stop, and comes back under its name'
   t.strictSame(await manager.start(), [name], 'a stop by signal may be the first half of a restart');
   const { pid } = manager.events.findLast(({ event }) => event === 'started')!;
   const from = manager.events.length;
-  process.kill(pid!, 'SIGUSR1');
+  process.kill(pid!, 'SIGUSR2');
   await manager.next(from, ({ store }) => store?.length === 0);
   t.equal(await manager.end('stop'), 0);
   t.strictSame(await manager.start(), [], 'what is forgotten is gone');
