@@ -95,7 +95,8 @@ t.test('a download keeps to limit_down on the path that has one, whose queue is 
   const median = rtts[rtts.length >> 1]!;
   t.comment(`pings over it under load: median ${median} ms, 90 % below ${rtts[Math.floor(rtts.length * 0.9)]} ms, of ${rtts.length}`);
   t.ok(rtts.length >= 57, 'none is lost');
-  t.ok(median < LINK1_RTT_MS + 15, 'the queue is short');
+  // Filled, the link's own queue would hold 120 ms; a machine at work adds some of its own.
+  t.ok(median < LINK1_RTT_MS + 30, 'the queue is short');
 
   t.match(await rig.mptunnel('client', 'status', 'mpt0'), { stdout: /link1 is limited to 10 Mbit\/s down/ });
   await rig.mptunnel('client', 'set', 'mpt0', 'path', 'link1', 'limit_down=3 Mbit/s');

@@ -6,6 +6,7 @@
 import { Packr } from 'msgpackr';
 import t, { type Test } from 'tap';
 import { publicKeyOf } from '../../src/crypto/x25519.js';
+import type { ControlFrame } from '../../src/tunnel/session/frames.js';
 import { FEATURES, PROTOCOL_VERSION } from '../../src/tunnel/session/messages.js';
 import { config, freePort, KEYS, numberedPacket, numberOf, type Side, sendNumbered, startSide, until } from './link-pair.js';
 import { type Manners, ScriptedPeer } from './scripted-peer.js';
@@ -94,6 +95,15 @@ for (const [name, manners] of Object.entries({ YESTERDAY, TOMORROW })) {
     await isUp(side);
     t.strictSame(scripted.heard, { version: PROTOCOL_VERSION, features: FEATURES });
     await carries(t, side, scripted);
+    side.layer.changePath('dsl', { limitDownBytesPerSec: 125_000, cost: 1 });
+    t.equal(side.peer.paths[0]!.peerObeysPolicy, name === 'TOMORROW', 'who asks for a limit knows whether it is obeyed');
+    const isTold = (frame: ControlFrame): boolean =>
+      frame.type === 'slow' &&
+      frame.message.kind === 'path-state' &&
+      frame.message.limitBytesPerSec === 125_000 &&
+      frame.message.cost === 1;
+    await until('the peer is told', () => scripted.frames.some(isTold));
+    t.equal(side.peer.paths[0]!.state, 'up');
   });
 }
 
