@@ -101,7 +101,12 @@ export class Uplinks {
     const uplink = this.#named(name);
     uplink.restriction = restriction;
     uplink.barred = restriction === 'off' ? reason : '';
-    if (uplink.barred !== '') this.lose(uplink, uplink.barred, nowMs);
+    if (uplink.barred !== '') {
+      this.lose(uplink, uplink.barred, nowMs);
+      // Else it would seem that the peer does not answer.
+      if (this.#uplinks.every((one) => one.barred !== ''))
+        for (const peer of this.#context.peers) if (peer.initiator) peer.lastError = `path ${name}: ${uplink.barred}`;
+    }
     this.change(name, {}, nowMs);
     return uplink;
   }

@@ -125,6 +125,24 @@ t.test('an upload keeps to limit_up', async (t) => {
   t.equal((await run.result).error, undefined);
 });
 
+t.test('a path that costs carries no pages, though it is the nearer, and a part of what is too much for the cheap one', async (t) => {
+  const rig = await createTunnelRig({ links: LINKS, paths: PATHS.replace('limit_down = "10 Mbit/s"', 'cost = 1') });
+  t.teardown(() => rig.close());
+  await startTrafficServer(rig.lab.web);
+  await until('the server knows', async () => (await pathOf(rig, 'server', 'link1'))?.cost === 1, 10_000);
+  const down = async (link: number) => (await rig.lab.links[link]!.counters()).downBytes;
+  const [cheapBefore, dearBefore] = [await down(0), await down(1)];
+  for (let i = 0; i < 8; i++) await runTraffic(rig.lab.client, { op: 'download', host: WEB_ADDRESS, port: TRAFFIC_PORT, bytes: 100_000 });
+  const [cheap, dear] = [(await down(0)) - cheapBefore, (await down(1)) - dearBefore];
+  t.comment(`eight pages of 100 kB: ${cheap} bytes on the cheap path, ${dear} on the dear one`);
+  t.ok(dear < 0.15 * cheap, 'no more than subflows and probes');
+  const run = download(rig);
+  await until('a large download fills both', async () => (await rateOf(rig, 'down', 1, 1000)) > 15e6, 60_000);
+  t.ok((await rateOf(rig, 'down', 0, 2000)) > 15e6, 'the cheap one too');
+  run.stop();
+  t.equal((await run.result).error, undefined);
+});
+
 /** Answers the first datagram with a flood of numbered ones, as fast as told. */
 async function flooder(
   { address, port, packetsPerSec, seconds }: { address: string; port: number; packetsPerSec: number; seconds: number },

@@ -162,6 +162,15 @@ t.test('what the client wants of the server’s sending reaches it, and is obeye
   pair.client.layer.changePath('lte', { limitDownBytesPerSec: 0, cost: 0, limitUpBytesPerSec: 125_000 });
   await until('and taken away', () => path().limit === undefined && path().cost === 0);
   t.equal(pair.client.peer.paths[1]!.limit?.bytesPerSec, 125_000);
+  pair.client.layer.changePath('lte', { limitDownBytesPerSec: 125_000 });
+  await until('once more', () => path().limit !== undefined);
+  const old = path();
+  sendNumbered(old, 1, 1000);
+  sendNumbered(old, 2, 1000);
+  await pair.client.layer.close();
+  await until('the session is over', () => pair.server.peer.paths.length === 0);
+  t.equal(old.limit, undefined);
+  t.equal(pair.server.layer.nextTimeoutMs(performance.now()), Number.POSITIVE_INFINITY, 'nothing waits for a path that is gone');
 });
 
 t.test('a path that is held back is a backup, or down, whatever its configuration says', async (t) => {
@@ -177,6 +186,10 @@ t.test('a path that is held back is a backup, or down, whatever its configuratio
   pair.client.layer.onInterfaceChange('lo', true);
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.equal(pair.client.peer.paths[1]!.state, 'down', 'no event brings it back');
+  t.equal(pair.client.peer.lastError, '');
+  pair.client.layer.restrictPath('dsl', 'off', 'its budget is spent');
+  t.equal(pair.client.peer.lastError, 'path dsl: its budget is spent', 'there is no other');
+  pair.client.layer.restrictPath('dsl', 'none', '');
   pair.client.layer.restrictPath('lte', 'none', '');
   await bothHave(pair, '0 dsl up, 1 lte up');
   await until('free again', () => !pair.server.peer.paths[1]!.backup);

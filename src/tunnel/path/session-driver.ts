@@ -249,6 +249,7 @@ export class SessionDriver {
     const paths = peer.paths;
     peer.clearPaths();
     for (const path of paths) {
+      path.useLimit(undefined);
       path.machine.handleLinkLost(nowMs, 'the session ended');
       this.#context.observer.onPathChange(peer, path, nowMs);
     }
