@@ -93,10 +93,11 @@ async function release(place: DnsPlace, tunnel: string): Promise<string[]> {
     else rmSync(place.stateFile, { force: true });
     return [];
   }
-  if (isEdited(place, state)) {
+  const isTaken = isTakenByStranger(place, state);
+  if (isTaken || isEdited(place, state)) {
     if (state.holders.length > 0) writeState(place, state);
     else rmSync(place.stateFile, { force: true });
-    return [`${place.file} was changed while the tunnel was up, and stays as it is now`];
+    return isTaken ? [] : [`${place.file} was changed while the tunnel was up, and stays as it is now`];
   }
   if (state.holders.length > 0) {
     await show(place, state);
@@ -146,6 +147,12 @@ function isEdited({ file }: DnsPlace, state: DnsState): boolean {
   const { original } = state;
   if (current.kind === original.kind && (current.kind === 'absent' || current.text === (original as { text: string }).text)) return false;
   return current.kind === 'absent' || (!state.written.includes(current.text) && parseOurs(current.text) === undefined);
+}
+
+/** A tunnel with another run directory came later: it knows what was there before, and puts that back. */
+function isTakenByStranger({ file }: DnsPlace, { written }: DnsState): boolean {
+  const current = readResolvConf(file);
+  return current.kind !== 'absent' && !written.includes(current.text) && parseOurs(current.text) !== undefined;
 }
 
 function livingOthers(state: DnsState, tunnel: string): DnsHolder[] {

@@ -266,7 +266,7 @@ export class HostNetwork {
     await this.#change(0, main, plan);
     this.#keeper!.keep(0, linesOf(main));
     if (routes.policy.length > 0) await this.#addPolicy(plan, routes.policy, mark, mark);
-    if (plan.answersByTunnel === true) await this.#routeAnswers(plan, routes.policy);
+    if (plan.answersByTunnel === true) await this.#routeAnswers(plan, routes.policy, mark);
     await this.#loosenReversePathFilter(plan);
   }
 
@@ -301,7 +301,7 @@ export class HostNetwork {
   }
 
   /** Where the tunnel is the default route by itself, nothing is missing. A more precise route of the main table counts here too: a LAN stays a LAN. */
-  async #routeAnswers(plan: HostNetworkPlan, policy: readonly PolicyGroup[]): Promise<void> {
+  async #routeAnswers(plan: HostNetworkPlan, policy: readonly PolicyGroup[], mark: number): Promise<void> {
     // Packets from anywhere come out of the device, also from where its routes do not lead.
     this.#loosen(plan.device);
     const families = ([4, 6] as const).filter(
@@ -311,9 +311,10 @@ export class HostNetwork {
     );
     if (families.length === 0) return;
     const rules = { 4: await readRules(4), 6: await readRules(6) };
-    const table = await freeMark(1);
+    const table = await freeMark(1, [mark]);
     for (const family of families) {
-      await this.#change(0, [routeChange(family === 4 ? '0.0.0.0/0' : '::/0', plan.device, String(table))], plan);
+      const route = routeChange(family === 4 ? '0.0.0.0/0' : '::/0', plan.device, String(table));
+      await this.#change(0, [route], plan);
       const own = plan.addresses.map((address) => parsePrefix(address)!).filter((prefix) => prefix.family === family);
       const selectors = [...own.map(({ bytes }) => `from ${formatIp(bytes)}`), `from all fwmark ${table}`];
       const first = firstPriority(rules[family], 2 * selectors.length);
@@ -321,11 +322,9 @@ export class HostNetwork {
         `priority ${first + 2 * index} ${selector} lookup main suppress_prefixlength 0 protocol ${ROUTE_PROTOCOL}`,
         `priority ${first + 2 * index + 1} ${selector} lookup ${table} protocol ${ROUTE_PROTOCOL}`,
       ]);
-      await this.#change(
-        family,
-        lines.map((line) => ruleChange(family, line)),
-        plan,
-      );
+      const added = lines.map((line) => ruleChange(family, line));
+      await this.#change(family, added, plan);
+      this.#keeper!.keep(family, linesOf([route, ...added]));
     }
     try {
       await this.tables.apply(answerTable({ device: plan.device, addresses: plan.addresses, families, mark: table }));

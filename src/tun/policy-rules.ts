@@ -16,10 +16,10 @@ export function readRules(family: IpFamily): Promise<Rule[]> {
   return queryIp<Rule>([`-${family}`, 'rule', 'show']);
 }
 
-/** A number that is free as a mark, and it and its successors as tables. */
-export async function freeMark(tables: number): Promise<number> {
+/** A number that is free as a mark, and it and its successors as tables. `taken`: marks that no rule names (yet). */
+export async function freeMark(tables: number, taken: readonly number[] = []): Promise<number> {
   const rules = [...(await readRules(4)), ...(await readRules(6))];
-  const used = new Set(rules.flatMap((rule) => [Number(rule.table), Number(rule.fwmark)]));
+  const used = new Set([...taken, ...rules.flatMap((rule) => [Number(rule.table), Number(rule.fwmark)])]);
   for (let mark = FIRST_MARK; mark < FIRST_MARK + 0x1000; mark += 8) {
     const numbers = Array.from({ length: tables }, (_, index) => mark + index);
     if (numbers.some((number) => used.has(number))) continue;

@@ -95,6 +95,20 @@ t.test('of two tunnels the one that came last has it; whichever goes first, the 
   }
 });
 
+t.test('so it is with tunnels that know nothing of each other', async (t) => {
+  for (const first of ['mpt0', 'mpt1']) {
+    const where = place(t);
+    const elsewhere = { ...where, stateFile: `${where.stateFile}-of-another-run-directory` };
+    await takeDns(where, 'mpt0', A);
+    await takeDns(elsewhere, 'mpt1', B);
+    t.strictSame(asked(where), ['10.78.0.1']);
+    const steps = [() => releaseDns(where, 'mpt0'), () => releaseDns(elsewhere, 'mpt1')];
+    for (const step of first === 'mpt0' ? steps : steps.reverse()) t.strictSame(await step(), []);
+    t.equal(read(where), BEFORE, `${first} goes first`);
+    t.strictSame(runFiles(where), []);
+  }
+});
+
 t.test('many at once: one after another', async (t) => {
   const where = place(t);
   const names = Array.from({ length: 12 }, (_, index) => `mpt${index}`);

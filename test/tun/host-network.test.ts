@@ -275,6 +275,21 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     t.equal(host.picture(), before);
   });
 
+  t.test("the tunnel's own datagrams bear a mark that no rule leads into the tunnel, although only the kill switch needs it", async (t) => {
+    const host = new Host(t);
+    const actor = host.actor();
+    const { mark } = (await actor.apply({ ...PLAN, killSwitch: { allow: [] }, answersByTunnel: true })) as { mark: number };
+    t.ok(mark > 0);
+    t.match(host.tables(), new RegExp(`meta mark 0x0*${mark.toString(16)} accept`));
+    t.match(host.ip('-4 rule'), /fwmark/, 'answers have a mark');
+    t.match(host.routeTo('203.0.113.1', ` mark ${mark}`), / via 10\.90\.0\.1 dev wan0/, 'which is another');
+    t.match(host.routeTo('198.51.100.7'), / dev mpt0 /);
+    await actor.say('undo');
+    t.match(host.tables(), /mptunnel_mpt0_kill-switch/, 'the kill switch is not undone: it ends with `down`');
+    t.match(await host.actor().apply(PLAN), { mark: 0 });
+    t.equal(host.tables(), '', 'or with an `up` that has none');
+  });
+
   t.test('failures say what to do and leave nothing behind', async (t) => {
     const host = new Host(t);
     host.ip('route add 198.51.100.0/24 dev wan1');
