@@ -36,7 +36,7 @@ export interface RulesInForceOptions {
   /** Of the device, "10.77.0.2/24". */
   addresses: readonly string[];
   native: Pick<NativeAddon, 'nftOpen' | 'nftHasElement' | 'nftClose'>;
-  tables: () => NftTables;
+  tables: () => Pick<NftTables, 'nameOf' | 'apply' | 'remove' | 'change'>;
   /** Makes sure that what carries the mark goes past the tunnel; the mark. */
   makeBypassable: () => Promise<number>;
   /** An answer of DNS that was held back goes on to who asked. */
@@ -58,6 +58,8 @@ export class RulesInForce implements RuleKnowledge, DnsListener {
   #heldTimer: NodeJS.Timeout | undefined;
   /** Changes of the table, one after the other. */
   #work: Promise<void> = Promise.resolve();
+  /** The last change of a set failed: said once. */
+  #isFailing = false;
   #closed = false;
 
   constructor(options: RulesInForceOptions) {
@@ -151,8 +153,11 @@ export class RulesInForce implements RuleKnowledge, DnsListener {
     if (script === '') return;
     try {
       await tables().change(script, 'a [[rule]] with domain and bypass');
+      this.#isFailing = false;
     } catch (error) {
       this.#kernel.forget();
+      if (this.#isFailing) return;
+      this.#isFailing = true;
       warn(`addresses of a [[rule]]'s domain did not get into nftables: ${(error as Error).message}`);
     }
   }

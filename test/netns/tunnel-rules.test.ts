@@ -311,10 +311,10 @@ t.test('rules by user, fwmark and domain, and what bypasses', async (t) => {
     t.equal((await udp({ host: WEB_ADDRESS, port: PORTS.outside })).result.seenAs, OUTER_ADDRESS);
   });
 
-  await t.test('after kill -9 `mptunnel down` leaves no table, rule or route', async (t) => {
+  await t.test('after kill -9 `mptunnel down --force` leaves no table, rule or route', async (t) => {
     process.kill((await rig.status('client')).pid, 'SIGKILL');
     t.match((await client.run('nft', ['list', 'ruleset'])).stdout, /mptunnel_mpt0_rules/);
-    await rig.mptunnel('client', 'down', 'mpt0');
+    await rig.mptunnel('client', 'down', '--force', 'mpt0');
     t.equal(await pictureOf(), before);
   });
 });

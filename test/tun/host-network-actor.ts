@@ -1,6 +1,6 @@
 /**
- * Runs a HostNetwork inside the namespace that it was started in, by lines on its standard input: a plan in JSON, "undo", "refresh", "who ADDRESS", "table TABLE" in JSON, or
- * "no-table FAMILY PURPOSE".
+ * Runs a HostNetwork inside the namespace that it was started in, by lines on its standard input: a plan in JSON, "undo", "refresh", "who ADDRESS", "table TABLE" in JSON,
+ * "no-table FAMILY PURPOSE", or "bypass".
  */
 
 import { createInterface } from 'node:readline';
@@ -29,6 +29,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     if (line === 'refresh') await network.refresh();
     if (line === 'undo') reply({ undone: true });
     else if (line === 'refresh') reply({ refreshed: true });
+    else if (line === 'bypass') reply({ mark: await network.makeBypassable() });
     else if (line.startsWith('table ')) reply({ table: await applyTable(JSON.parse(line.slice(6)) as NftTable) });
     else if (line.startsWith('no-table ')) reply({ removed: await removeTable(line.split(' ')) });
     else if (line.startsWith('who ')) reply({ name: await interfaceOfAddress(line.slice(4)) });

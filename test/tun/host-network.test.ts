@@ -316,6 +316,41 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     t.notOk(existsSync(host.journal));
   });
 
+  t.test('what carries the mark goes past every prefix, also those whose routes were in the main table; undo takes it back', async (t) => {
+    for (const plan of [PLAN, { ...PLAN, routes: [...PLAN.routes, '0.0.0.0/0'] }]) {
+      const host = new Host(t);
+      host.sysctl('wan1/rp_filter', '1');
+      const before = host.picture();
+      const actor = host.actor();
+      await actor.apply(plan);
+      const { mark } = (await actor.say('bypass')) as { mark: number };
+      t.ok(mark > 0);
+      t.same(await actor.say('bypass'), { mark }, 'once is enough');
+      t.match(host.routeTo('198.51.100.7'), / dev mpt0 .*src 10\.77\.0\.2/, 'unmarked as before');
+      t.match(host.routeTo('2001:db8:5::7'), / dev mpt0 /);
+      t.match(host.routeTo('198.51.100.7', ` mark ${mark}`), / via 10\.90\.0\.1 dev wan0/);
+      t.match(host.routeTo('198.51.100.7', ` from 10.91.0.2 mark ${mark}`), / via 10\.90\.0\.1 dev wan0/);
+      t.match(host.routeTo('2001:db8:5::7', ` mark ${mark}`), / via 2001:db8:90::1 dev wan0/);
+      t.notMatch(host.ip('route show table main'), /198\.51\.100\.0/);
+      t.equal(host.sysctl('wan1/rp_filter'), '2', 'answers come where the main table would not look for them');
+      t.same(await actor.say('undo'), { undone: true });
+      t.equal(host.picture(), before);
+    }
+  });
+
+  t.test('what is marked goes past the tunnel although its address leads into it', async (t) => {
+    const host = new Host(t);
+    const before = host.picture();
+    const actor = host.actor();
+    await actor.apply({ ...PLAN, answersByTunnel: true });
+    const { mark } = (await actor.say('bypass')) as { mark: number };
+    host.ip('link set mpt0-far up');
+    t.match(host.routeTo('9.9.9.9', ' from 10.77.0.2'), / dev mpt0 /);
+    t.match(host.routeTo('9.9.9.9', ` from 10.77.0.2 mark ${mark}`), / via 10\.90\.0\.1 dev wan0/);
+    await actor.say('undo');
+    t.equal(host.picture(), before);
+  });
+
   t.test("a table of nftables of the tunnel's own is replaced whole, and undone; others' stay", async (t) => {
     const host = new Host(t);
     host.exec(['nft', 'add table inet filter; add chain inet filter input { type filter hook input priority 0; }']);
