@@ -46,11 +46,11 @@ export function answerTable({ device, addresses, families, mark }: AnswerTablePl
   const entering = families.flatMap((family) => {
     const texts = addresses.filter((address) => parsePrefix(address)?.family === family).map((address) => address.split('/')[0]!);
     const first = texts[0];
-    // Not a translation by conntrack, which would find the pair of addresses and ports taken, by the question.
+    // Of this host's own answers alone, not those of hosts behind it. Not a translation by conntrack, which would find the pair of addresses and ports taken, by the question.
     return first === undefined
       ? []
       : [
-          `oifname ${tunnel} meta mark ${mark} ${word(family)} saddr != { ${texts.join(', ')} } ${toCaller(family)} ${word(family)} saddr set ${first}`,
+          `oifname ${tunnel} meta mark ${mark} fib saddr type local ${word(family)} saddr != { ${texts.join(', ')} } ${toCaller(family)} ${word(family)} saddr set ${first}`,
         ];
   });
   const body = [

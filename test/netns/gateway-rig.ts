@@ -3,6 +3,7 @@
  *
  *   one, two    a default route by their wire to the gateway, and the whole Internet through the tunnel
  *   three       a default route that leads nowhere, and only the tunnel's own networks through the tunnel
+ *   nas         192.168.9.2 behind three, its default router; the gateway routes that network to three
  *   inet        198.51.100.2 and 2001:db8:98::2; the gateway is 198.51.100.1 and 2001:db8:98::1 there, and forwards nothing by itself
  */
 
@@ -20,6 +21,7 @@ export type Client = (typeof CLIENTS)[number];
 export type Side = Client | 'gateway';
 
 export const GATEWAY = { 4: '198.51.100.1', 6: '2001:db8:98::1' } as const;
+export const NAS = '192.168.9.2';
 export const INET = { 4: '198.51.100.2', 6: '2001:db8:98::2' } as const;
 
 const PORT = 5180;
@@ -33,13 +35,13 @@ export function addressOf(client: Client, family: 4 | 6): string {
 
 export class GatewayRig {
   readonly group = new HostGroup();
-  readonly hosts: Record<Side | 'inet', NamespaceHost>;
+  readonly hosts: Record<Side | 'inet' | 'nas', NamespaceHost>;
   readonly #keys = Object.fromEntries([...CLIENTS, 'gateway'].map((side) => [side, generatePrivateKey(randomBytes)])) as Record<
     Side,
     Uint8Array
   >;
 
-  private constructor(hosts: Record<Side | 'inet', NamespaceHost>, group: HostGroup) {
+  private constructor(hosts: GatewayRig['hosts'], group: HostGroup) {
     this.hosts = hosts;
     this.group = group;
   }
@@ -47,8 +49,8 @@ export class GatewayRig {
   static async create(): Promise<GatewayRig> {
     const group = new HostGroup();
     try {
-      const hosts = {} as Record<Side | 'inet', NamespaceHost>;
-      for (const role of ['gateway', 'inet', ...CLIENTS] as const) hosts[role] = await group.addHost(role);
+      const hosts = {} as GatewayRig['hosts'];
+      for (const role of ['gateway', 'inet', 'nas', ...CLIENTS] as const) hosts[role] = await group.addHost(role);
       const rig = new GatewayRig(hosts, group);
       await rig.#connect();
       for (const side of [...CLIENTS, 'gateway'] as const) {
@@ -68,7 +70,7 @@ export class GatewayRig {
       (client) => `[[peer]]
 name = "${client}"
 public_key = "${this.publicKey(client)}"
-allowed_ips = ["${addressOf(client, 4)}/32", "${addressOf(client, 6)}/128"]
+allowed_ips = ["${addressOf(client, 4)}/32", "${addressOf(client, 6)}/128"${client === 'three' ? ', "192.168.9.0/24"' : ''}]
 ${more[client] ?? ''}
 `,
     );
@@ -146,12 +148,12 @@ name = "gateway"
 public_key = "${this.publicKey('gateway')}"
 endpoint = "10.90.${host}.1:${PORT}"
 allowed_ips = ${JSON.stringify(isWhole ? ['0.0.0.0/0', '::/0'] : NETWORKS)}
-${isWhole ? '' : 'accept_forwards = true'}
+${isWhole ? '' : 'accept_forwards = true\n\n[egress]\nmode = "tun"\nallow = ["192.168.9.0/24"]'}
 `;
   }
 
   async #connect(): Promise<void> {
-    const { gateway, inet } = this.hosts;
+    const { gateway, inet, nas, three } = this.hosts;
     for (const host of Object.values(this.hosts)) await prepare(host);
     await ip(
       gateway,
@@ -161,6 +163,13 @@ ${isWhole ? '' : 'accept_forwards = true'}
       'link set lan0 up',
     );
     await ip(inet, `address add ${INET[4]}/24 dev lan0`, `address add ${INET[6]}/64 dev lan0 nodad`, 'link set lan0 up');
+    await ip(
+      three,
+      `link add lan0 type veth peer name lan0 netns ${nas.namespace}`,
+      'address add 192.168.9.1/24 dev lan0',
+      'link set lan0 up',
+    );
+    await ip(nas, `address add ${NAS}/24 dev lan0`, 'link set lan0 up', 'route add default via 192.168.9.1');
     for (const [index, client] of CLIENTS.entries()) {
       const [host, name] = [index + 2, `wan${index + 2}`];
       await ip(

@@ -5,18 +5,18 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { runTraffic, startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
-import { addressOf, GATEWAY, GatewayRig, INET } from './gateway-rig.js';
+import { addressOf, GATEWAY, GatewayRig, INET, NAS } from './gateway-rig.js';
 import { inside } from './tunnel-remote.js';
 import { until } from './tunnel-rig.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const EGRESS = '[egress]\nmode = "socket"\nnat = true\n';
 const forward = (protocol: 'tcp' | 'udp', port: number, to: string): string =>
   `[[forward]]\nprotocol = "${protocol}"\nport = ${port}\nto = "${to}"\n`;
 
 /** A program that answers with the address that it sees; on TCP and UDP, on the address given ("0.0.0.0", "::": all) and the port. */
-function startMirror(rig: GatewayRig, client: 'one' | 'three', address: string, port: number) {
+function startMirror(rig: GatewayRig, client: 'one' | 'three' | 'nas', address: string, port: number) {
   return inside(
     rig.hosts[client],
     async ({ address, port }, say) => {
@@ -45,12 +45,17 @@ function call(rig: GatewayRig, protocol: 'tcp' | 'udp', host: string, port: numb
       const { createSocket } = await import('node:dgram');
       const { connect } = await import('node:net');
       return new Promise<string>((resolve) => {
-        setTimeout(() => resolve(''), 4000);
+        setTimeout(() => resolve(''), protocol === 'udp' ? 8000 : 20_000);
         if (protocol === 'udp') {
           const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
           socket.on('message', (message) => resolve(message.toString()));
           socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
-          socket.connect(port, host, () => socket.send('who am I?'));
+          // As one who asks by UDP does: again, when no answer comes.
+          const ask = () => socket.send('who am I?');
+          socket.connect(port, host, () => {
+            ask();
+            setInterval(ask, 500);
+          });
           return;
         }
         let heard = '';
@@ -67,6 +72,10 @@ function call(rig: GatewayRig, protocol: 'tcp' | 'udp', host: string, port: numb
   ).result;
 }
 
+async function ping(rig: GatewayRig, from: 'one' | 'two' | 'inet', host: string): Promise<string> {
+  return (await rig.hosts[from].run('sh', ['-c', `ping -n -W 4 -c 3 -i 0.1 ${host} || true`])).stdout;
+}
+
 const received = (text: string): number => Number(/(\d+) received/.exec(text)?.[1] ?? -1);
 
 t.test('a gateway for three clients', async (t) => {
@@ -75,15 +84,17 @@ t.test('a gateway for three clients', async (t) => {
   const { hosts } = rig;
   await startTrafficServer(hosts.inet);
   const before = await rig.networkOf('gateway');
-  rig.configureGateway(EGRESS + forward('udp', 5353, 'three:53') + forward('tcp', 8443, 'three:443') + forward('tcp', 2222, 'one:22'));
+  const behind = forward('tcp', 8080, `${NAS}:80`) + forward('udp', 8080, `${NAS}:80`);
+  rig.configureGateway(
+    EGRESS + forward('udp', 5353, 'three:53') + forward('tcp', 8443, 'three:443') + forward('tcp', 2222, 'one:22') + behind,
+  );
   await rig.up('gateway', 'one', 'two', 'three');
 
   await t.test('UDP and ping of clients reach the Internet under the address of the gateway, by IPv4 and IPv6', async (t) => {
     for (const client of ['one', 'two'] as const)
       for (const family of [4, 6] as const) {
-        const { stdout } = await hosts[client].run('sh', ['-c', `ping -n -W 2 -c 3 -i 0.1 ${INET[family]} || true`]);
-        t.equal(received(stdout), 3, `${client}: ping by IPv${family}`);
-        const echo = { op: 'udp-echo', host: INET[family], port: TRAFFIC_PORT, count: 10, sizeBytes: 500 } as const;
+        await until(`${client}: ping by IPv${family}`, async () => received(await ping(rig, client, INET[family])) === 3, 40_000);
+        const echo = { op: 'udp-echo', host: INET[family], port: TRAFFIC_PORT, count: 10, sizeBytes: 500, silenceMs: 5000 } as const;
         t.equal((await runTraffic(hosts[client], echo)).bytes, 10, `${client}: UDP by IPv${family}`);
       }
     const { bytes } = await runTraffic(hosts.one, { op: 'download', host: INET[4], port: TRAFFIC_PORT, bytes: 200_000 });
@@ -93,8 +104,7 @@ t.test('a gateway for three clients', async (t) => {
   await t.test('nobody outside begins anything with a client', async (t) => {
     // The Internet's host is told a way that a neighbour of the gateway might try.
     await hosts.inet.run('ip', ['route', 'add', '10.77.0.0/24', 'via', GATEWAY[4]]);
-    const { stdout } = await hosts.inet.run('sh', ['-c', `ping -n -W 1 -c 2 -i 0.2 ${addressOf('one', 4)} || true`]);
-    t.equal(received(stdout), 0);
+    t.equal(received(await ping(rig, 'inet', addressOf('one', 4))), 0);
     await hosts.inet.run('ip', ['route', 'del', '10.77.0.0/24']);
   });
 
@@ -127,6 +137,13 @@ t.test('a gateway for three clients', async (t) => {
         await mirror.result.catch(() => undefined);
       }
     });
+    await t.test('and a host behind the client', async (t) => {
+      const mirror = startMirror(rig, 'nas', NAS, 80);
+      await mirror.said;
+      t.equal(await call(rig, 'udp', GATEWAY[4], 8080), INET[4], 'UDP');
+      t.equal(await call(rig, 'tcp', GATEWAY[4], 8080), INET[4], 'TCP');
+      mirror.stop();
+    });
     await t.test('and a port that is closed there is refused here', async (t) => {
       await until('the mirrors are gone', async () => (await call(rig, 'tcp', GATEWAY[4], 2222)) === 'ECONNREFUSED', 10_000);
       t.equal(await call(rig, 'tcp', GATEWAY[4], 8443), 'ECONNREFUSED');
@@ -140,7 +157,7 @@ t.test('a gateway for three clients', async (t) => {
     const told = await rig.mptunnel('gateway', 'reload', 'mpt0');
     t.match(told, /\[\[forward\]\]: changed/);
     t.equal(await call(rig, 'udp', GATEWAY[4], 7001), INET[4]);
-    t.not(await call(rig, 'tcp', GATEWAY[4], 8443), INET[4], 'what is not in the file any more leads nowhere');
+    t.equal(await call(rig, 'tcp', GATEWAY[4], 8443), 'ECONNREFUSED', 'what is not in the file any more leads nowhere');
     mirror.stop();
   });
 
