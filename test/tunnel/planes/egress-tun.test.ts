@@ -28,6 +28,10 @@ for (const starter of ['a', 'b'] as const) {
     const [from, to] = starter === 'a' ? [HOST_A, HOST_B] : [HOST_B, HOST_A];
     const served = serve(far, BYTES);
     const client = near.dial(new SiteStream(BYTES), from, 40_000, to, 80);
+    const startMs = sites.clock.nowMs;
+    while (sites.clock.nowMs < startMs + 10_000 && !(client.ended && served[0]?.ended === true)) sites.run(10);
+    const tookMs = sites.clock.nowMs - startMs;
+    t.ok(tookMs < (0.9 * BYTES * 8000) / 20e6, `${tookMs} ms: a path alone would need more`);
     sites.run(10_000);
     t.equal(served.length, 1);
     for (const end of [client, served[0]!])
