@@ -319,6 +319,24 @@ t.test('rules by user, fwmark and domain, and what bypasses', async (t) => {
   });
 });
 
+t.test('what bypasses passes a default route through the tunnel, and its kill switch', async (t) => {
+  const rig = await createTunnelRig({ links: LINKS, up: false, append: { client: BYPASS_RULES }, allowedIps: ['0.0.0.0/0', '::/0'] });
+  t.teardown(() => rig.close());
+  const { client, web: webHost } = rig.lab;
+  const file = rig.configFile('client');
+  writeFileSync(file, readFileSync(file, 'utf8').replace('[interface]\n', '[interface]\nkill_switch = true\n'));
+  await inside(webHost, web, { ports: Object.values(PORTS), addresses: [WEB_ADDRESS, WEB_ADDRESS_V6], names: {} }).said;
+  await rig.up('server');
+  await rig.up('client');
+  const udp = (host: string, port: number) =>
+    inside(client, echo, { host, resolver: WEB_ADDRESS, port, count: COUNT, bytes: PAYLOAD_BYTES }).result;
+  echoed(t, await udp(WEB_ADDRESS, PORTS.outside), OUTER_ADDRESS);
+  echoed(t, await udp(WEB_ADDRESS_V6, PORTS.outside), OUTER_ADDRESS_V6);
+  echoed(t, await udp(WEB_ADDRESS, PORTS.plain), CLIENT_ADDRESS);
+  const stream = await inside(client, download, { host: WEB_ADDRESS, port: PORTS.plain, bytes: DOWNLOAD_BYTES }, as(USERS.outside)).result;
+  t.same(stream, { received: DOWNLOAD_BYTES, seenAs: OUTER_ADDRESS });
+});
+
 t.test('without nft a rule that needs it is refused, and says what to install', async (t) => {
   const rig = await createTunnelRig({ links: LINKS, up: false, append: { client: PINNED_USER } });
   t.teardown(() => rig.close());
