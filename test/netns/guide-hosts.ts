@@ -19,8 +19,8 @@ const COMMAND_SECONDS = '85';
 const ONLY_LOOKS = /\b(status|list|connections|getent|ip|ping|curl)\b/;
 /** A command may fail only where the guide shows it. */
 const TELLS_OF_FAILURE = /^(curl|mptunnel|ping): | 100% packet loss/;
-/** A daemon that got too little of a busy machine to start in time: whoever sees that tries again. */
-const TOO_BUSY = /did not report within/;
+/** Daemons that got too little of a busy machine to be up in time: whoever sees that tries again. */
+const TOO_BUSY = /did not report within|was not reached within/;
 const LOOK_AGAIN_FOR_MS = 30_000;
 const ATTEMPTS_MAX = 3;
 const DOWNLOADS_MAX = 6;
