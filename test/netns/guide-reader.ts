@@ -69,7 +69,10 @@ const TOKENS: readonly { guide: RegExp; actual: string; learned?: true }[] = [
   { guide: /\d+\.\d+\.\d+\.\d+:(?:[3-6]\d{4})\b/g, actual: '\\d+\\.\\d+\\.\\d+\\.\\d+:\\d+' },
   { guide: /\d+\.\d+\.\d+\.\d+(?:[:/]\d+)?/g, actual: '' },
   { guide: /(?<![\w.:/-])\d+(?:\.\d+)? (?:[kMG]?bit\/s|[kMG]?B)(?!\w)/g, actual: '(?:-|[\\d.]+ (?:[kMG]?bit/s|[kMG]?B))' },
-  { guide: /(?<![\w.:/-])\d+(?:\.\d+)? (?:ms|s|min|h|days?)(?!\w)/g, actual: '(?:-|[\\d.]+ (?:ms|s|min|h|days?)(?: \\d+ (?:s|min|h))?)' },
+  {
+    guide: /(?<![\w.:/-])\d+(?:\.\d+)? (?:ms|s|min|h|days?)(?: \d+ (?:s|min|h))?(?!\w)/g,
+    actual: '(?:-|[\\d.]+ (?:ms|s|min|h|days?)(?: \\d+ (?:s|min|h))?)',
+  },
   { guide: /(?<![\w.:/-])\d+(?:\.\d+)? %/g, actual: '(?:-|[\\d.]+ %)' },
   { guide: /(?<![\w.:/-])\d+ connections?\b/g, actual: '\\d+ connections?' },
   { guide: /(?<![\w.:/-])\d+(?:\.\d+)?(?![\w.:/-])/g, actual: '[\\d.]+' },
