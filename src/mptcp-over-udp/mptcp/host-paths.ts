@@ -79,7 +79,7 @@ export class HostPaths {
     path.usable = usable;
     for (const connection of this.host.openConnections()) {
       if (usable) raisePath(connection, pathId, nowMs);
-      else suspendPath(connection, pathId);
+      else suspendPath(connection, pathId, nowMs);
       arrangeSubflows(connection, nowMs);
     }
   }

@@ -7,7 +7,7 @@ import { beginsHeldBack, permitsPath } from './path-policy.js';
 import { RST_UNSPECIFIED } from './subflow.js';
 
 /** It is silent: what its subflows carried goes over the others. */
-export function suspendPath(c: MptcpConnection, pathId: number): void {
+export function suspendPath(c: MptcpConnection, pathId: number, nowMs: number): void {
   for (const subflow of c.subflows) {
     if (subflow.pathId !== pathId || subflow.stale) continue;
     subflow.stale = true;
@@ -15,6 +15,19 @@ export function suspendPath(c: MptcpConnection, pathId: number): void {
   }
   c.joins.hurry();
   c.markDirty();
+  moveOnlySubflow(c, nowMs);
+}
+
+/** Not proven yet, or plain TCP after a fallback: no join can take the place of its subflow, which goes on over another path instead. */
+function needsItsSubflow(c: MptcpConnection): boolean {
+  return (!c.peerProved || c.fallback) && !c.subflowsClosing;
+}
+
+/** To the path that is to be had now; without any, the next one that comes up takes it. */
+function moveOnlySubflow(c: MptcpConnection, nowMs: number): void {
+  if (!needsItsSubflow(c) || !c.subflows.some((subflow) => subflow.stale)) return;
+  const path = c.host.paths.best(c.pathPolicy);
+  if (path?.usable === true) raisePath(c, path.id, nowMs);
 }
 
 /** What the path carries now, the others carry again: somebody waits for it. */
@@ -66,14 +79,8 @@ export function limitPath(c: MptcpConnection, pathId: number, turns: PathTurns |
 export function endPath(c: MptcpConnection, pathId: number, nowMs: number): void {
   const onPath = c.subflows.filter((subflow) => subflow.pathId === pathId);
   if (onPath.length === 0) return;
-  suspendPath(c, pathId);
-  const needsSubflow = (!c.peerProved || c.fallback) && !c.subflowsClosing;
-  if (needsSubflow) {
-    // On the path that is to be had now, or on the next one that comes up.
-    const other = c.host.paths.best(c.pathPolicy);
-    if (other?.usable === true) raisePath(c, other.id, nowMs);
-    return;
-  }
+  suspendPath(c, pathId, nowMs);
+  if (needsItsSubflow(c)) return;
   const others = c.subflows.some((subflow) => subflow.usable && subflow.pathId !== pathId);
   if (others)
     c.addresses.withdraw(
@@ -83,12 +90,12 @@ export function endPath(c: MptcpConnection, pathId: number, nowMs: number): void
   for (const subflow of onPath) subflow.reset(RST_UNSPECIFIED, nowMs);
 }
 
-/** A subflow whose path was removed takes the first that comes up. */
+/** A subflow whose path was removed, or that cannot be replaced, takes the first that comes up. */
 function adoptOrphans(c: MptcpConnection, pathId: number): void {
   const path = c.host.paths.get(pathId);
   if (path === undefined || !permitsPath(c, pathId)) return;
   for (const subflow of c.subflows) {
-    if (!subflow.stale || c.host.paths.get(subflow.pathId) !== undefined) continue;
+    if (!subflow.stale || (c.host.paths.get(subflow.pathId) !== undefined && !needsItsSubflow(c))) continue;
     subflow.pathId = pathId;
     subflow.onBackupPath = beginsHeldBack(c, pathId);
     subflow.turns = path.turns;
