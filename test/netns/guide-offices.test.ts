@@ -7,7 +7,6 @@ import { createLab } from '../../src/lab/topology.js';
 import { bestRate, follow, GuideHost, sharesOf } from './guide-hosts.js';
 import { readGuide } from './guide-reader.js';
 import { ip, nameUplink, settleServer, startWeb } from './guide-world.js';
-import { until } from './tunnel-rig.js';
 
 const LINKS = [
   { rateBitsPerSec: 3e6, delayMs: 10, queuePackets: 100 },
@@ -58,11 +57,7 @@ t.test('two offices', async (t) => {
         for (const share of shares) t.ok(share > 0.4e6, 'this link has carried its part');
         await bestRate(t, pcB, `http://${HOST_A}/2MB`, 3.5e6);
       },
-      'one link of office A fails': async () => {
-        await lab.links[0]!.blackhole(true);
-        const isDown = async (): Promise<boolean> => (await officeA.status()).peers[0]!.paths[0]!.state === 'down';
-        await until('its path is down', isDown, 60_000);
-      },
+      'one link of office A fails': () => lab.links[0]!.blackhole(true),
     },
   });
 });
