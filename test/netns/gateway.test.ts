@@ -7,7 +7,7 @@ import t from 'tap';
 import { runTraffic, startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import { addressOf, GATEWAY, GatewayRig, INET, NAS } from './gateway-rig.js';
 import { inside } from './tunnel-remote.js';
-import { until } from './tunnel-rig.js';
+import { crash, until } from './tunnel-rig.js';
 
 t.setTimeout(600_000);
 
@@ -163,16 +163,7 @@ t.test('a gateway for three clients', async (t) => {
 
   await t.test('nothing is left of it after kill -9 and down', async (t) => {
     t.match(await rig.networkOf('gateway'), /masquerade[\s\S]*ip_forward:1/, 'there is something to take back');
-    process.kill((await rig.status('gateway')).pid, 'SIGKILL');
-    await until(
-      'it is dead',
-      () =>
-        rig.status('gateway').then(
-          () => false,
-          () => true,
-        ),
-      10_000,
-    );
+    await crash(rig, 'gateway');
     t.match(await rig.networkOf('gateway'), /masquerade/, 'the crash leaves it');
     await rig.mptunnel('gateway', 'down', 'mpt0');
     t.equal(await rig.networkOf('gateway'), before);
@@ -180,16 +171,7 @@ t.test('a gateway for three clients', async (t) => {
 
   await t.test('nor after the next up that follows a crash, and its down', async (t) => {
     await rig.up('gateway');
-    process.kill((await rig.status('gateway')).pid, 'SIGKILL');
-    await until(
-      'it is dead',
-      () =>
-        rig.status('gateway').then(
-          () => false,
-          () => true,
-        ),
-      10_000,
-    );
+    await crash(rig, 'gateway');
     writeFileSync(rig.configFile('gateway'), readFileSync(rig.configFile('gateway'), 'utf8').replace('nat = true', 'nat = false'));
     await rig.up('gateway');
     const routed = await rig.networkOf('gateway');

@@ -16,7 +16,7 @@ import { createTcpSegment, PSH, SEEN_DSS, SEEN_MP_CAPABLE, SEEN_MP_JOIN } from '
 import { KernelPeer } from '../interop/kernel-peer.js';
 import { missingForInterop } from '../interop/kernel-rig.js';
 import { readCapture } from '../interop/read-capture.js';
-import { createTunnelRig, type TunnelRig, until } from './tunnel-rig.js';
+import { crash, createTunnelRig, type TunnelRig, until } from './tunnel-rig.js';
 
 const LINKS = [
   { rateBitsPerSec: 30e6, delayMs: 10, queuePackets: 200 },
@@ -234,25 +234,16 @@ t.test("a host's own MPTCP passes intact, each subflow on its path", { skip: mis
   });
 
   await t.test('after a crash: by down, and by the next up', async (t) => {
-    const crash = async (): Promise<void> => {
+    const upAndCrash = async (): Promise<void> => {
       await rig.up('client');
       await until('the endpoint is there', async () => (await endpointsOf(rig)).length === 1, 5000);
-      process.kill((await rig.status('client')).pid, 'SIGKILL');
-      await until(
-        'it is dead',
-        () =>
-          rig.status('client').then(
-            () => false,
-            () => true,
-          ),
-        5000,
-      );
+      await crash(rig, 'client');
       t.strictSame(await endpointsOf(rig), [PATH_ADDRESS], 'a crash leaves it');
     };
-    await crash();
+    await upAndCrash();
     await rig.mptunnel('client', 'down', 'mpt0');
     t.strictSame(await kernelState(lab), before, 'down');
-    await crash();
+    await upAndCrash();
     // Somebody else's endpoint is not ours to remove.
     await lab.client.run('ip', ['mptcp', 'endpoint', 'add', '10.90.0.1', 'id', '9', 'subflow']);
     await rig.up('client');

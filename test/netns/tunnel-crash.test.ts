@@ -8,7 +8,7 @@ import { formatKey, generatePrivateKey } from '../../src/crypto/keys.js';
 import { publicKeyOf } from '../../src/crypto/x25519.js';
 import { WEB_ADDRESS } from '../../src/lab/topology.js';
 import { runTraffic, startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
-import { createTunnelRig, PROGRAM, type TunnelRig, until } from './tunnel-rig.js';
+import { crash, createTunnelRig, PROGRAM, type TunnelRig, until } from './tunnel-rig.js';
 
 const LINKS = [
   { rateBitsPerSec: 100e6, delayMs: 2 },
@@ -28,17 +28,6 @@ async function carries(rig: TunnelRig): Promise<void> {
   const device = await rig.lab.client.run('ip', ['route', 'get', WEB_ADDRESS]);
   if (!device.stdout.includes('dev mpt0')) throw new Error(`${WEB_ADDRESS} does not go into the tunnel: ${device.stdout}`);
   await runTraffic(rig.lab.client, { op: 'download', host: WEB_ADDRESS, port: TRAFFIC_PORT, bytes: 300_000 });
-}
-
-/** Ends the client's daemon without a chance to clean up. */
-async function crash(rig: TunnelRig): Promise<void> {
-  process.kill((await rig.status('client')).pid, 'SIGKILL');
-  const isDead = (): Promise<boolean> =>
-    rig.status('client').then(
-      () => false,
-      () => true,
-    );
-  await until('it is dead', isDead, 5000);
 }
 
 function runFolderOf(rig: TunnelRig): string[] {
@@ -86,7 +75,7 @@ t.test('the host is as it was', async (t) => {
 
   await t.test('after a crash, by the next up and its down', async (t) => {
     await rig.up('client');
-    await crash(rig);
+    await crash(rig, 'client');
     await rig.up('client');
     await carries(rig);
     t.equal((await rig.status('client')).peers[0]!.state, 'up', 'the next up is up');
@@ -96,7 +85,7 @@ t.test('the host is as it was', async (t) => {
 
   await t.test('after a crash, by down', async (t) => {
     await rig.up('client');
-    await crash(rig);
+    await crash(rig, 'client');
     await rig.mptunnel('client', 'down', 'mpt0');
     t.equal(await networkOf(rig), before, 'nothing is left');
   });

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { WEB_ADDRESS } from '../../src/lab/topology.js';
 import { startTrafficServer } from '../../src/lab/traffic.js';
-import { createTunnelRig, until } from './tunnel-rig.js';
-import { changeConfig, crash, ip, startNameServer, tunnelRules, webAnswers, withInterface } from './whole-host-rig.js';
+import { crash, createTunnelRig, until } from './tunnel-rig.js';
+import { changeConfig, ip, startNameServer, tunnelRules, webAnswers, withInterface } from './whole-host-rig.js';
 
 const LINKS = [
   { rateBitsPerSec: 20e6, delayMs: 5, queuePackets: 200 },
@@ -41,7 +41,7 @@ t.test('the DNS of the host is the one in the tunnel, and that of before after w
   t.equal(read(), RESOLV_CONF, 'after down');
 
   await rig.up('client');
-  await crash(rig);
+  await crash(rig, 'client');
   isOurs();
   await rig.up('client');
   isOurs();
@@ -49,12 +49,12 @@ t.test('the DNS of the host is the one in the tunnel, and that of before after w
   t.equal(read(), RESOLV_CONF, 'after kill -9, up and down');
 
   await rig.up('client');
-  await crash(rig);
+  await crash(rig, 'client');
   await rig.mptunnel('client', 'down', '--force', 'mpt0');
   t.equal(read(), RESOLV_CONF, 'after kill -9 and down --force');
 
   await rig.up('client');
-  await crash(rig);
+  await crash(rig, 'client');
   // As after a power cut.
   rmSync(join(rig.lab.folder, 'client'), { recursive: true });
   mkdirSync(join(rig.lab.folder, 'client'), { mode: 0o700 });
@@ -74,7 +74,7 @@ t.test('the DNS of the host is the one in the tunnel, and that of before after w
   await rig.up('client');
   isOurs();
   t.equal(readFileSync(join(folder, 'managed'), 'utf8'), RESOLV_CONF, "a link's target is left alone");
-  await crash(rig);
+  await crash(rig, 'client');
   await rig.mptunnel('client', 'down', 'mpt0');
   t.equal(readlinkSync(file), 'managed', 'and it is a link again');
 
@@ -122,7 +122,7 @@ t.test('in a namespace with an /etc/resolv.conf of its own it is that one', asyn
   await names.said;
   t.match((await rig.lab.client.run('cat', ['/etc/resolv.conf'])).stdout, /^nameserver 10\.77\.0\.1$/m);
   t.match((await rig.lab.client.run('getent', ['ahostsv4', 'web.test'])).stdout, /^198\.51\.100\.2 /, 'a name is asked through the tunnel');
-  await crash(rig);
+  await crash(rig, 'client');
   await rig.mptunnel('client', 'down', 'mpt0');
   t.equal(readFileSync(join(etc, 'resolv.conf'), 'utf8'), RESOLV_CONF);
   t.equal(readFileSync('/etc/resolv.conf', 'utf8'), outside, "the host's own was never touched");
@@ -146,7 +146,7 @@ t.test("the server's name is asked beside the tunnel: with kill switch, tunnel D
   await rig.up('server');
   await rig.up('client');
   t.ok(await webAnswers(rig));
-  await crash(rig);
+  await crash(rig, 'client');
   await rig.up('client');
   t.ok(await webAnswers(rig), 'after a crash, with kill switch and DNS of the dead tunnel in force');
 

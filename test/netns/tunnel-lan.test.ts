@@ -5,8 +5,8 @@ import { HostGroup, type NamespaceHost } from '../../src/lab/namespaces.js';
 import { WEB_ADDRESS, WEB_ADDRESS_V6 } from '../../src/lab/topology.js';
 import { runTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import { inside } from './tunnel-remote.js';
-import { createTunnelRig, type TunnelRig, type TunnelRigOptions, until } from './tunnel-rig.js';
-import { changeConfig, crash, seenAs, startAddressTeller, watchLinks, withInterface } from './whole-host-rig.js';
+import { crash, createTunnelRig, type TunnelRig, type TunnelRigOptions, until } from './tunnel-rig.js';
+import { changeConfig, seenAs, startAddressTeller, watchLinks, withInterface } from './whole-host-rig.js';
 
 const LINKS = [
   { rateBitsPerSec: 20e6, delayMs: 5, queuePackets: 200 },
@@ -135,7 +135,7 @@ t.test('routed: TCP over both links, UDP and ping with their own addresses', asy
   t.match(during, /ipv4\/conf\/wan0\/forwarding <==\n0\n/, 'nobody on an uplink may send through this host');
   t.match(during, /ipv4\/ip_forward <==\n0\n/);
   t.match(during, /ipv6\/conf\/all\/forwarding <==\n1\n/);
-  await crash(rig);
+  await crash(rig, 'client');
   await rig.mptunnel('client', 'down', 'mpt0');
   t.equal(await sysctls(rig.lab.client), before, 'after a crash and down forwarding is as it was');
   t.equal((await rig.lab.client.run('nft', ['list', 'ruleset'])).stdout, '', 'and no table is left');
@@ -177,7 +177,7 @@ t.test('with the kill switch nothing of the LAN leaves beside the tunnel either,
   await rig.up('client');
   await ping(lan, WEB_ADDRESS);
   const watch = await watchLinks(rig.lab.server);
-  await crash(rig);
+  await crash(rig, 'client');
   await t.rejects(ping(lan, WEB_ADDRESS));
   await t.rejects(ping(lan, WEB_ADDRESS_V6));
   const dial = inside(

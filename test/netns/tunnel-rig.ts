@@ -18,6 +18,7 @@ const PORT = 5180;
 const UP_TIMEOUT_MS = 30_000;
 const PAGE_BYTES = 4096;
 const POLL_MS = 50;
+const DEATH_TIMEOUT_MS = 10_000;
 
 export interface TunnelRigOptions extends LabOptions {
   /** Lines for [stream] on both sides. */
@@ -145,6 +146,17 @@ export function rateBetween(samples: readonly { atMs: number; bytes: number }[],
   const [first, last] = [within[0], within.at(-1)];
   if (first === undefined || last === undefined || last.atMs <= first.atMs) return 0;
   return ((last.bytes - first.bytes) * 8000) / (last.atMs - first.atMs);
+}
+
+/** As a crash: nothing of the daemon runs any more, not even its last will. */
+export async function crash<Side extends string>(rig: { status(side: Side): Promise<{ pid: number }> }, side: Side): Promise<void> {
+  process.kill((await rig.status(side)).pid, 'SIGKILL');
+  const isDead = (): Promise<boolean> =>
+    rig.status(side).then(
+      () => false,
+      () => true,
+    );
+  await until('the daemon is dead', isDead, DEATH_TIMEOUT_MS);
 }
 
 /** Asks again until it holds; throws when it did not within the time. */

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { WEB_ADDRESS, WEB_ADDRESS_V6 } from '../../src/lab/topology.js';
 import { startTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
-import { createTunnelRig, type TunnelRig, until } from './tunnel-rig.js';
-import { changeConfig, crash, ip, startChatter, tunnelRules, watchLinks, webAnswers, withInterface } from './whole-host-rig.js';
+import { crash, createTunnelRig, type TunnelRig, until } from './tunnel-rig.js';
+import { changeConfig, ip, startChatter, tunnelRules, watchLinks, webAnswers, withInterface } from './whole-host-rig.js';
 
 const LINKS = [
   { rateBitsPerSec: 20e6, delayMs: 5, queuePackets: 200 },
@@ -119,7 +119,7 @@ t.test('with the kill switch nothing but the tunnel leaves, from up until down',
   t.ok(before.ours > 0);
   t.equal(before.others, 0, 'the chatter of applications goes through the tunnel');
 
-  await crash(rig);
+  await crash(rig, 'client');
   t.notMatch((await rig.lab.client.run('ip', ['link'])).stdout, /mpt0/, 'the device is gone with the daemon');
   const startMs = performance.now();
   t.notOk(await webAnswers(rig), 'nothing is reached');
@@ -153,7 +153,7 @@ t.test('with the kill switch nothing but the tunnel leaves, from up until down',
   await t.test('prefixes that are allowed stay in reach; down --force ends it after a crash', async (t) => {
     changeConfig(rig, 'client', withInterface('kill_switch_allow = ["10.90.0.0/24"]'));
     await rig.up('client');
-    await crash(rig);
+    await crash(rig, 'client');
     await rig.lab.client.run('ping', ['-c', '1', '-W', '2', '10.90.0.2'], { timeoutMs: 10_000 });
     await t.rejects(rig.lab.client.run('ping', ['-c', '1', '-W', '1', '10.90.1.2'], { timeoutMs: 10_000 }));
     await rig.mptunnel('client', 'down', '--force', 'mpt0');

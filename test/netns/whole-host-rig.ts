@@ -5,7 +5,7 @@ import type { NamespaceHost } from '../../src/lab/namespaces.js';
 import { WEB_ADDRESS } from '../../src/lab/topology.js';
 import { runTraffic, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import { inside, type Remote } from './tunnel-remote.js';
-import { type TunnelRig, until } from './tunnel-rig.js';
+import type { TunnelRig } from './tunnel-rig.js';
 
 /** Lines into [interface], and replacements anywhere in a side's configuration. */
 export function changeConfig(rig: TunnelRig, side: 'client' | 'server', change: (text: string) => string): void {
@@ -18,18 +18,6 @@ export function changeConfig(rig: TunnelRig, side: 'client' | 'server', change: 
 
 export function withInterface(...lines: string[]): (text: string) => string {
   return (text) => text.replace('[interface]\n', `[interface]\n${lines.join('\n')}\n`);
-}
-
-/** As a crash: nothing of the daemon runs any more, not even its last will. */
-export async function crash(rig: TunnelRig, side: 'client' | 'server' = 'client'): Promise<void> {
-  const { pid } = await rig.status(side);
-  process.kill(pid, 'SIGKILL');
-  const isDead = (): Promise<boolean> =>
-    rig.status(side).then(
-      () => false,
-      () => true,
-    );
-  await until('the daemon is dead', isDead, 10_000);
 }
 
 /** A name server that knows one name and its IPv4 address, and says how often it was asked. */

@@ -3,7 +3,7 @@
 import { createSocket } from 'node:dgram';
 import { publicKeyOf } from '../../src/crypto/x25519.js';
 import { loadNative, type NativeAddon, RX_ADDRESS, RX_DESCRIPTOR_INTS, RX_KIND, RX_KIND_RAW, RX_PATH_ID } from '../../src/tun/native.js';
-import type { PathConfig, TunnelConfig } from '../../src/tunnel/config.js';
+import type { PathConfig, PeerConfig, TunnelConfig } from '../../src/tunnel/config.js';
 import type { LinkObserver, PathLink, PathState, PeerLink } from '../../src/tunnel/link.js';
 import { type CountingLinkLayer, createLinkLayer } from '../../src/tunnel/link-layer.js';
 import type { SessionConstants } from '../../src/tunnel/session/constants.js';
@@ -167,6 +167,20 @@ export async function until(what: string, holds: () => boolean, timeoutMs = 5000
 export async function allUp(pair: Pair): Promise<void> {
   const up = (side: Side) => side.peer.paths.length === 2 && side.peer.paths.every((path) => path.state === 'up');
   await until('all paths up on both sides', () => up(pair.client) && up(pair.server));
+}
+
+/** One of many, each with a key and an address of its own. */
+export function numberedPeer(index: number, more: Partial<PeerConfig> = {}): PeerConfig {
+  const secret = new Uint8Array(32).fill(7);
+  new DataView(secret.buffer).setUint32(8, index + 1);
+  return {
+    name: `peer-${index}`,
+    publicKey: publicKeyOf(secret),
+    presharedKey: undefined,
+    endpoint: undefined,
+    allowedIps: [`10.78.${index >> 8}.${index & 255}/32`],
+    ...more,
+  };
 }
 
 /** An IPv4 packet that carries `number` behind its header. */

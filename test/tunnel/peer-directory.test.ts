@@ -2,7 +2,6 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { publicKeyOf } from '../../src/crypto/x25519.js';
 import { loadNative } from '../../src/tun/native.js';
 import type { PeerConfig } from '../../src/tunnel/config.js';
 import { loadConfig } from '../../src/tunnel/config-file.js';
@@ -10,21 +9,12 @@ import { AllowedIps } from '../../src/tunnel/gateway/allowed-ips.js';
 import type { PeerLink } from '../../src/tunnel/link.js';
 import { type CountingLinkLayer, createLinkLayer } from '../../src/tunnel/link-layer.js';
 import { formatPeerFile, peerDirectory, removePeerFile, writePeerFile } from '../../src/tunnel/peer-directory.js';
-import { freePort, Recorder, SILENT_LOG } from './link-pair.js';
+import { freePort, numberedPeer, Recorder, SILENT_LOG } from './link-pair.js';
 
 const PEERS = 1000;
 
-function peer(index: number): PeerConfig {
-  const secret = new Uint8Array(32).fill(7);
-  new DataView(secret.buffer).setUint32(8, index + 1);
-  return {
-    name: `peer-${index}`,
-    publicKey: publicKeyOf(secret),
-    presharedKey: undefined,
-    endpoint: undefined,
-    allowedIps: [`10.78.${index >> 8}.${index & 255}/32`, `fd78::${index.toString(16)}/128`],
-  };
-}
+const peer = (index: number): PeerConfig =>
+  numberedPeer(index, { allowedIps: [`10.78.${index >> 8}.${index & 255}/32`, `fd78::${index.toString(16)}/128`] });
 
 /** CPU time of this process: what else the machine does is not counted. */
 function loadAll(file: string): { cpuMs: number; layer: CountingLinkLayer; routes: AllowedIps<PeerLink> } {

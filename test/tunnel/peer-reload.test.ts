@@ -1,27 +1,25 @@
 /** A server of a thousand peers whose file changes: what differs is changed, and nothing else is touched. */
 
 import t from 'tap';
-import { publicKeyOf } from '../../src/crypto/x25519.js';
 import type { PeerConfig, TunnelConfig } from '../../src/tunnel/config.js';
 import { AllowedIps } from '../../src/tunnel/gateway/allowed-ips.js';
 import type { PeerLink } from '../../src/tunnel/link.js';
 import { applyConfig, type Reconfigurable } from '../../src/tunnel/reconfigure.js';
-import { allUp, config, freePort, KEYS, numberOf, type Pair, sendNumbered, startSide, TEST_PATHS, until } from './link-pair.js';
+import {
+  allUp,
+  config,
+  freePort,
+  KEYS,
+  numberedPeer,
+  numberOf,
+  type Pair,
+  sendNumbered,
+  startSide,
+  TEST_PATHS,
+  until,
+} from './link-pair.js';
 
 const PEERS = 1000;
-
-function peer(index: number, more: Partial<PeerConfig> = {}): PeerConfig {
-  const secret = new Uint8Array(32).fill(7);
-  new DataView(secret.buffer).setUint32(8, index + 1);
-  return {
-    name: `peer-${index}`,
-    publicKey: publicKeyOf(secret),
-    presharedKey: undefined,
-    endpoint: undefined,
-    allowedIps: [`10.78.${index >> 8}.${index & 255}/32`],
-    ...more,
-  };
-}
 
 const address = (index: number): Uint8Array => new Uint8Array([10, 78, index >> 8, index & 255]);
 
@@ -29,7 +27,7 @@ t.test('of a thousand peers a reload touches those that differ; the session of a
   const port = await freePort();
   const file = config(KEYS.server, KEYS.client, { listenPort: port });
   const live = file.peers[0]!;
-  const before: TunnelConfig = { ...file, peers: [live, ...Array.from({ length: PEERS }, (_, index) => peer(index))] };
+  const before: TunnelConfig = { ...file, peers: [live, ...Array.from({ length: PEERS }, (_, index) => numberedPeer(index))] };
   const server = await startSide(before);
   const client = await startSide(config(KEYS.client, KEYS.server, { endpoint: `127.0.0.1:${port}`, paths: TEST_PATHS }));
   t.teardown(() => client.layer.close());
@@ -59,11 +57,11 @@ t.test('of a thousand peers a reload touches those that differ; the session of a
       return true;
     },
   };
-  const changed = peer(500, { allowedIps: ['10.79.0.1/32'] });
+  const changed = numberedPeer(500, { allowedIps: ['10.79.0.1/32'] });
   const after: TunnelConfig = {
     ...before,
     // In another order, which is no change.
-    peers: [peer(PEERS), ...before.peers.filter(({ name }) => name !== 'peer-7' && name !== 'peer-500').reverse(), changed],
+    peers: [numberedPeer(PEERS), ...before.peers.filter(({ name }) => name !== 'peer-7' && name !== 'peer-500').reverse(), changed],
   };
   server.observer.pathStates.length = 0;
   let next = 0;
@@ -113,7 +111,7 @@ t.test('the work of a reload grows with what differs and with the length of the 
     });
   const reload = async (count: number): Promise<number> => {
     const base = config(KEYS.server, KEYS.client, { listenPort: 1 });
-    const peers = Array.from({ length: count }, (_, index) => peer(index));
+    const peers = Array.from({ length: count }, (_, index) => numberedPeer(index));
     const before = { ...base, peers: peers.map(counted) };
     const after = { ...base, peers: peers.map((one, index) => counted(index % 10 === 0 ? { ...one, allowedIps: [] } : one)) };
     const target = { paths: [], peers: before.peers, addPeer: async () => {}, removePeer: async () => true };

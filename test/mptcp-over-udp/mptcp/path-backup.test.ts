@@ -2,7 +2,7 @@ import t from 'tap';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
 import type { Subflow } from '../../../src/mptcp-over-udp/mptcp/subflow.js';
 import { createPriority } from '../../../src/mptcp-over-udp/scheduler/priority.js';
-import { BulkPeer } from '../../sim/bulk-peer.js';
+import { acceptBulk, BulkPeer } from '../../sim/bulk-peer.js';
 import type { SimLinkOptions } from '../../sim/sim-link.js';
 import { TwoHosts, type TwoHostsOptions } from '../../sim/two-hosts.js';
 
@@ -28,11 +28,8 @@ class Download {
       },
       serverEvents: {
         onIncoming: (connection) => {
-          const peer = new BulkPeer(true);
-          peer.connection = connection;
           this.served.push(connection);
-          connection.setHandler(peer);
-          connection.accept();
+          acceptBulk(connection, true);
         },
       },
       ...options,

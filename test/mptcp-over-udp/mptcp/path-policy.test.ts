@@ -2,7 +2,7 @@ import t from 'tap';
 import type { MptcpConnection } from '../../../src/mptcp-over-udp/mptcp/connection.js';
 import type { PathPolicy } from '../../../src/mptcp-over-udp/mptcp/path-policy.js';
 import { createRedundant } from '../../../src/mptcp-over-udp/scheduler/redundant.js';
-import { BulkPeer } from '../../sim/bulk-peer.js';
+import { acceptBulk, BulkPeer } from '../../sim/bulk-peer.js';
 import type { SimLinkOptions } from '../../sim/sim-link.js';
 import { TwoHosts } from '../../sim/two-hosts.js';
 
@@ -10,8 +10,8 @@ const LINK: SimLinkOptions = { rateBitsPerSec: 20e6, delayMs: 10, queuePackets: 
 /** More than acknowledgements and signals need. */
 const DATA_PACKET_BYTES = 500;
 
-const only = (...pathIds: number[]): PathPolicy => ({ rank: (pathId) => pathIds.indexOf(pathId), oneAtATime: false, isNamed: true });
-const inOrder = (...pathIds: number[]): PathPolicy => ({ ...only(...pathIds), oneAtATime: true });
+const among = (...pathIds: number[]): PathPolicy => ({ rank: (pathId) => pathIds.indexOf(pathId), oneAtATime: false, isNamed: true });
+const inOrder = (...pathIds: number[]): PathPolicy => ({ ...among(...pathIds), oneAtATime: true });
 
 /** Downloads over three paths, and what data packets they take from the server. */
 class World {
@@ -30,11 +30,8 @@ class World {
       },
       serverEvents: {
         onIncoming: (connection) => {
-          const peer = new BulkPeer(true);
-          peer.connection = connection;
           this.served.push(connection);
-          connection.setHandler(peer);
-          connection.accept();
+          acceptBulk(connection, true);
         },
       },
     });
@@ -66,7 +63,7 @@ class World {
 
 t.test('a connection has subflows on the paths that are named, and no SYN goes elsewhere', async (t) => {
   const world = new World();
-  const connection = world.download(only(2, 1));
+  const connection = world.download(among(2, 1));
   world.run(3000);
   t.same(connection.subflows.map(({ pathId }) => pathId).sort(), [1, 2]);
   t.equal(world.syns[0], 0);
@@ -76,7 +73,7 @@ t.test('a connection has subflows on the paths that are named, and no SYN goes e
 
 t.test('one that is pinned waits for its path, and goes on when that returns', async (t) => {
   const world = new World();
-  const connection = world.download(only(1));
+  const connection = world.download(among(1));
   world.run(1000);
   world.setUsable(1, false);
   world.run(300);
@@ -86,9 +83,9 @@ t.test('one that is pinned waits for its path, and goes on when that returns', a
   const [first, pinned, third] = world.run(2000);
   t.same([first, third], [0, 0]);
   t.ok(pinned! > 1000);
-  t.equal(world.hosts.client.paths.best(only(1))!.id, 1);
+  t.equal(world.hosts.client.paths.best(among(1))!.id, 1);
   world.setUsable(1, false);
-  t.equal(world.hosts.client.paths.best(only(1)), undefined, 'nothing can begin there now');
+  t.equal(world.hosts.client.paths.best(among(1)), undefined, 'nothing can begin there now');
 });
 
 t.test('one at a time: the next in order when the first fails, and back when it returns', async (t) => {
@@ -111,7 +108,7 @@ t.test('one at a time: the next in order when the first fails, and back when it 
 t.test('a path that is named is used though it is a backup, on both sides', async (t) => {
   const world = new World();
   for (const host of [world.hosts.client, world.hosts.server]) host.paths.setBackup(1, true);
-  world.download(only(0, 1));
+  world.download(among(0, 1));
   world.run(1000);
   const [first, backup] = world.run(1000);
   t.ok(first! > 500 && backup! > 500, 'both carry data');
@@ -119,9 +116,9 @@ t.test('a path that is named is used though it is a backup, on both sides', asyn
 
 t.test('a policy that changes moves a connection that is under way, and leaves nothing behind', async (t) => {
   const world = new World();
-  const connection = world.download(only(0));
+  const connection = world.download(among(0));
   world.run(1000);
-  world.setPolicy(connection, only(1, 2));
+  world.setPolicy(connection, among(1, 2));
   world.run(1000);
   t.same(connection.subflows.map(({ pathId }) => pathId).sort(), [1, 2], 'the first subflow ended when another had come');
   t.equal(world.run(1000)[0], 0);
@@ -137,7 +134,7 @@ t.test('a policy of the side that answers holds back what it does not want', asy
   const client = new BulkPeer(false);
   client.connection = world.hosts.connect(client, 0);
   world.run(100);
-  world.served[0]!.setPathPolicy(only(0), world.hosts.clock.nowMs);
+  world.served[0]!.setPathPolicy(among(0), world.hosts.clock.nowMs);
   world.hosts.settle(world.hosts.server);
   world.run(1000);
   const [first, ...others] = world.run(1000);
