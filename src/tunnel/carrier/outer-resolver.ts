@@ -18,8 +18,9 @@ import {
   type UdpHandle,
   type Watcher,
 } from '../../tun/native.js';
+import { TYPE_A, TYPE_AAAA } from '../dns-records.js';
 import { emitAddressRecord } from '../path/address-record.js';
-import { type AddressType, type DnsAnswer, emitDnsQuery, parseDnsAnswer, TYPE_A, TYPE_AAAA } from './dns-message.js';
+import { type AddressType, type DnsAnswer, emitDnsQuery, parseDnsAnswer } from './dns-message.js';
 import { type ResolvedAddress, systemLookup } from './endpoint.js';
 
 export interface OuterResolverOptions {

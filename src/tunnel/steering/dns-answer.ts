@@ -7,17 +7,20 @@
  *   +------+-------+----+----+----+----+
  */
 
-const HEADER_BYTES = 12;
-const RESPONSE = 0x8000;
+import {
+  addressBytesOf,
+  CLASS_IN,
+  DNS_HEADER_BYTES,
+  FLAG_RESPONSE,
+  NAME_MAX_BYTES,
+  POINTER_BITS,
+  RCODE_MASK,
+  TYPE_CNAME,
+  u16,
+  visitRecords,
+} from '../dns-records.js';
+
 const OPCODE_MASK = 0x7800;
-const RCODE_MASK = 0x000f;
-const CLASS_IN = 1;
-const TYPE_A = 1;
-const TYPE_CNAME = 5;
-const TYPE_AAAA = 28;
-const ADDRESS_BYTES: Readonly<Record<number, number>> = { [TYPE_A]: 4, [TYPE_AAAA]: 16 };
-/** RFC 1035 (2.3.4). */
-const NAME_MAX_BYTES = 255;
 const MAX_ALIASES = 16;
 /** More than fit into the largest answers that resolvers give. */
 const MAX_RECORDS = 512;
@@ -46,12 +49,12 @@ interface Owned {
 /** A DNS message without the length that TCP puts before it. The addresses, maybe none, or a fault string. */
 export function parseDnsAnswer(bytes: Uint8Array, offset: number, length: number): DnsAddress[] | string {
   const end = offset + length;
-  if (length < HEADER_BYTES || end > bytes.length) return FAULT_DNS_SHORT;
+  if (length < DNS_HEADER_BYTES || end > bytes.length) return FAULT_DNS_SHORT;
   const flags = u16(bytes, offset + 2);
-  const isAnswer = (flags & (RESPONSE | OPCODE_MASK | RCODE_MASK)) === RESPONSE && u16(bytes, offset + 4) === 1;
+  const isAnswer = (flags & (FLAG_RESPONSE | OPCODE_MASK | RCODE_MASK)) === FLAG_RESPONSE && u16(bytes, offset + 4) === 1;
   if (!isAnswer) return FAULT_DNS_NO_ANSWER;
   const reader = new NameReader(bytes, offset, end);
-  const question = reader.read(offset + HEADER_BYTES);
+  const question = reader.read(offset + DNS_HEADER_BYTES);
   if (question === undefined) return FAULT_DNS_NAME;
   const at = reader.next + 4;
   if (at > end) return FAULT_DNS_SHORT;
@@ -62,26 +65,28 @@ export function parseDnsAnswer(bytes: Uint8Array, offset: number, length: number
 /** What a truncated answer (TC) still holds counts. */
 function readRecords(reader: NameReader, bytes: Uint8Array, start: number, end: number, count: number): Owned[] | string {
   const records: Owned[] = [];
-  let at = start;
-  for (let i = 0; i < count; i++) {
-    const owner = reader.read(at);
-    if (owner === undefined) return FAULT_DNS_NAME;
-    at = reader.next;
-    if (at + 10 > end) return FAULT_DNS_SHORT;
-    const [type, recordClass, dataBytes] = [u16(bytes, at), u16(bytes, at + 2), u16(bytes, at + 8)];
-    const ttlSeconds = ttl(bytes, at + 4);
-    at += 10;
-    if (at + dataBytes > end) return FAULT_DNS_SHORT;
-    if (recordClass === CLASS_IN && type === TYPE_CNAME) {
-      const target = reader.read(at);
-      if (target === undefined) return FAULT_DNS_NAME;
-      records.push({ owner, type, ttlSeconds, target, address: undefined });
-    } else if (recordClass === CLASS_IN && ADDRESS_BYTES[type] === dataBytes) {
-      records.push({ owner, type, ttlSeconds, target: '', address: bytes.slice(at, at + dataBytes) });
+  let owner = '';
+  let hasBadTarget = false;
+  const endOfOwner = (at: number): number => {
+    const name = reader.read(at);
+    if (name === undefined) return -1;
+    owner = name;
+    return reader.next;
+  };
+  const ended = visitRecords(bytes, start, end, count, endOfOwner, ({ type, recordClass, ttlAt, dataAt, dataBytes }) => {
+    if (recordClass !== CLASS_IN) return true;
+    const ttlSeconds = ttl(bytes, ttlAt);
+    if (type === TYPE_CNAME) {
+      const target = reader.read(dataAt);
+      hasBadTarget = target === undefined;
+      if (target !== undefined) records.push({ owner, type, ttlSeconds, target, address: undefined });
+    } else if (addressBytesOf(type) === dataBytes) {
+      records.push({ owner, type, ttlSeconds, target: '', address: bytes.slice(dataAt, dataAt + dataBytes) });
     }
-    at += dataBytes;
-  }
-  return records;
+    return !hasBadTarget;
+  });
+  if (ended === 'name' || hasBadTarget) return FAULT_DNS_NAME;
+  return ended === 'short' ? FAULT_DNS_SHORT : records;
 }
 
 function follow(question: string, records: readonly Owned[]): DnsAddress[] {
@@ -128,7 +133,7 @@ class NameReader {
         if (!jumped) this.next = place + 1;
         return name;
       }
-      if ((size & 0xc0) === 0xc0) {
+      if ((size & POINTER_BITS) === POINTER_BITS) {
         if (place + 2 > this.#end) return undefined;
         if (!jumped) this.next = place + 2;
         jumped = true;
@@ -137,7 +142,7 @@ class NameReader {
         before = place;
         continue;
       }
-      if ((size & 0xc0) !== 0 || place + 1 + size > this.#end || name.length + size + 1 > NAME_MAX_BYTES) return undefined;
+      if ((size & POINTER_BITS) !== 0 || place + 1 + size > this.#end || name.length + size + 1 > NAME_MAX_BYTES) return undefined;
       const label = labelText(bytes, place + 1, size);
       name = name === '' ? label : `${name}.${label}`;
       place += 1 + size;
@@ -153,10 +158,6 @@ function labelText(bytes: Uint8Array, at: number, size: number): string {
     text += code > 0x20 && code < 0x7f && code !== 0x2e ? String.fromCharCode(code >= 0x41 && code <= 0x5a ? code | 0x20 : code) : '?';
   }
   return text;
-}
-
-function u16(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! << 8) | bytes[at + 1]!;
 }
 
 /** RFC 2181 (8): with the highest bit set it counts as zero. */

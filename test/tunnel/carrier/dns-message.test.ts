@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { emitDnsQuery, parseDnsAnswer, TYPE_A, TYPE_AAAA } from '../../../src/tunnel/carrier/dns-message.js';
+import { emitDnsQuery, parseDnsAnswer } from '../../../src/tunnel/carrier/dns-message.js';
+import { TYPE_A, TYPE_AAAA } from '../../../src/tunnel/dns-records.js';
 
 const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(/\s/g, ''), 'hex'));
 const QUESTION = '03 76 70 6e 07 65 78 61 6d 70 6c 65 03 6f 72 67 00';
