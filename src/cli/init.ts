@@ -7,9 +7,10 @@ import { systemdUnit, UNIT_NAME } from '../control/systemd-unit.js';
 import { formatKey, generatePrivateKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatIp, formatPrefix, type IpPrefix, parsePrefix, prefixContains } from '../tun/ip-prefix.js';
+import { writePrivateFile } from '../tun/private-file.js';
 import { CONFIG_DIRECTORY, parseConfig } from '../tunnel/config-file.js';
 import { interfaceNameFault } from '../tunnel/config-schema.js';
-import { peerDirectory, writePrivateFile } from '../tunnel/peer-directory.js';
+import { peerDirectory } from '../tunnel/peer-directory.js';
 import type { CliContext } from './cli-context.js';
 import { CliError, notWritten } from './report.js';
 

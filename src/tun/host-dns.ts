@@ -5,10 +5,11 @@
  */
 
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { withFileLock } from './file-lock.js';
 import { HostNetworkError } from './ip-command.js';
+import { writePrivateFile } from './private-file.js';
 import { isProcessAlive, processStartTicks } from './process-identity.js';
 import { type DnsSettings, formatResolvConf, nameserversOf, parseOurs, type ResolvConf } from './resolv-conf.js';
 import { readResolvConf, restoreResolvConf, tornText, writeResolvConf } from './resolv-conf-file.js';
@@ -189,9 +190,7 @@ function readState({ stateFile }: DnsPlace): DnsState | undefined {
 }
 
 function writeState({ stateFile }: DnsPlace, state: DnsState): void {
-  const temporary = `${stateFile}.new`;
-  writeFileSync(temporary, JSON.stringify(state), { mode: 0o600 });
-  renameSync(temporary, stateFile);
+  writePrivateFile(stateFile, JSON.stringify(state));
 }
 
 async function locked<T>({ file, stateFile }: DnsPlace, work: () => Promise<T>): Promise<T> {

@@ -3,10 +3,11 @@
  * too. One file a peer: adding or removing one touches no other, and a thousand of them are no burden.
  */
 
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { formatKey } from '../crypto/keys.js';
 import { publicKeyOf } from '../crypto/x25519.js';
+import { writePrivateFile } from '../tun/private-file.js';
 import type { PeerConfig, TunnelConfig } from './config.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { schemaFault } from './config-messages.js';
@@ -161,24 +162,6 @@ export function removePeerFile(directory: string, name: string): boolean {
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
-}
-
-/** Whole or not at all, also over a crash or a power cut; for its owner only. */
-export function writePrivateFile(file: string, text: string): void {
-  const staged = join(dirname(file), `.${process.pid}.${Date.now()}.new`);
-  const fd = openSync(staged, 'wx', 0o600);
-  try {
-    writeSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  try {
-    renameSync(staged, file);
-  } catch (error) {
-    rmSync(staged, { force: true });
     throw error;
   }
 }

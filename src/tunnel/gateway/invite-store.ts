@@ -2,10 +2,10 @@
 
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { writePrivateFile } from '../../tun/private-file.js';
 import { ConfigError } from '../config-error.js';
 import { decodeKey } from '../config-schema.js';
 import { besideConfig } from '../config-values.js';
-import { writePrivateFile } from '../peer-directory.js';
 
 const key = z.string().refine((text) => decodeKey(text) !== undefined);
 const inviteSchema = z.object({
