@@ -3,7 +3,7 @@
 import t from 'tap';
 import { WEB_ADDRESS } from '../../src/lab/topology.js';
 import { runTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
-import { createTunnelRig } from './tunnel-rig.js';
+import { createTunnelRig, until } from './tunnel-rig.js';
 
 t.setTimeout(60_000);
 
@@ -19,6 +19,9 @@ t.test('connections begin on the near path, though the far one has the lower num
   const { timesMs } = await runTraffic(rig.lab.client, { op: 'echo', host: WEB_ADDRESS, port: TRAFFIC_PORT, count: 5, intervalMs: 50 });
   t.ok(Math.max(...timesMs!) < 300, `first bytes after ${timesMs!.map((ms) => ms.toFixed(0)).join(', ')} ms`);
   for (const side of ['client', 'server'] as const) {
+    // The side that answers has the far path up one of its round trips later.
+    const pathsUp = async (): Promise<boolean> => (await rig.status(side)).peers[0]!.paths.every(({ state }) => state === 'up');
+    await until(`${side}: both paths up`, pathsUp, 5000);
     const [far, near] = (await rig.status(side)).peers[0]!.paths;
     t.ok(far!.rttMs > 600 && far!.rttMs < 900, `${side}, far: ${far!.rttMs} ms`);
     t.ok(near!.rttMs >= 20 && near!.rttMs < 100, `${side}, near: ${near!.rttMs} ms`);

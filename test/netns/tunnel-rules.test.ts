@@ -208,17 +208,19 @@ t.test('rules by user, fwmark and domain, and what bypasses', async (t) => {
       const { user = USERS.root, port = PORTS.plain, ...target } = more;
       return inside(client, echo, { resolver: WEB_ADDRESS, port, count: COUNT, bytes: PAYLOAD_BYTES, ...target }, as(user)).result;
     });
-  const tcp = (user: number, port: number = PORTS.plain, host = WEB_ADDRESS) =>
-    bytesByLink(rig, () => inside(client, download, { host, port, bytes: DOWNLOAD_BYTES }, as(user)).result);
+  const tcp = (user: number, port: number = PORTS.plain, host = WEB_ADDRESS, bytes = DOWNLOAD_BYTES) =>
+    bytesByLink(rig, () => inside(client, download, { host, port, bytes }, as(user)).result);
 
   await t.test("everybody else's traffic goes on the faster path, and over both when it is much", async (t) => {
     const datagrams = await udp({ host: WEB_ADDRESS });
     echoed(t, datagrams.result, CLIENT_ADDRESS);
     t.ok(datagrams.bytes[0]! > 1.5 * FLOW_BYTES, `${datagrams.bytes}`);
     t.ok(datagrams.bytes[1]! < FLOW_BYTES / 4, `${datagrams.bytes}`);
-    const stream = await tcp(USERS.root);
-    t.same(stream.result, { received: DOWNLOAD_BYTES, seenAs: EGRESS_ADDRESS });
-    t.ok(Math.min(...stream.bytes) > DOWNLOAD_BYTES / 20, `${stream.bytes}`);
+    // A second of both links: long enough for the farther one to be past its slow start.
+    const much = 20_000_000;
+    const stream = await tcp(USERS.root, PORTS.plain, WEB_ADDRESS, much);
+    t.same(stream.result, { received: much, seenAs: EGRESS_ADDRESS });
+    t.ok(Math.min(...stream.bytes) > much / 20, `${stream.bytes}`);
   });
 
   await t.test("a user's traffic keeps to the path that it is pinned to, datagrams and TCP", async (t) => {
