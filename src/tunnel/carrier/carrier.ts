@@ -1,0 +1,27 @@
+/**
+ * What a path sends on and receives from: a UDP socket, or an in-memory port of the addon behind which a transport carries the datagrams. Packets are sealed and staged on its
+ * `handle`; who owns the batch calls `flush`.
+ */
+
+import type { UdpHandle } from '../../tun/native.js';
+
+export type CarrierKind = 'udp' | 'quic' | 'webtransport';
+
+export interface Carrier {
+  readonly kind: CarrierKind;
+  /** undefined: it cannot be used now. Ask anew each time: opening again replaces it. */
+  readonly handle: UdpHandle | undefined;
+  /** Local port, 0 without one. */
+  readonly port: number;
+  /** Of one datagram; Infinity: whatever the interface takes. */
+  readonly maxDatagramBytes: number;
+  /** Why it cannot be used, or why it refused the last send: an errno name, "" when all is well. */
+  lastErrorCode: string;
+  /** Something is staged since the last flush. The owner of the carrier keeps it. */
+  dirty: boolean;
+  refusedDatagrams: number;
+  /** It is gone for good and must be opened again. */
+  readonly needsReopen: boolean;
+  /** Sends what is staged; how many datagrams were refused since the last call. */
+  flush(): number;
+}
