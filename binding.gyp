@@ -16,6 +16,7 @@
         'src/tun/native/inbox.c',
         'src/tun/native/inner-header.c',
         'src/tun/native/loop.c',
+        'src/tun/native/memory.c',
         'src/tun/native/module.c',
         'src/tun/native/nft-set.c',
         'src/tun/native/notify.c',

@@ -265,6 +265,19 @@ export interface NativeAddon {
   /** Totals since the socket was opened. */
   udpCounters(udp: UdpHandle): SendCounters;
 
+  // ---- ports without a socket ----
+  /**
+   * A port in memory, to be used as a UDP socket is: what is staged on it is taken with `memoryTake` after `udpFlush`, what was put in is received as if it had come from
+   * `remote`, an address record. `port`: what `udpPort` says. It has no descriptor, no watcher and takes no `udpSendRaw`.
+   */
+  memoryOpen(remote: Uint8Array, port: number): UdpHandle;
+  /** `count` datagrams back to back in `bytes`, copied. Returns how many had no room (2 MB or 4096 datagrams wait at most). */
+  memoryPut(port: UdpHandle, bytes: Uint8Array, lengths: Int32Array, count: number): number;
+  /** Moves datagrams that were flushed into `out`, back to back, as many as it and `lengths` have room for. Returns how many. */
+  memoryTake(port: UdpHandle, out: Uint8Array, lengths: Int32Array): number;
+  /** Datagrams that were put in and are not received yet. */
+  memoryWaiting(port: UdpHandle): number;
+
   // ---- sealing ----
   /** One key for one direction of one session epoch. The key is copied. */
   createSealer(options: { aead: AeadName; key: Uint8Array; receiverIndex: number; engine?: AeadEngine }): SealerHandle;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "udp.h"
 
 #ifndef UDP_GRO
@@ -35,6 +36,7 @@ static bool full_messages(const Inbox *inbox, int count) {
 }
 
 int inbox_fill(const Udp *udp, Inbox *inbox) {
+  if (udp->memory != NULL) return memory_fill(udp, inbox);
   for (size_t i = 0; i < INBOX_MESSAGES; i++) {
     struct msghdr *header = &inbox->messages[i].msg_hdr;
     *header = (struct msghdr){&inbox->names[i], sizeof inbox->names[i], &inbox->pieces[i], 1, &inbox->controls[i], sizeof inbox->controls[i], 0};

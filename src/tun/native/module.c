@@ -7,6 +7,7 @@
 #include "scheduling.h"
 #include "seal.h"
 #include "tun.h"
+#include "memory.h"
 #include "udp.h"
 
 #define EXPORT(name, function) {name, NULL, function, NULL, NULL, NULL, napi_enumerable, NULL}
@@ -21,6 +22,10 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("tunWritePacket", tun_write_packet),
     EXPORT("tunWriteSegments", tun_write_segments),
     EXPORT("tunWriteJoined", tun_write_joined),
+    EXPORT("memoryOpen", memory_open),
+    EXPORT("memoryPut", memory_put),
+    EXPORT("memoryTake", memory_take),
+    EXPORT("memoryWaiting", memory_waiting),
     EXPORT("udpOpen", udp_open),
     EXPORT("udpPort", udp_port),
     EXPORT("udpFd", udp_fd),

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "udp.h"
 
 #ifndef UDP_SEGMENT
@@ -157,6 +158,10 @@ static void handle_failure(Udp *udp, Cursor *at, int error) {
 void stage_flush(Udp *udp) {
   Stage *stage = &udp->stage;
   Cursor at = {0, 0};
+  if (udp->memory != NULL) {
+    memory_flush(udp);
+    return;
+  }
   while (at.run < stage->runCount) {
     int sent = send_batch(udp, at);
     if (sent <= 0) handle_failure(udp, &at, sent < 0 ? errno : EIO);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "memory.h"
+
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
@@ -24,9 +26,15 @@ typedef struct {
 static void dispose(Handle *handle) {
   Udp *udp = (Udp *)handle;
   channel_dispose(&udp->channel);
+  udp_free(udp);
+}
+
+void udp_free(Udp *udp) {
   stage_free(&udp->stage);
   inbox_free(udp->inbox);
   udp->inbox = NULL;
+  memory_free(udp->memory);
+  udp->memory = NULL;
 }
 
 static bool optional_int(napi_env env, napi_value options, const char *name, int64_t min, int64_t max, int64_t *out, bool *given) {
@@ -170,6 +178,7 @@ napi_value udp_open(napi_env env, napi_callback_info info) {
 napi_value udp_port(napi_env env, napi_callback_info info) {
   Udp *udp = handle_only(env, info, KIND_UDP);
   if (udp == NULL) return NULL;
+  if (udp->memory != NULL) return js_number(env, memory_port(udp->memory));
   struct sockaddr_in6 name;
   socklen_t bytes = sizeof name;
   if (getsockname(udp->channel.fd, (struct sockaddr *)&name, &bytes) < 0) {

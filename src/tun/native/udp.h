@@ -67,6 +67,8 @@ typedef struct {
   bool fullMessages;
 } Inbox;
 
+typedef struct MemoryPort MemoryPort;
+
 typedef struct {
   Channel channel;
   int family;
@@ -77,11 +79,16 @@ typedef struct {
   int lastError;
   uint32_t refusedSinceFlush;
   uint64_t sentDatagrams, sentMessages, refusedDatagrams, segmentationFallbacks;
+  // memory.c: there is no socket, but these queues.
+  MemoryPort *memory;
 } Udp;
 
 // Reads an address record for this socket. False with RangeError pending.
 bool udp_target(napi_env env, const Udp *udp, napi_value address, Target *out);
 void udp_refused(Udp *udp, uint32_t datagrams, int error);
+// What is not the socket itself.
+void udp_free(Udp *udp);
+
 
 static inline bool udp_has_pending(const Udp *udp) {
   return udp->inbox != NULL && (udp->inbox->next != udp->inbox->count || udp->inbox->error != 0);
