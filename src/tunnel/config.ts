@@ -2,6 +2,7 @@
 
 import type { CongestionControlName } from '../mptcp-over-udp/congestion/congestion-controls.js';
 import type { SchedulerName } from '../mptcp-over-udp/scheduler/schedulers.js';
+import type { CarrierKind } from './carrier/carrier.js';
 
 export interface InterfaceConfig {
   name: string;
@@ -12,11 +13,26 @@ export interface InterfaceConfig {
   listenPort: number | undefined;
   /** Where clients reach this server from outside, for invites: "vpn.example.org" or with a port. Absent: the host's own global addresses. */
   publicEndpoint?: string;
+  /** Server: carriers beside UDP. Absent: none. */
+  carriers?: CarrierListenConfig;
   mtuBytes: number;
   /** `native_mptcp`: addresses of the TUN for MPTCP of the host's own, one for each path beyond the first, without prefix length. Absent: none are given. */
   nativeMptcpAddresses?: readonly string[];
   /** What belongs into the tunnel leaves by it or not at all, but for the prefixes allowed. Absent: no kill switch. */
   killSwitch?: { allow: readonly string[] };
+}
+
+/** Where clients come in over other carriers than UDP. */
+export interface CarrierListenConfig {
+  /** UDP. */
+  quicPort?: number;
+  /** TCP, and UDP where HTTP/3 is installed. */
+  webtransportPort?: number;
+  /** PEM. */
+  certificate: string;
+  privateKey: string;
+  /** What others than our peers get of the WebTransport port; undefined: nothing. */
+  webFolder: string | undefined;
 }
 
 /** Of the host, while the tunnel is up. */
@@ -37,6 +53,8 @@ export interface PathConfig extends PathPolicy {
   name: string;
   interface: string | undefined;
   address: string | undefined;
+  /** Absent: auto, the best that works. */
+  carrier?: CarrierKind | 'auto';
 }
 
 /** How a path is used (docs/paths.md, path-policy.ts). */
@@ -83,6 +101,13 @@ export interface PeerConfig {
   /** "203.0.113.1:5180", "[2001:db8::1]:5180" or "host:port" */
   endpoint: string | undefined;
   allowedIps: readonly string[];
+  /** Where it listens for other carriers than UDP, at the host of `endpoint`. Absent: it does not. */
+  quicPort?: number;
+  webtransportPort?: number;
+  /** Of its certificate; absent: the host of `endpoint`. */
+  serverName?: string;
+  /** SHA-256 of the only certificate that is right; absent: one that the host's authorities vouch for. */
+  certificateSha256?: Uint8Array;
   /** Not a peer yet, but the holder of an invite: it may enrol and do nothing else. */
   enrolling?: boolean;
   /** (Client) connections that this gateway forwards from the Internet come from any address, and their answers go back into the tunnel. */

@@ -2,19 +2,22 @@
 
 import { randomBytes } from 'node:crypto';
 import type { NativeAddon, OpenTableHandle } from '../tun/native.js';
+import { CARRIER_TIMES, type CarrierTimes } from './carrier/carrier-choice.js';
 import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
 import { readInterfaces } from './carrier/interface-info.js';
-import { UdpCarrier } from './carrier/udp-carrier.js';
+import { type LoadTransport, loadTransport, Transports } from './carrier/transports.js';
 import type { Uplink } from './carrier/uplink.js';
 import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
-import { adoptOrOpen, type DescriptorStore, NO_STORE } from './descriptor-store.js';
+import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
 import { EndpointWatch } from './endpoint-watch.js';
 import type { LinkLayer, LinkObserver, PacketTap, PathChange, PathRestriction, PeerLink } from './link.js';
+import { Listeners } from './listeners.js';
 import { LinkContext } from './path/link-context.js';
 import { PathControl } from './path/path-control.js';
 import { Peer } from './path/peer.js';
 import { ReceiveLoop } from './path/receive-loop.js';
 import { SessionDriver, sessionPeer } from './path/session-driver.js';
+import { PathCarriers, portOf } from './path-carriers.js';
 import type { SessionConstants } from './session/constants.js';
 import { createSessionEndpoint } from './session/endpoint.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURES } from './session/messages.js';
@@ -37,6 +40,10 @@ export interface LinkLayerOptions {
   descriptors?: DescriptorStore;
   /** See ENDPOINT_PATIENCE_MS. */
   endpointPatienceMs?: number;
+  /** See CARRIER_TIMES; shrunk by tests. */
+  carrierTimes?: Partial<CarrierTimes>;
+  /** Default: the packages that are installed. */
+  loadTransport?: LoadTransport;
 }
 
 export interface CountingLinkLayer extends LinkLayer {
@@ -51,8 +58,6 @@ const RETRY_MS = 3000;
 const PEER_IDS = 1 << 18;
 /** What a client without [[path]] has: whatever way the routing table says. */
 const ANY_PATH: PathConfig = { name: 'default', interface: undefined, address: undefined };
-/** The kernel has no IPv6. */
-const NO_IPV6_CODES: ReadonlySet<string> = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EPROTONOSUPPORT']);
 
 export function createLinkLayer(options: LinkLayerOptions): CountingLinkLayer {
   return new UdpLinkLayer(options);
@@ -63,13 +68,14 @@ class UdpLinkLayer implements CountingLinkLayer {
   readonly #config: TunnelConfig;
   readonly #native: NativeAddon;
   readonly #log: TunnelLog;
-  readonly #mark: number | undefined;
-  readonly #descriptors: DescriptorStore;
   readonly #context: LinkContext;
   readonly #table: OpenTableHandle;
   readonly #driver: SessionDriver;
   readonly #control: PathControl;
   readonly #receiveLoop: ReceiveLoop;
+  readonly #transports: Transports;
+  readonly #carriers: PathCarriers;
+  readonly #listeners: Listeners;
   readonly #uplinks: Uplinks;
   readonly #resolve: (endpoint: string) => Promise<ResolvedEndpoint>;
   readonly #endpointWatch: EndpointWatch;
@@ -89,12 +95,12 @@ class UdpLinkLayer implements CountingLinkLayer {
     descriptors = NO_STORE,
     resolve = resolveEndpoint,
     endpointPatienceMs,
+    carrierTimes = {},
+    loadTransport: load = loadTransport,
   }: LinkLayerOptions) {
     this.#config = config;
     this.#native = native;
     this.#log = log;
-    this.#mark = mark;
-    this.#descriptors = descriptors;
     this.#context = new LinkContext(native, log);
     for (const peer of config.peers) this.#context.addPeer(new Peer(this.#nextPeerId++, peer));
     this.aeads = measuredAeads(native);
@@ -104,7 +110,15 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#receiveLoop = new ReceiveLoop(this.#context, this.#driver, this.#control, this.#table);
     this.#unresolved = this.#context.peers.filter((peer) => peer.initiator);
     const { receive } = this.#receiveLoop;
-    this.#uplinks = new Uplinks({ context: this.#context, driver: this.#driver, control: this.#control, native, mark, receive });
+    const { privateKey } = config.interface;
+    const [context, driver, control] = [this.#context, this.#driver, this.#control];
+    this.#transports = new Transports(load);
+    const transports = this.#transports;
+    this.#listeners = new Listeners({ config: config.interface, native, log, mark, descriptors, transports, receive });
+    for (const peer of context.peers) this.#listeners.addPeer(peer);
+    const times = { ...CARRIER_TIMES, ...carrierTimes };
+    this.#carriers = new PathCarriers({ context, driver, transports, privateKey, mark, receive, times });
+    this.#uplinks = new Uplinks({ context, driver, control, native, mark, receive, carriers: this.#carriers });
     this.#makeUplinks();
     this.#resolve = resolve;
     this.#endpointWatch = new EndpointWatch({
@@ -114,7 +128,10 @@ class UdpLinkLayer implements CountingLinkLayer {
       ...(endpointPatienceMs === undefined ? {} : { patienceMs: endpointPatienceMs }),
     });
     this.#context.onTimer = (nowMs) => this.#handleTimer(nowMs);
-    this.#context.onPeerPathsChanged = (peer, nowMs) => this.#driver.updateRoutes(peer, nowMs);
+    this.#context.onPeerPathsChanged = (peer, nowMs) => {
+      this.#driver.updateRoutes(peer, nowMs);
+      if (peer.initiator && this.#carriers.isNeeded) this.#context.arm(nowMs);
+    };
     this.#context.onSendRefused = (path) => {
       this.#control.tellDown(path);
       // Refused in a flush: what it stages would wait for the next.
@@ -134,6 +151,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     const peer = new Peer(this.#nextPeerId, config);
     this.#nextPeerId = (this.#nextPeerId + 1) % PEER_IDS;
     this.#driver.add(peer);
+    this.#listeners.addPeer(peer);
     if (peer.initiator) {
       this.#unresolved.push(peer);
       this.#makeUplinks();
@@ -151,6 +169,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     context.flush();
     this.#unresolved = this.#unresolved.filter((one) => one !== peer);
     this.#uplinks.forgetPeer(peer);
+    this.#listeners.removePeer(peer);
     this.#driver.remove(peer, performance.now());
   }
 
@@ -164,7 +183,9 @@ class UdpLinkLayer implements CountingLinkLayer {
   async start(observer: LinkObserver): Promise<void> {
     this.#context.observer = observer;
     try {
-      this.#openListener();
+      await this.#loadTransports();
+      await this.#listeners.open();
+      this.#context.listener = this.#listeners.udp;
       const failure = await this.#resolveEndpoints();
       const initiators = this.#context.peers.filter((peer) => peer.initiator);
       // Where paths come by themselves there may be no network yet.
@@ -251,7 +272,12 @@ class UdpLinkLayer implements CountingLinkLayer {
   }
 
   counters(): Record<string, number> {
-    return { ...this.#context.counters, ...this.#driver.counters, ...this.#native.receiveCounters(this.#table) };
+    return {
+      ...this.#context.counters,
+      ...this.#driver.counters,
+      ...this.#native.receiveCounters(this.#table),
+      ...this.#transports.counters(),
+    };
   }
 
   async close(): Promise<void> {
@@ -262,8 +288,10 @@ class UdpLinkLayer implements CountingLinkLayer {
     context.closed = true;
     context.disarm();
     this.#driver.close();
-    context.listener?.close();
+    this.#listeners.close();
+    this.#carriers.close();
     this.#uplinks.close();
+    await this.#transports.close();
     this.#native.closeOpenTable(this.#table);
   }
 
@@ -293,27 +321,19 @@ class UdpLinkLayer implements CountingLinkLayer {
     return createSessionEndpoint(options, overrides);
   }
 
-  /** One dual-stack socket; IPv4 alone where the kernel has no IPv6. */
-  #openListener(): void {
-    const port = this.#config.interface.listenPort;
-    if (port === undefined) return;
-    const open = (family: 4 | 6): void => {
-      const options = { family, port, address: undefined, device: undefined, mark: this.#mark };
-      const carrier = new UdpCarrier(this.#native, options, this.#receiveLoop.receive);
-      const kept = `udp${family}.${port}`;
-      adoptOrOpen(this.#descriptors, kept, (descriptor) => carrier.open(descriptor));
-      this.#descriptors.keep(kept, this.#native.udpFd(carrier.handle!));
-      this.#context.listener = carrier;
-    };
-    try {
+  /** Of those kinds that a path of ours must, or may, go over. Rejects with TunnelError `carrier-missing` where it must. */
+  async #loadTransports(): Promise<void> {
+    for (const kind of ['quic', 'webtransport'] as const) {
+      if (!this.#config.peers.some((peer) => peer.endpoint !== undefined && portOf(peer, kind) !== undefined)) continue;
+      const must = this.#config.paths.some(({ carrier }) => carrier === kind);
+      const may = this.#config.paths.length === 0 || this.#config.paths.some(({ carrier = 'auto' }) => carrier === 'auto');
+      if (!must && !may) continue;
       try {
-        open(6);
+        await this.#transports.require(kind);
       } catch (error) {
-        if (!NO_IPV6_CODES.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
-        open(4);
+        if (must || !(error instanceof TunnelError)) throw error;
+        this.#log.warn(error.message);
       }
-    } catch (cause) {
-      throw listenError(port, cause as NodeJS.ErrnoException);
     }
   }
 
@@ -381,6 +401,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     const context = this.#context;
     if (context.closed) return;
     this.#driver.handleTimeout(nowMs);
+    this.#carriers.handleTimeout(nowMs);
     for (const peer of context.peers) {
       for (const path of peer.paths) this.#control.handleTimeout(path, nowMs);
     }
@@ -405,14 +426,4 @@ function measuredAeads(native: NativeAddon): AeadStatus[] {
     { name: 'chacha20-poly1305', engine: chacha20Poly1305Engine, sealNs: chacha20Poly1305Ns },
   ];
   return aeads.sort((a, b) => a.sealNs - b.sealNs);
-}
-
-function listenError(port: number, cause: NodeJS.ErrnoException): TunnelError {
-  const message =
-    cause.code === 'EADDRINUSE'
-      ? `UDP port ${port} is taken: choose another listen_port, or stop the program that holds it ("ss -lunp" shows it).`
-      : cause.code === 'EACCES'
-        ? `UDP port ${port} needs root or CAP_NET_BIND_SERVICE: choose a listen_port above 1023.`
-        : `UDP port ${port} cannot be opened: ${cause.message}`;
-  return new TunnelError('listen', message, { cause });
 }

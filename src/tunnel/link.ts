@@ -4,6 +4,7 @@
  */
 
 import type { PathLimit } from '../mptcp-over-udp/path-limit.js';
+import type { CarrierKind } from './carrier/carrier.js';
 import type { PathConfig, PathPolicy, PeerConfig } from './config.js';
 import type { PeerMessage } from './session/slow-control.js';
 
@@ -54,6 +55,8 @@ export interface PathLink {
   readonly segmentPayloadBytes: number;
   /** "address:port" or "[v6]:port"; "" when unknown. */
   readonly local: string;
+  /** Over what it goes now; "" when over nothing. */
+  readonly carrierKind?: CarrierKind | '';
   /** Where the peer says that our packets come from; "" when it has not said. */
   readonly seenAs?: string;
   readonly remote: string;

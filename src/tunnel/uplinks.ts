@@ -6,9 +6,9 @@
  */
 
 import { MAX_PATHS, type NativeAddon } from '../tun/native.js';
+import type { Carrier } from './carrier/carrier.js';
 import type { ResolvedAddress, ResolvedEndpoint } from './carrier/endpoint.js';
 import type { InterfaceInfo } from './carrier/interface-info.js';
-import type { UdpCarrier } from './carrier/udp-carrier.js';
 import { Uplink } from './carrier/uplink.js';
 import type { PathConfig } from './config.js';
 import type { PathChange, PathRestriction } from './link.js';
@@ -18,6 +18,7 @@ import { Path } from './path/path.js';
 import type { PathControl } from './path/path-control.js';
 import type { Peer } from './path/peer.js';
 import type { SessionDriver } from './path/session-driver.js';
+import type { PathCarriers } from './path-carriers.js';
 import { TunnelError } from './tunnel-api.js';
 
 export interface UplinksOptions {
@@ -27,7 +28,8 @@ export interface UplinksOptions {
   native: NativeAddon;
   /** SO_MARK of the sockets. */
   mark: number | undefined;
-  receive: (carrier: UdpCarrier) => void;
+  receive: (carrier: Carrier) => void;
+  carriers: PathCarriers;
 }
 
 export class Uplinks {
@@ -36,20 +38,22 @@ export class Uplinks {
   readonly #control: PathControl;
   readonly #native: NativeAddon;
   readonly #mark: number | undefined;
-  readonly #receive: (carrier: UdpCarrier) => void;
+  readonly #receive: (carrier: Carrier) => void;
+  readonly #carriers: PathCarriers;
   /** In order of id. */
   #uplinks: Uplink[] = [];
   /** Id of a removed path -> the newest epoch of that time. */
   readonly #resting = new Map<number, number>();
   readonly #endpoints = new Map<Peer, ResolvedEndpoint>();
 
-  constructor({ context, driver, control, native, mark, receive }: UplinksOptions) {
+  constructor({ context, driver, control, native, mark, receive, carriers }: UplinksOptions) {
     this.#context = context;
     this.#driver = driver;
     this.#control = control;
     this.#native = native;
     this.#mark = mark;
     this.#receive = receive;
+    this.#carriers = carriers;
   }
 
   get all(): readonly Uplink[] {
@@ -76,7 +80,9 @@ export class Uplinks {
     this.#uplinks = this.#uplinks.filter((one) => one !== uplink);
     for (const peer of this.#context.peers) {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
-      if (path !== undefined) this.#context.removePath(path, nowMs);
+      if (path === undefined) continue;
+      this.#context.removePath(path, nowMs);
+      this.#carriers.remove(path);
     }
     uplink.close();
     this.#resting.set(uplink.index, this.#context.newestEpochSerial);
@@ -129,6 +135,7 @@ export class Uplinks {
 
   /** The peer is gone: no path to it is made any more. */
   forgetPeer(peer: Peer): void {
+    for (const path of peer.paths) this.#carriers.remove(path);
     this.#endpoints.delete(peer);
   }
 
@@ -163,7 +170,7 @@ export class Uplinks {
   refresh(uplink: Uplink, interfaces: readonly InterfaceInfo[], nowMs: number): void {
     uplink.look(interfaces);
     this.#leaveUnreachable(uplink, nowMs);
-    const opened = uplink.refresh(interfaces);
+    const opened: readonly Carrier[] = uplink.refresh(interfaces);
     for (const peer of this.#context.peers) {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
       if (path?.carrier !== undefined && opened.includes(path.carrier)) path.retarget(this.#context.epochs.values());
@@ -185,6 +192,7 @@ export class Uplinks {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
       if (path === undefined) continue;
       const isNews = !path.machine.linkLost;
+      this.#carriers.handleLinkLost(path);
       path.machine.handleLinkLost(nowMs, problem);
       if (!isNews) continue;
       this.#control.tellDown(path);
@@ -237,11 +245,12 @@ export class Uplinks {
       this.#context.log.warn(`path ${name}: ${address} and endpoint ${peer.config.endpoint} are of different IP versions`);
       return;
     }
+    const kinds = this.#carriers.kindsOf(uplink.config, peer.config);
     const path = new Path(this.#context, {
       id: uplink.index,
       name: uplink.config.name,
       peer,
-      carrier: uplink.carrier(place.family),
+      carrier: kinds.includes('udp') ? uplink.carrier(place.family) : undefined,
       target: emitAddressRecord(place.address, endpoint.port),
       validation: this.#driver.newValidation(nowMs),
       guarded: false,
@@ -250,6 +259,7 @@ export class Uplinks {
       nowMs,
     });
     this.#applyPolicy(uplink, path);
+    this.#carriers.add(uplink, path, place, nowMs);
     peer.addPath(path);
     path.useEpoch(peer.sendEpoch);
     // Until the sockets are open there is no link.
@@ -268,20 +278,24 @@ export class Uplinks {
 
   #point(uplink: Uplink, path: Path, { address, family }: ResolvedAddress, port: number, nowMs: number): void {
     const before = familyOf(path);
-    path.carrier = uplink.carrier(family);
+    this.#carriers.point(path, { address, family });
+    if (this.#carriers.kindsOf(uplink.config, path.peer.config).includes('udp')) path.carrier = uplink.carrier(family);
     path.target = emitAddressRecord(address, port);
     path.validated = false;
     path.validation = this.#driver.newValidation(nowMs);
     path.helloPending = true;
     path.localAddress = '';
     path.retarget(this.#context.epochs.values());
-    const isUsed = this.#context.peers.some((peer) => peer.initiator && peer.path(uplink.index)?.carrier === uplink.carrier(before));
+    const isUsed = this.#context.peers.some((peer) => {
+      const other = peer.initiator ? peer.path(uplink.index) : undefined;
+      return other !== undefined && familyOf(other) === before;
+    });
     if (!isUsed) uplink.closeCarrier(before);
     path.machine.probeSoon();
     this.#context.pathChanged(path, nowMs);
   }
 
-  #restore(uplink: Uplink, path: Path, opened: readonly UdpCarrier[], nowMs: number): void {
+  #restore(uplink: Uplink, path: Path, opened: readonly Carrier[], nowMs: number): void {
     let changed = path.setOuterMtu(uplink.mtuBytes);
     // The peer learns the new size from the next challenge.
     if (changed) path.helloPending = true;
@@ -291,7 +305,9 @@ export class Uplinks {
       changed = true;
     }
     changed ||= path.carrier !== undefined && opened.includes(path.carrier);
-    if (path.machine.linkLost) {
+    this.#carriers.handleLinkBack(path, nowMs);
+    // Without UDP it waits for a carrier to be dialled.
+    if (path.machine.linkLost && path.carrier !== undefined) {
       path.machine.handleLinkBack(nowMs);
       changed = true;
     }

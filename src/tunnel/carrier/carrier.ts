@@ -5,7 +5,9 @@
 
 import type { UdpHandle } from '../../tun/native.js';
 
-export type CarrierKind = 'udp' | 'quic' | 'webtransport';
+/** The best first. */
+export const CARRIER_KINDS = ['udp', 'quic', 'webtransport'] as const;
+export type CarrierKind = (typeof CARRIER_KINDS)[number];
 
 export interface Carrier {
   readonly kind: CarrierKind;
@@ -24,4 +26,8 @@ export interface Carrier {
   readonly needsReopen: boolean;
   /** Sends what is staged; how many datagrams were refused since the last call. */
   flush(): number;
+  /** One datagram, now. Bytes sent, or -errno. */
+  sendRaw(address: Uint8Array, bytes: Uint8Array, length: number): number;
+  /** An errno name, "" when nothing was refused since the last call. */
+  takeError(): string;
 }

@@ -4,6 +4,8 @@
  */
 
 import type { NativeAddon, UdpHandle, Watcher } from '../../tun/native.js';
+import type { Carrier } from './carrier.js';
+import { errnoName } from './errno-names.js';
 
 const BUFFER_BYTES = 8 * 1024 * 1024;
 
@@ -19,7 +21,9 @@ export interface UdpCarrierOptions {
 /** Error codes after which the same socket can never send again: its device is another one now, or gone. */
 const DEAD_SOCKET_CODES: ReadonlySet<string> = new Set(['ENODEV', 'ENXIO', 'EBADF']);
 
-export class UdpCarrier {
+export class UdpCarrier implements Carrier {
+  readonly kind = 'udp';
+  readonly maxDatagramBytes = Infinity;
   readonly options: UdpCarrierOptions;
   readonly #native: NativeAddon;
   readonly #onReadable: (carrier: UdpCarrier) => void;
@@ -28,7 +32,6 @@ export class UdpCarrier {
   #port = 0;
   /** Why there is no socket, or why it refused the last send: an errno name, "" when all is well. */
   lastErrorCode = '';
-  /** Something is staged since the last flush. The owner of the carrier keeps it. */
   dirty = false;
   refusedDatagrams = 0;
 
@@ -75,6 +78,18 @@ export class UdpCarrier {
       this.lastErrorCode = (cause as { code?: string }).code ?? 'EIO';
       throw cause;
     }
+  }
+
+  flush(): number {
+    return this.#handle === undefined ? 0 : this.#native.udpFlush(this.#handle);
+  }
+
+  sendRaw(address: Uint8Array, bytes: Uint8Array, length: number): number {
+    return this.#handle === undefined ? 0 : this.#native.udpSendRaw(this.#handle, address, bytes, 0, length);
+  }
+
+  takeError(): string {
+    return this.#handle === undefined ? '' : errnoName(this.#native.udpLastError(this.#handle));
   }
 
   close(): void {

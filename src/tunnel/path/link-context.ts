@@ -1,8 +1,8 @@
 /** What the parts of the link layer share: the addon, who is there, what waits to be flushed, one timer, and the counters. */
 
 import type { NativeAddon } from '../../tun/native.js';
-import { errnoName, LINK_LOST_CODES } from '../carrier/errno-names.js';
-import type { UdpCarrier } from '../carrier/udp-carrier.js';
+import type { Carrier } from '../carrier/carrier.js';
+import { LINK_LOST_CODES } from '../carrier/errno-names.js';
 import type { LinkObserver, PacketTap } from '../link.js';
 import type { TunnelLog } from '../tunnel-api.js';
 import type { Epoch } from './epoch.js';
@@ -75,7 +75,7 @@ export class LinkContext {
   observer: LinkObserver = NO_OBSERVER;
   tap: PacketTap | undefined;
   /** The server's socket: many paths share it, so its errors say nothing about one of them. */
-  listener: UdpCarrier | undefined;
+  listener: Carrier | undefined;
   closed = false;
   /** (Client) raised whenever a path is added or removed. */
   pathsSerial = 0;
@@ -92,7 +92,7 @@ export class LinkContext {
   /** Those with a limit. */
   #limitedPaths: Path[] = [];
   #dirtyPaths: Path[] = [];
-  #dirtyCarriers: UdpCarrier[] = [];
+  #dirtyCarriers: Carrier[] = [];
   #dirtyEpochs: Epoch[] = [];
   #timer: NodeJS.Timeout | undefined;
   #armedMs = Infinity;
@@ -117,7 +117,7 @@ export class LinkContext {
     return this.#peersById.get(peerId);
   }
 
-  markDirty(path: Path, carrier: UdpCarrier): void {
+  markDirty(path: Path, carrier: Carrier): void {
     if (!path.dirty) {
       path.dirty = true;
       this.#dirtyPaths.push(path);
@@ -171,22 +171,20 @@ export class LinkContext {
     for (const path of paths) path.noteFlushed(nowMs);
     for (const carrier of carriers) {
       carrier.dirty = false;
-      if (carrier.handle === undefined) continue;
-      const refused = this.native.udpFlush(carrier.handle);
+      const refused = carrier.flush();
       if (refused > 0) this.handleRefused(carrier, refused, paths, nowMs);
     }
     this.onFlushed(nowMs);
   }
 
   /** The kernel refused datagrams of `carrier`. */
-  handleRefused(carrier: UdpCarrier, refused: number, paths: readonly Path[], nowMs: number): void {
+  handleRefused(carrier: Carrier, refused: number, paths: readonly Path[], nowMs: number): void {
     this.counters.txRefusedDatagrams += refused;
     carrier.refusedDatagrams += refused;
-    const code = carrier.handle === undefined ? '' : errnoName(this.native.udpLastError(carrier.handle));
-    this.handleSendError(carrier, code, paths, nowMs);
+    this.handleSendError(carrier, carrier.takeError(), paths, nowMs);
   }
 
-  handleSendError(carrier: UdpCarrier, code: string, paths: readonly Path[], nowMs: number): void {
+  handleSendError(carrier: Carrier, code: string, paths: readonly Path[], nowMs: number): void {
     carrier.lastErrorCode = code;
     if (code === 'EMSGSIZE') {
       for (const path of paths) if (path.carrier === carrier && path.reduceMtu()) this.pathChanged(path, nowMs);

@@ -251,7 +251,7 @@ export class PathControl {
       return;
     }
     path.validated = true;
-    path.helloPending = false;
+    path.helloPending = moved && path.peer.initiator;
     // Which one of several is answered is not known (Karn), but a path longer than their distance would stay unmeasured: at most it is this.
     if (validation.challengeCount === 1) this.#sampleRtt(path, nowMs - validation.lastChallengeMs, 0, nowMs);
     else path.rtt.assume(nowMs - validation.firstChallengeMs);
@@ -315,6 +315,11 @@ export class PathControl {
 
   /** The peer proved that it is at the new address: send there from now on. */
   #move(path: Path, candidate: Candidate): void {
+    if (path.peer.initiator) {
+      path.formerCarrier = path.carrier;
+      // What fits may be another size.
+      path.helloPending = true;
+    }
     path.carrier = candidate.carrier;
     path.target = candidate.address;
     path.validation = candidate.validation;

@@ -4,7 +4,7 @@
  */
 
 import { AEAD_TAG_BYTES, DATA_HEADER_BYTES, type SenderHandle, TYPE_CONTROL, TYPE_DATAGRAM, TYPE_STREAM } from '../../tun/native.js';
-import type { UdpCarrier } from '../carrier/udp-carrier.js';
+import type { Carrier, CarrierKind } from '../carrier/carrier.js';
 import type { PathLink, PathState } from '../link.js';
 import type { AckSchedule } from './ack-schedule.js';
 import { formatEndpoint, formatLocalAddress, formatRemote } from './address-record.js';
@@ -35,7 +35,7 @@ const MTU_STEPS = [1400, 1280] as const;
 
 /** An address that the peer may have moved to, on its way to being proven. */
 export interface Candidate {
-  carrier: UdpCarrier;
+  carrier: Carrier;
   address: Uint8Array;
   validation: AddressValidation;
 }
@@ -44,7 +44,7 @@ export interface PathOptions {
   id: number;
   name: string;
   peer: Peer;
-  carrier: UdpCarrier | undefined;
+  carrier: Carrier | undefined;
   /** Address record, owned by the path from now on. */
   target: Uint8Array;
   validation: AddressValidation;
@@ -66,7 +66,7 @@ export class Path implements PathLink {
   readonly probes = new ProbeLedger();
   readonly compression: HeaderCompression;
   name: string;
-  carrier: UdpCarrier | undefined;
+  carrier: Carrier | undefined;
   target: Uint8Array;
   /** Of the current target; its token is renewed with every epoch on the client. */
   validation: AddressValidation;
@@ -74,6 +74,8 @@ export class Path implements PathLink {
   /** The next probe shall be a challenge: it tells the peer our name and MTU under new keys. */
   helloPending = true;
   candidate: Candidate | undefined;
+  /** (Client) over which it went before: what was under way there may still come. */
+  formerCarrier: Carrier | undefined;
   /** Of a bound socket, when known. */
   localAddress: string;
   /** What the peer sees as our address: behind a NAT another than ours. */
@@ -197,7 +199,12 @@ export class Path implements PathLink {
 
   /** What our side of the path allows. */
   get ownInnerMtuBytes(): number {
-    return this.#outerMtuBytes - this.outerHeaderBytes - SEAL_OVERHEAD_BYTES;
+    const carriedBytes = this.carrier === undefined ? Infinity : this.carrier.maxDatagramBytes;
+    return Math.min(this.#outerMtuBytes - this.outerHeaderBytes, carriedBytes) - SEAL_OVERHEAD_BYTES;
+  }
+
+  get carrierKind(): CarrierKind | '' {
+    return this.carrier?.kind ?? '';
   }
 
   get local(): string {
@@ -335,7 +342,8 @@ export class Path implements PathLink {
    */
   sendControl(epoch: Epoch, bytes: Uint8Array, length: number, eliciting: boolean, to?: Candidate): boolean {
     const sender = epoch.confirmed && !epoch.retired ? epoch.senderFor(this) : undefined;
-    if (sender === undefined || this.carrier?.handle === undefined) return false;
+    const own = this.carrier?.handle;
+    if (sender === undefined || (own === undefined && to === undefined)) return false;
     const native = this.#context.native;
     const wireBytes = length + SEAL_OVERHEAD_BYTES;
     if (to === undefined) {
@@ -348,7 +356,7 @@ export class Path implements PathLink {
       }
       native.senderSetTarget(sender, to.carrier.handle, to.address);
       native.sealPacket(sender, TYPE_CONTROL, bytes, 0, length, 0, 0, 0, 0);
-      native.senderSetTarget(sender, this.carrier.handle, this.target);
+      if (own !== undefined) native.senderSetTarget(sender, own, this.target);
       this.#context.markDirty(this, to.carrier);
     }
     this.#shaper?.limit.charge(wireBytes + this.outerHeaderBytes);
@@ -368,6 +376,7 @@ export class Path implements PathLink {
   drop(nowMs: number): void {
     this.machine.handleLinkLost(nowMs);
     this.candidate = undefined;
+    this.formerCarrier = undefined;
     this.acks = undefined;
     this.carrier = undefined;
     this.useEpoch(undefined);
@@ -382,6 +391,8 @@ export class Path implements PathLink {
   /** The path's socket or target changed. `epochs`: all that are alive for the peer. */
   retarget(epochs: Iterable<Epoch>): void {
     for (const epoch of epochs) if (epoch.peer === this.peer) epoch.retarget(this);
+    // Another carrier may take less.
+    this.#noteSize();
     this.#setSender(this.carrier?.handle === undefined ? undefined : this.peer.sendEpoch?.senderFor(this));
   }
 
@@ -476,7 +487,7 @@ export class Path implements PathLink {
     this.txDatagrams += datagrams;
     epoch.unreportedDatagrams += datagrams;
     if (eliciting) this.#eliciting = true;
-    this.#context.markDirty(this, this.carrier!);
+    if (this.carrier !== undefined) this.#context.markDirty(this, this.carrier);
     this.#context.markEpoch(epoch);
   }
 }

@@ -29,8 +29,8 @@ import {
   TYPE_DATAGRAM,
   TYPE_STREAM,
 } from '../../tun/native.js';
+import type { Carrier } from '../carrier/carrier.js';
 import { errnoName } from '../carrier/errno-names.js';
-import type { UdpCarrier } from '../carrier/udp-carrier.js';
 import { formatLocalAddress, sameAddress } from './address-record.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
@@ -67,7 +67,7 @@ export class ReceiveLoop {
     this.#table = table;
   }
 
-  readonly receive = (carrier: UdpCarrier): void => {
+  readonly receive = (carrier: Carrier): void => {
     const context = this.#context;
     let nowMs = performance.now();
     let count = 0;
@@ -88,7 +88,7 @@ export class ReceiveLoop {
     this.#endBatch(nowMs);
   };
 
-  #dispatch(carrier: UdpCarrier, base: number, nowMs: number): void {
+  #dispatch(carrier: Carrier, base: number, nowMs: number): void {
     const descriptors = this.#descriptors;
     const context = this.#context;
     if (context.closed) return;
@@ -140,7 +140,7 @@ export class ReceiveLoop {
     this.#touchedPaths.push(path);
   }
 
-  #pathOf(carrier: UdpCarrier, epoch: Epoch, base: number, nowMs: number): Path | undefined {
+  #pathOf(carrier: Carrier, epoch: Epoch, base: number, nowMs: number): Path | undefined {
     const { peer } = epoch;
     const id = this.#descriptors[base + RX_PATH_ID]!;
     const path = peer.path(id);
@@ -149,8 +149,8 @@ export class ReceiveLoop {
       this.#context.counters.rxUnknownPath++;
       return undefined;
     }
-    // A client's path is its socket; what comes in over another one is not on that path.
-    if (peer.initiator && path.carrier !== carrier) {
+    // A client's path is its carrier, that which it is about to take, and that which it has just left; what comes in over another one is not on that path.
+    if (peer.initiator && path.carrier !== carrier && path.candidate?.carrier !== carrier && path.formerCarrier !== carrier) {
       this.#context.counters.rxWrongSocket++;
       return undefined;
     }
@@ -158,7 +158,7 @@ export class ReceiveLoop {
   }
 
   /** (Server) the client uses a path that we have not seen. */
-  #createPath(carrier: UdpCarrier, peer: Peer, id: number, base: number, nowMs: number): Path {
+  #createPath(carrier: Carrier, peer: Peer, id: number, base: number, nowMs: number): Path {
     const path = new Path(this.#context, {
       id,
       name: `path${id}`,
@@ -190,8 +190,8 @@ export class ReceiveLoop {
   }
 
   /** Undefined when the datagram came from where the path leads; otherwise the new address, on its way to being proven. */
-  #placeOf(carrier: UdpCarrier, path: Path, epoch: Epoch, base: number, nowMs: number): Candidate | undefined {
-    if (path.peer.initiator) return undefined;
+  #placeOf(carrier: Carrier, path: Path, epoch: Epoch, base: number, nowMs: number): Candidate | undefined {
+    if (path.peer.initiator) return path.carrier === carrier || path.candidate?.carrier !== carrier ? undefined : path.candidate;
     const address = this.#descriptors[base + RX_ADDRESS]!;
     const wireBytes = this.#descriptors[base + RX_WIRE_BYTES]!;
     if (path.carrier === carrier && sameAddress(path.target, this.#addresses, address)) {

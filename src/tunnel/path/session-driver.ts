@@ -4,8 +4,8 @@
  */
 
 import { ADDRESS_BYTES, MAX_PATHS, type OpenTableHandle } from '../../tun/native.js';
+import type { Carrier } from '../carrier/carrier.js';
 import { errnoName } from '../carrier/errno-names.js';
-import type { UdpCarrier } from '../carrier/udp-carrier.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURE_PATH_POLICY } from '../session/messages.js';
 import type { EpochKeys, SessionEndpoint, SessionEvent, SessionPeerConfig } from '../session/session.js';
 import { AddressValidation, TOKEN_BYTES } from './address-validation.js';
@@ -28,7 +28,7 @@ export class SessionDriver {
   readonly #randomBytes: (count: number) => Uint8Array;
   readonly #out = new Uint8Array(HANDSHAKE_BYTES);
   readonly #ringAddresses = new Uint8Array(RING_ROUTES * ADDRESS_BYTES);
-  readonly #ringCarriers: (UdpCarrier | undefined)[] = new Array(RING_ROUTES).fill(undefined);
+  readonly #ringCarriers: (Carrier | undefined)[] = new Array(RING_ROUTES).fill(undefined);
   #ringNext = 0;
 
   constructor(context: LinkContext, table: OpenTableHandle, session: SessionEndpoint, randomBytes: (count: number) => Uint8Array) {
@@ -48,7 +48,7 @@ export class SessionDriver {
   }
 
   /** A datagram that is not data; `index` is its source in `addresses`. */
-  handleRaw(carrier: UdpCarrier, bytes: Uint8Array, addresses: Uint8Array, index: number, nowMs: number): void {
+  handleRaw(carrier: Carrier, bytes: Uint8Array, addresses: Uint8Array, index: number, nowMs: number): void {
     const base = index * ADDRESS_BYTES;
     const route = this.#routeOf(carrier, addresses, index);
     this.#session.handleDatagram(bytes, route, addresses.subarray(base, base + SOURCE_ADDRESS_BYTES), nowMs);
@@ -132,7 +132,7 @@ export class SessionDriver {
     this.#context.arm(this.#session.nextTimeoutMs());
   }
 
-  #routeOf(carrier: UdpCarrier, addresses: Uint8Array, index: number): number {
+  #routeOf(carrier: Carrier, addresses: Uint8Array, index: number): number {
     if (carrier !== this.#context.listener) {
       for (const peer of this.#context.peers) {
         for (const path of peer.paths) {
@@ -150,7 +150,7 @@ export class SessionDriver {
 
   #transmit(route: number, length: number, nowMs: number): void {
     const context = this.#context;
-    let carrier: UdpCarrier | undefined;
+    let carrier: Carrier | undefined;
     let address: Uint8Array | undefined;
     if (route >= FIRST_RING_ROUTE) {
       const slot = route - FIRST_RING_ROUTE;
@@ -162,7 +162,7 @@ export class SessionDriver {
       address = path?.target;
     }
     if (carrier?.handle === undefined || address === undefined) return;
-    const sent = context.native.udpSendRaw(carrier.handle, address, this.#out, 0, length);
+    const sent = carrier.sendRaw(address, this.#out, length);
     if (sent < 0) context.handleSendError(carrier, errnoName(sent), NO_PATHS, nowMs);
   }
 
