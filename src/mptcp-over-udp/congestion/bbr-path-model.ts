@@ -3,6 +3,7 @@
  * round trip measured. Pure, fed by every ACK; no decision is taken here.
  */
 import { AckAggregation } from './bbr-ack-aggregation.js';
+import { ReturnHistory } from './bbr-return-history.js';
 import { sharedModel } from './bbr-shared-path.js';
 import type { AckSample, PathMemory, SharedPathModel } from './congestion-control.js';
 
@@ -97,6 +98,7 @@ export class BbrPathModel {
   #sampleCount = 0;
   #appLimitedCount = 0;
   readonly #aggregation: AckAggregation;
+  readonly #returns = new ReturnHistory();
 
   constructor(nowMs: number, mssBytes: number, memory: PathMemory | undefined) {
     this.#memory = memory;
@@ -154,6 +156,7 @@ export class BbrPathModel {
 
   onAck(sample: AckSample, bandwidthBytesPerSec: number): void {
     this.roundEnded = false;
+    this.#returns.note(sample.nowMs, this.#knownReturnMs);
     if (sample.rttMs > 0) {
       const returnMs = this.#returnQueueMs(sample.rttMs);
       this.#rttSumMs += sample.rttMs - returnMs;
@@ -234,19 +237,28 @@ export class BbrPathModel {
 
   /** The path layer's word for it, which may be older than the sample. */
   #returnQueueMs(rttMs: number): number {
-    const knownMs = this.#memory?.returnQueueMs ?? 0;
-    return Math.max(0, Math.min(knownMs, rttMs - Math.max(0, this.#floorRttMs)));
+    return Math.max(0, Math.min(this.#knownReturnMs, rttMs - Math.max(0, this.#floorRttMs)));
   }
 
   #updateBandwidth(sample: AckSample): void {
-    // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
-    const stretchMs = Math.min(SAMPLE_LEAPS * this.jitterMs, MAX_SAMPLE_STRETCH * sample.sampleIntervalMs);
-    const intervalMs = sample.sampleIntervalMs + (this.growing ? 0 : stretchMs);
-    const rate = (sample.sampleDeliveredBytes * 1000) / intervalMs;
+    const rate = (sample.sampleDeliveredBytes * 1000) / (this.growing ? sample.sampleIntervalMs : this.#arrivalIntervalMs(sample));
     this.#sampleCount++;
     if (sample.sampleAppLimited) this.#appLimitedCount++;
     if (sample.sampleAppLimited && rate < this.maxBandwidthBytesPerSec) return;
     if (rate > this.#maxBwCurrent) this.#maxBwCurrent = rate;
+  }
+
+  /** The interval as it was where the data arrived. */
+  #arrivalIntervalMs({ nowMs, sampleIntervalMs, sampleAckElapsedMs }: AckSample): number {
+    // What waits on the way back became less meanwhile: the ACKs came closer together than the data had.
+    const shrunkMs = Math.max(0, this.#returns.before(nowMs - sampleAckElapsedMs) - this.#knownReturnMs);
+    // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
+    const stretchMs = Math.min(SAMPLE_LEAPS * this.jitterMs, MAX_SAMPLE_STRETCH * sampleIntervalMs);
+    return Math.max(sampleIntervalMs + stretchMs, sampleAckElapsedMs + shrunkMs);
+  }
+
+  get #knownReturnMs(): number {
+    return Math.max(0, this.#memory?.returnQueueMs ?? 0);
   }
 
   #endRound(sample: AckSample): void {

@@ -23,6 +23,8 @@ export interface AckSample {
   /** Delivery rate sample: bytes delivered over the interval, and that interval; intervalMs <= 0 when no valid sample. */
   sampleDeliveredBytes: number;
   sampleIntervalMs: number;
+  /** How far the acknowledgements that the interval lies between came apart: never longer than the interval. */
+  sampleAckElapsedMs: number;
   /** The sample was taken while the sender had too little to send. */
   sampleAppLimited: boolean;
   /** Total delivered so far, and the total when the newest delivered segment was sent: round counting by comparison. */

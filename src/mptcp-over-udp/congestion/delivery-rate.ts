@@ -85,6 +85,7 @@ export class DeliveryRate {
     if (this.#appLimitedUntilBytes !== 0 && this.totalDeliveredBytes > this.#appLimitedUntilBytes) this.#appLimitedUntilBytes = 0;
     sample.totalDeliveredBytes = this.totalDeliveredBytes;
     sample.sampleIntervalMs = -1;
+    sample.sampleAckElapsedMs = 0;
     sample.sampleDeliveredBytes = 0;
     sample.sampleLostBytes = 0;
     sample.sampleAppLimited = false;
@@ -102,7 +103,10 @@ export class DeliveryRate {
     // The longer of the two: neither a burst of sending nor a burst of ACKs may pass for bandwidth.
     const intervalMs = Math.max(sendElapsedMs, ackElapsedMs);
     // An interval below the minimum RTT comes of a retransmission whose original was acknowledged: no sample.
-    if (intervalMs > 0 && intervalMs + INTERVAL_TOLERANCE_MS >= minRttMs) sample.sampleIntervalMs = intervalMs;
+    if (intervalMs > 0 && intervalMs + INTERVAL_TOLERANCE_MS >= minRttMs) {
+      sample.sampleIntervalMs = intervalMs;
+      sample.sampleAckElapsedMs = ackElapsedMs;
+    }
   }
 }
 
@@ -119,6 +123,7 @@ export function createAckSample(): AckSample {
     minRttMs: -1,
     sampleDeliveredBytes: 0,
     sampleIntervalMs: -1,
+    sampleAckElapsedMs: 0,
     sampleAppLimited: false,
     totalDeliveredBytes: 0,
     priorDeliveredBytes: -1,
