@@ -278,6 +278,23 @@ export interface NativeAddon {
   /** Datagrams that were put in and are not received yet. */
   memoryWaiting(port: UdpHandle): number;
 
+  // ---- TCP ----
+  /**
+   * A non-blocking TCP socket, neither connected nor listening, for `new net.Socket({ fd })` or `server.listen({ fd })`; its descriptor is the caller's. `device`: SO_BINDTODEVICE,
+   * `mark`: SO_MARK. `port` 0: bound to `address` alone, or not at all (to a free port with `dualStack`). `dualStack`: one of family 6 takes IPv4 too. `notSentLowatBytes`: of TCP_NOTSENT_LOWAT.
+   */
+  tcpOpen(options: {
+    family: 4 | 6;
+    address?: string;
+    port: number;
+    device?: string;
+    mark?: number;
+    dualStack?: boolean;
+    notSentLowatBytes: number;
+  }): number;
+  /** How much unsent data the kernel holds before the socket is not writable. 0 or -errno. */
+  tcpNotSentLowat(fd: number, bytes: number): number;
+
   // ---- sealing ----
   /** One key for one direction of one session epoch. The key is copied. */
   createSealer(options: { aead: AeadName; key: Uint8Array; receiverIndex: number; engine?: AeadEngine }): SealerHandle;

@@ -6,6 +6,7 @@
 #include "open.h"
 #include "scheduling.h"
 #include "seal.h"
+#include "tcp.h"
 #include "tun.h"
 #include "memory.h"
 #include "udp.h"
@@ -34,6 +35,8 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("udpFlush", udp_flush),
     EXPORT("udpLastError", udp_last_error),
     EXPORT("udpCounters", udp_counters),
+    EXPORT("tcpOpen", tcp_open),
+    EXPORT("tcpNotSentLowat", tcp_not_sent_lowat),
     EXPORT("createSealer", seal_create_sealer),
     EXPORT("destroySealer", seal_destroy_sealer),
     EXPORT("createSender", seal_create_sender),

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "socket-name.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104
@@ -70,29 +71,6 @@ static bool read_options(napi_env env, napi_value options, OpenOptions *out) {
   if (!optional_bool(env, options, "ipv6Only", &out->ipv6Only) || !optional_bool(env, options, "reusePort", &out->reusePort)) return false;
   if (!optional_text(env, options, "device", out->device, sizeof out->device)) return false;
   return optional_text(env, options, "address", out->address, sizeof out->address);
-}
-
-// False: not an address of that family. "fe80::1%eth0" names its link.
-static bool bind_name(const OpenOptions *options, struct sockaddr_in6 *out, socklen_t *bytes) {
-  memset(out, 0, sizeof *out);
-  if (options->family == 4) {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons((uint16_t)options->port);
-    *bytes = sizeof *v4;
-    return options->address[0] == 0 || inet_pton(AF_INET, options->address, &v4->sin_addr) == 1;
-  }
-  char address[sizeof options->address];
-  memcpy(address, options->address, sizeof address);
-  char *zone = strchr(address, '%');
-  if (zone != NULL) {
-    *zone = 0;
-    out->sin6_scope_id = if_nametoindex(zone + 1);
-  }
-  out->sin6_family = AF_INET6;
-  out->sin6_port = htons((uint16_t)options->port);
-  *bytes = sizeof *out;
-  return address[0] == 0 || inet_pton(AF_INET6, address, &out->sin6_addr) == 1;
 }
 
 static int set_int(int fd, int level, int option, int value) { return setsockopt(fd, level, option, &value, sizeof value); }
@@ -164,7 +142,7 @@ napi_value udp_open(napi_env env, napi_callback_info info) {
   socklen_t nameBytes;
   napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
   if (!read_options(env, argv[0], &options)) return NULL;
-  if (!bind_name(&options, &name, &nameBytes)) {
+  if (!socket_name((int)options.family, options.address, (uint16_t)options.port, &name, &nameBytes)) {
     throw_range(env, "address is not an IPv%d address", (int)options.family);
     return NULL;
   }
