@@ -58,17 +58,18 @@ export class CapsuleParser {
   /** What is wrong with it: then there is no going on. */
   parse(piece: Uint8Array): string | undefined {
     let at = 0;
-    while (at < piece.length && !this.#stopped && this.closeReason === undefined) {
+    let fault: string | undefined;
+    while (at < piece.length && fault === undefined && !this.#stopped && this.closeReason === undefined) {
       if (this.#part === 'type' || this.#part === 'length') {
         if (!this.#takeIntegerByte(piece[at++]!)) continue;
-        const fault = this.#part === 'type' ? this.#startLength() : this.#startValue();
-        if (fault !== undefined) return fault;
+        fault = this.#part === 'type' ? this.#startLength() : this.#startValue();
       } else {
         at += this.#takeValue(piece, at);
       }
     }
+    // What came before a fault, or a goodbye, is good.
     this.#flush();
-    return undefined;
+    return fault;
   }
 
   /** True: the integer is complete. */
