@@ -18,6 +18,7 @@ import { addJoin } from './join.js';
 import { addMetrics } from './metrics.js';
 import { addPath } from './path.js';
 import { addPubkey } from './pubkey.js';
+import { addRelay } from './relay.js';
 import { addReload } from './reload.js';
 import { reportFailure } from './report.js';
 import { addSet } from './set.js';
@@ -55,6 +56,7 @@ const COMMANDS: readonly ((program: Command, context: CliContext) => void)[] = [
   addGenkey,
   addPubkey,
   addGenpsk,
+  addRelay,
   addDemo,
   addCompletion,
 ];

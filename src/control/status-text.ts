@@ -129,6 +129,12 @@ export function pathNotes(path: PathStatus): string[] {
     const since = path.inStateMs < 0 ? '' : ` for ${formatDuration(path.inStateMs)}`;
     notes.push(`${path.name} is ${path.state}${since}: ${path.stateReason}`);
   }
+  if (path.via !== undefined) {
+    const trouble = path.viaProblem === undefined ? '' : ` (${path.viaProblem})`;
+    notes.push(
+      path.relayed === true ? `${path.name} goes via ${path.via}${trouble}` : `${path.name} goes direct, beside ${path.via}${trouble}`,
+    );
+  }
   if (path.benched !== undefined)
     notes.push(`${path.name} is benched for ${formatDuration(path.benched.remainingMs)} more: ${path.benched.reason}`);
   const limits = limitsText(path);

@@ -4,7 +4,16 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { publicKeyOf } from '../crypto/x25519.js';
 import { formatIp, formatPrefix, parsePrefix } from '../tun/ip-prefix.js';
-import type { EgressConfig, ForwardConfig, MetricsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import {
+  type EgressConfig,
+  type ForwardConfig,
+  isDialled,
+  type MetricsConfig,
+  type PathConfig,
+  type PeerConfig,
+  type RuleConfig,
+  type TunnelConfig,
+} from './config.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { describe, missingHint, schemaFault } from './config-messages.js';
 import {
@@ -16,7 +25,7 @@ import {
   PRIVATE_KEY_FAULT,
   parseEndpoint,
 } from './config-schema.js';
-import { autoPathsOf, networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey } from './config-values.js';
+import { autoPathsOf, networks, parseToml, pathConfigOf, peerConfigOf, placeOfKey, relayOf } from './config-values.js';
 import { readDns, readKillSwitch, readLan } from './config-whole-host.js';
 import { readForwards } from './gateway/forward-config.js';
 import { peerDirectory, readPeerDirectory } from './peer-directory.js';
@@ -88,7 +97,7 @@ class ConfigReader {
     const name = this.#interfaceName(document.interface.name);
     this.#checkAddresses(document.interface);
     const peers = this.#peers(document, privateKey);
-    this.#checkRoles(document);
+    this.#checkRoles(document, peers);
     const paths = this.#paths(document, name);
     const place = { name, paths, peers, file: this.#file, warn: this.#warn, error: this.#error.bind(this) };
     return {
@@ -97,6 +106,7 @@ class ConfigReader {
         privateKey,
         addresses: document.interface.address.map((address) => formatPrefix(parsePrefix(address)!)),
         listenPort: document.interface.listen_port,
+        ...(document.interface.relays === undefined ? {} : { relays: document.interface.relays.map(relayOf) }),
         ...(document.interface.endpoint === undefined ? {} : { publicEndpoint: document.interface.endpoint }),
         mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
         ...this.#nativeMptcp(document),
@@ -217,7 +227,7 @@ class ConfigReader {
     const where: KeyPath = ['interface', wanted ? 'native_mptcp' : 'native_mptcp_addresses'];
     if (!wanted && written.length === 0) return {};
     if (!wanted) throw this.#error('conflict', where, 'has no effect: add native_mptcp = true, or remove it');
-    if (!(document.peer ?? []).some((peer) => peer.endpoint !== undefined))
+    if (!hasEndpoint(document) && !dialsByRelay(document))
       throw this.#error('conflict', where, 'is for clients: a server has no paths of its own to give addresses to');
     if (written.length === 0)
       throw this.#error(
@@ -238,13 +248,14 @@ class ConfigReader {
   #peers(document: ConfigDocument, privateKey: Uint8Array): PeerConfig[] {
     const tables = document.peer ?? [];
     // A server may wait for the first that it invites.
-    if (tables.length === 0 && document.interface.listen_port === undefined)
+    if (tables.length === 0 && !waits(document))
       throw this.#error('missing-key', ['peer'], `is ${document.peer === undefined ? 'missing' : 'empty'}${missingHint(['peer'])}`);
     const own = Buffer.from(publicKeyOf(privateKey)).toString('base64');
     const peers = tables.map((table, index) => {
       if (table.public_key.trim() === own)
         throw this.#error('conflict', ['peer', index, 'public_key'], 'is the public key of this side: put the key of the other side here');
-      return peerConfigOf(table, table.name ?? `peer${index + 1}`);
+      const byRelay = table.endpoint === undefined && dialsByRelay(document);
+      return { ...peerConfigOf(table, table.name ?? `peer${index + 1}`), ...(byRelay ? { dialledByRelay: true as const } : {}) };
     });
     this.#checkForwardsFrom(peers);
     this.#checkUnique(
@@ -266,7 +277,7 @@ class ConfigReader {
   #checkForwardsFrom(peers: readonly PeerConfig[]): void {
     const accepting = peers.flatMap((peer, index) => (peer.acceptForwards === true ? [{ peer, index }] : []));
     for (const { peer, index } of accepting)
-      if (peer.endpoint === undefined)
+      if (!isDialled(peer))
         throw this.#error('conflict', ['peer', index, 'accept_forwards'], 'is for a client: this peer has no endpoint, so it dials us');
     const [first, second] = accepting;
     const defaultOwner = peers.find((peer) => peer !== first?.peer && peer.allowedIps.some((prefix) => prefix.endsWith('/0')));
@@ -302,13 +313,13 @@ class ConfigReader {
     });
   }
 
-  #checkRoles(document: ConfigDocument): void {
-    const isClient = (document.peer ?? []).some((peer) => peer.endpoint !== undefined);
-    if (document.interface.listen_port === undefined && !isClient)
+  #checkRoles(document: ConfigDocument, peers: readonly PeerConfig[]): void {
+    const isClient = peers.some(isDialled);
+    if (!waits(document) && !isClient)
       throw this.#error(
         'missing-key',
         ['interface', 'listen_port'],
-        'is missing and no [[peer]] has an endpoint: a server needs listen_port, a client needs endpoint',
+        'is missing and no [[peer]] has an endpoint: a server needs listen_port (or relays), a client needs endpoint (or a [[path]] with via)',
       );
     if (!isClient && document.path !== undefined && document.path.length > 0)
       this.#warn(`${this.#file}: [[path]] has no effect: no [[peer]] has an endpoint, and a server answers each path where it comes from`);
@@ -325,7 +336,7 @@ class ConfigReader {
     );
     this.#checkUnique(
       tables,
-      (table) => `${table.interface ?? ''} ${table.address ?? ''}`,
+      (table) => `${table.interface ?? ''} ${table.address ?? ''} ${table.via ?? ''}`,
       (index, table) =>
         this.#error(
           'conflict',
@@ -341,7 +352,7 @@ class ConfigReader {
           `"${tunnelName}" is the tunnel itself: name the interface of an uplink`,
         );
     });
-    const isClient = (document.peer ?? []).some((peer) => peer.endpoint !== undefined);
+    const isClient = hasEndpoint(document) || dialsByRelay(document);
     if (document.paths?.auto === true) return this.#overridesOfAuto(tables);
     if (tables.length === 0 && isClient) return [{ name: 'default', interface: undefined, address: undefined }];
     return tables.map(pathConfigOf);
@@ -385,6 +396,20 @@ class ConfigReader {
   #error(code: ConfigErrorCode, path: KeyPath, what: string): ConfigError {
     return new ConfigError(code, `${placeOfKey(this.#document, this.#file, path)}: ${describe(path)} ${what}`);
   }
+}
+
+function hasEndpoint({ peer }: ConfigDocument): boolean {
+  return (peer ?? []).some(({ endpoint }) => endpoint !== undefined);
+}
+
+/** Peers come to it. */
+function waits({ interface: { listen_port: port, relays = [] } }: ConfigDocument): boolean {
+  return port !== undefined || relays.length > 0;
+}
+
+/** It dials peers without an endpoint too: nobody comes to it, and there is a way to them. */
+function dialsByRelay(document: ConfigDocument): boolean {
+  return !waits(document) && (document.path ?? []).some(({ via }) => via !== undefined);
 }
 
 function isLoopback(host: string): boolean {

@@ -8,6 +8,7 @@ import { SCHEDULERS, type SchedulerName } from '../mptcp-over-udp/scheduler/sche
 import { parsePrefix } from '../tun/ip-prefix.js';
 import { forwardSchema } from './gateway/forward-config.js';
 import { budgetFault, rateFault } from './path-policy.js';
+import { parseRelay } from './relay/relay-config.js';
 import { ports, ruleSchema } from './rule-schema.js';
 
 export const NAME_MAX_CHARACTERS = 32;
@@ -101,6 +102,12 @@ const endpoint = text((value) =>
     : undefined,
 );
 
+const relay = text((value) =>
+  parseRelay(value, (place) => parseEndpoint(place) !== undefined) === undefined
+    ? `"${value}" is no relay: write it as relay.example.org:5181#KEY, as \`mptunnel relay\` prints it`
+    : undefined,
+);
+
 /** A literal address: what a name stands for could change from local to public. */
 const listenAddress = text((value) => {
   const host = parseEndpoint(value)?.host;
@@ -134,6 +141,7 @@ export const pathSchema = z.strictObject({
   name,
   interface: text(interfaceNameFault).optional(),
   address: address.optional(),
+  via: relay.optional(),
   ...policySchema.shape,
 });
 /** A [[path]] table, checked. */
@@ -160,6 +168,7 @@ export const configSchema = z.strictObject({
     private_key_file: z.string().optional(),
     address: z.array(interfaceAddress),
     listen_port: integer(1, 65_535).optional(),
+    relays: z.array(relay).optional(),
     endpoint: publicEndpoint.optional(),
     mtu: integer(576, 65_535).optional(),
     native_mptcp: z.boolean().optional(),

@@ -7,6 +7,7 @@ import type { AutoPathsConfig, PathConfig, PeerConfig } from './config.js';
 import { ConfigError } from './config-error.js';
 import { type ConfigDocument, decodeKey, type PathTable, type peerSchema } from './config-schema.js';
 import { parseRate, policyOf } from './path-policy.js';
+import { parseRelay, type RelayConfig } from './relay/relay-config.js';
 import { type KeyPath, lineOfKey } from './toml-lines.js';
 
 /** Modems for mobile broadband, as the kernel and systemd name them. */
@@ -35,8 +36,13 @@ export function besideConfig(configFile: string, extension: string): string {
 }
 
 /** What a [[path]] table, or a request to add a path, means. */
-export function pathConfigOf({ name, interface: device, address, ...policy }: PathTable): PathConfig {
-  return { name, interface: device, address, ...policyOf(policy) };
+export function pathConfigOf({ name, interface: device, address, via, ...policy }: PathTable): PathConfig {
+  return { name, interface: device, address, ...(via === undefined ? {} : { via: relayOf(via) }), ...policyOf(policy) };
+}
+
+/** Its text was checked. */
+export function relayOf(text: string): RelayConfig {
+  return parseRelay(text, () => true)!;
 }
 
 /** What [paths] with auto = true means. */

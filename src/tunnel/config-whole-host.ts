@@ -2,7 +2,7 @@
 
 import { type IpPrefix, parsePrefix, prefixContains } from '../tun/ip-prefix.js';
 import { NAMESERVERS_MAX_COUNT } from '../tun/resolv-conf.js';
-import type { DnsConfig, InterfaceConfig, LanConfig, PathConfig, PeerConfig } from './config.js';
+import { type DnsConfig, type InterfaceConfig, isDialled, type LanConfig, type PathConfig, type PeerConfig } from './config.js';
 import type { ConfigError, ConfigErrorCode, ConfigWarning } from './config-error.js';
 import type { ConfigDocument } from './config-schema.js';
 import { networks } from './config-values.js';
@@ -25,7 +25,7 @@ export function readKillSwitch({ interface: table }: ConfigDocument, place: Conf
     if (allow !== undefined) place.warn(`${place.file}: kill_switch_allow has no effect without kill_switch = true`);
     return {};
   }
-  if (!place.peers.some(({ endpoint }) => endpoint !== undefined))
+  if (!place.peers.some(isDialled))
     throw place.error('conflict', ['interface', 'kill_switch'], 'is for a client: no [[peer]] has an endpoint here');
   return { killSwitch: { allow: networks(allow) } };
 }

@@ -3,6 +3,7 @@
 import type { CongestionControlName } from '../mptcp-over-udp/congestion/congestion-controls.js';
 import type { SchedulerName } from '../mptcp-over-udp/scheduler/schedulers.js';
 import type { CarrierKind } from './carrier/carrier.js';
+import type { RelayConfig } from './relay/relay-config.js';
 
 export interface InterfaceConfig {
   name: string;
@@ -13,6 +14,8 @@ export interface InterfaceConfig {
   listenPort: number | undefined;
   /** Where clients reach this server from outside, for invites: "vpn.example.org" or with a port. Absent: the host's own global addresses. */
   publicEndpoint?: string;
+  /** Where peers find this host that cannot reach it: it waits there to be called. Absent: nowhere. */
+  relays?: readonly RelayConfig[];
   /** Server: carriers beside UDP. Absent: none. */
   carriers?: CarrierListenConfig;
   mtuBytes: number;
@@ -53,6 +56,8 @@ export interface PathConfig extends PathPolicy {
   name: string;
   interface: string | undefined;
   address: string | undefined;
+  /** It leads to the peer by that relay. Absent: to the peer's endpoint. */
+  via?: RelayConfig;
   /** Absent: auto, the best that works. */
   carrier?: CarrierKind | 'auto';
 }
@@ -100,6 +105,8 @@ export interface PeerConfig {
   presharedKey: Uint8Array | undefined;
   /** "203.0.113.1:5180", "[2001:db8::1]:5180" or "host:port" */
   endpoint: string | undefined;
+  /** It has no endpoint, and we dial it by the relays of our paths. */
+  dialledByRelay?: true;
   allowedIps: readonly string[];
   /** Where it listens for other carriers than UDP, at the host of `endpoint`. Absent: it does not. */
   quicPort?: number;
@@ -115,6 +122,11 @@ export interface PeerConfig {
   /** What all of its paths carry together, "up" being from the side that dials to the other: bytes a second. Absent: as much as there is. */
   limitUpBytesPerSec?: number;
   limitDownBytesPerSec?: number;
+}
+
+/** We dial it; else it dials us. */
+export function isDialled({ endpoint, dialledByRelay }: PeerConfig): boolean {
+  return endpoint !== undefined || dialledByRelay === true;
 }
 
 export interface EgressConfig {

@@ -7,7 +7,7 @@ import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
 import { readInterfaces } from './carrier/interface-info.js';
 import { type LoadTransport, loadTransport, Transports } from './carrier/transports.js';
 import type { Uplink } from './carrier/uplink.js';
-import type { PathConfig, PeerConfig, TunnelConfig } from './config.js';
+import { isDialled, type PathConfig, type PeerConfig, type TunnelConfig } from './config.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
 import { EndpointWatch } from './endpoint-watch.js';
 import type { LinkLayer, LinkObserver, PacketTap, PathChange, PathRestriction, PeerLink } from './link.js';
@@ -18,6 +18,7 @@ import { Peer } from './path/peer.js';
 import { ReceiveLoop } from './path/receive-loop.js';
 import { SessionDriver, sessionPeer } from './path/session-driver.js';
 import { PathCarriers, portOf } from './path-carriers.js';
+import { RelayLinks } from './relay/relay-links.js';
 import type { SessionConstants } from './session/constants.js';
 import { createSessionEndpoint } from './session/endpoint.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURES } from './session/messages.js';
@@ -56,6 +57,8 @@ export interface CountingLinkLayer extends LinkLayer {
 const RETRY_MS = 3000;
 /** A route of the session is peer * MAX_PATHS + path, below those of strangers (session-driver.ts). */
 const PEER_IDS = 1 << 18;
+/** Of a peer that is to be had by relays alone. */
+const NOWHERE: ResolvedEndpoint = { addresses: [], port: 0 };
 /** What a client without [[path]] has: whatever way the routing table says. */
 const ANY_PATH: PathConfig = { name: 'default', interface: undefined, address: undefined };
 
@@ -76,6 +79,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   readonly #transports: Transports;
   readonly #carriers: PathCarriers;
   readonly #listeners: Listeners;
+  readonly #relays: RelayLinks;
   readonly #uplinks: Uplinks;
   readonly #resolve: (endpoint: string) => Promise<ResolvedEndpoint>;
   readonly #endpointWatch: EndpointWatch;
@@ -118,7 +122,9 @@ class UdpLinkLayer implements CountingLinkLayer {
     for (const peer of context.peers) this.#listeners.addPeer(peer);
     const times = { ...CARRIER_TIMES, ...carrierTimes };
     this.#carriers = new PathCarriers({ context, driver, transports, privateKey, mark, receive, times });
-    this.#uplinks = new Uplinks({ context, driver, control, native, mark, receive, carriers: this.#carriers });
+    this.#relays = new RelayLinks({ context, driver, privateKey, relays: config.interface.relays ?? [], mark, receive, resolve });
+    const [carriers, relays] = [this.#carriers, this.#relays];
+    this.#uplinks = new Uplinks({ context, driver, control, native, mark, receive, carriers, relays });
     this.#makeUplinks();
     this.#resolve = resolve;
     this.#endpointWatch = new EndpointWatch({
@@ -186,6 +192,7 @@ class UdpLinkLayer implements CountingLinkLayer {
       await this.#loadTransports();
       await this.#listeners.open();
       this.#context.listener = this.#listeners.udp;
+      await this.#relays.start();
       const failure = await this.#resolveEndpoints();
       const initiators = this.#context.peers.filter((peer) => peer.initiator);
       // Where paths come by themselves there may be no network yet.
@@ -236,6 +243,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   async addPath(config: PathConfig): Promise<string> {
     this.#requireClient();
     const uplink = this.#uplinks.add(config, performance.now());
+    await this.#resolveRelays();
     const interfaces = await readInterfaces();
     const nowMs = performance.now();
     if (this.#context.closed || !this.#uplinks.all.includes(uplink)) return uplink.problem;
@@ -290,6 +298,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     this.#driver.close();
     this.#listeners.close();
     this.#carriers.close();
+    this.#relays.close();
     this.#uplinks.close();
     await this.#transports.close();
     this.#native.closeOpenTable(this.#table);
@@ -324,7 +333,7 @@ class UdpLinkLayer implements CountingLinkLayer {
   /** Of those kinds that a path of ours must, or may, go over. Rejects with TunnelError `carrier-missing` where it must. */
   async #loadTransports(): Promise<void> {
     for (const kind of ['quic', 'webtransport'] as const) {
-      if (!this.#config.peers.some((peer) => peer.endpoint !== undefined && portOf(peer, kind) !== undefined)) continue;
+      if (!this.#config.peers.some((peer) => isDialled(peer) && portOf(peer, kind) !== undefined)) continue;
       const must = this.#config.paths.some(({ carrier }) => carrier === kind);
       const may = this.#config.paths.length === 0 || this.#config.paths.some(({ carrier = 'auto' }) => carrier === 'auto');
       if (!must && !may) continue;
@@ -337,12 +346,29 @@ class UdpLinkLayer implements CountingLinkLayer {
     }
   }
 
+  /** Finds the relays of our paths. The last failure, if any. */
+  async #resolveRelays(): Promise<TunnelError | undefined> {
+    let failure: TunnelError | undefined;
+    for (const relay of this.#uplinks.unknownRelays) {
+      try {
+        const places = await this.#resolve(relay);
+        if (!this.#context.closed) this.#uplinks.setRelay(relay, places, performance.now());
+      } catch (error) {
+        if (!(error instanceof TunnelError)) throw error;
+        failure = error;
+        for (const peer of this.#context.peers) if (peer.config.dialledByRelay === true) peer.lastError = error.message;
+      }
+    }
+    return failure;
+  }
+
   /** Makes the paths of peers whose endpoint is known now. The last failure, if any. */
   async #resolveEndpoints(): Promise<TunnelError | undefined> {
-    let failure: TunnelError | undefined;
+    let failure = await this.#resolveRelays();
     for (const peer of [...this.#unresolved]) {
       try {
-        const endpoint = await this.#resolve(peer.config.endpoint!);
+        const { endpoint: written } = peer.config;
+        const endpoint = written === undefined ? NOWHERE : await this.#resolve(written);
         if (this.#context.closed) return undefined;
         // It may have gone meanwhile.
         if (!this.#unresolved.includes(peer)) continue;
@@ -382,7 +408,8 @@ class UdpLinkLayer implements CountingLinkLayer {
   }
 
   #scheduleRetry(nowMs: number): void {
-    const wanted = this.#unresolved.length > 0 || this.#uplinks.all.some((uplink) => this.#uplinks.waits(uplink));
+    const isLost = this.#uplinks.unknownRelays.length > 0 || this.#relays.needsRetry(nowMs);
+    const wanted = this.#unresolved.length > 0 || isLost || this.#uplinks.all.some((uplink) => this.#uplinks.waits(uplink));
     if (!wanted) this.#retryAtMs = Infinity;
     else if (this.#retryAtMs === Infinity) this.#retryAtMs = nowMs + RETRY_MS;
     this.#context.arm(this.#retryAtMs);
@@ -390,6 +417,8 @@ class UdpLinkLayer implements CountingLinkLayer {
 
   async #retry(): Promise<void> {
     if (this.#unresolved.length > 0) await this.#resolveEndpoints();
+    else await this.#resolveRelays();
+    if (!this.#context.closed) await this.#relays.retry();
     const resolved = this.#context.peers.filter((peer) => peer.initiator && !this.#unresolved.includes(peer));
     if (!this.#context.closed) await this.#endpointWatch.look(resolved, performance.now());
     if (!this.#context.closed) await this.#reread(() => false);
@@ -402,6 +431,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     if (context.closed) return;
     this.#driver.handleTimeout(nowMs);
     this.#carriers.handleTimeout(nowMs);
+    this.#relays.handleTimeout(nowMs);
     for (const peer of context.peers) {
       for (const path of peer.paths) this.#control.handleTimeout(path, nowMs);
     }

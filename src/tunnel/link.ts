@@ -57,6 +57,10 @@ export interface PathLink {
   readonly local: string;
   /** Over what it goes now; "" when over nothing. */
   readonly carrierKind?: CarrierKind | '';
+  /** The relay that it may go by, "" when by none; is it used, or does it go directly; and what keeps it from carrying. */
+  readonly via?: string;
+  readonly isRelayed?: boolean;
+  readonly viaProblem?: string;
   /** Where the peer says that our packets come from; "" when it has not said. */
   readonly seenAs?: string;
   readonly remote: string;

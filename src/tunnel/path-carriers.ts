@@ -43,6 +43,7 @@ export class PathCarriers {
 
   /** The best first; never empty. What cannot be loaded is none. */
   kindsOf(path: PathConfig, peer: PeerConfig): readonly CarrierKind[] {
+    if (path.via !== undefined) return ['udp'];
     const wanted = path.carrier ?? 'auto';
     if (wanted !== 'auto') return [wanted];
     return CARRIER_KINDS.filter((kind) => kind === 'udp' || (portOf(peer, kind) !== undefined && this.#options.transports.has(kind)));

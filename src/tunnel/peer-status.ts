@@ -44,6 +44,8 @@ function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams
   return {
     ...{ id, name, local, remote, state, stateReason, rttMs, minRttMs, lossRatio, deliveryRateBytesPerSec, rxBytes, txBytes },
     ...rates.rates(path, nowMs),
+    ...(path.via ? { via: path.via, relayed: path.isRelayed === true } : {}),
+    ...(path.viaProblem ? { viaProblem: path.viaProblem } : {}),
     ...(path.seenAs ? { seenAs: path.seenAs } : {}),
     inStateMs: linkEvents.inStateMs(path, nowMs),
     innerMtuBytes: path.innerMtuBytes,

@@ -1,10 +1,19 @@
 /** From one configuration to another while the tunnel runs: what differs, what of it can be had without touching connections, and what waits for a restart. */
 
 import { isDeepStrictEqual } from 'node:util';
-import type { AutoPathsConfig, EgressConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import {
+  type AutoPathsConfig,
+  type EgressConfig,
+  isDialled,
+  type PathConfig,
+  type PeerConfig,
+  type RuleConfig,
+  type TunnelConfig,
+} from './config.js';
 import { type GatewaySettings, gatewaySettings } from './gateway/gateway-network.js';
 import type { PathChange } from './link.js';
 import { describePolicy, formatRate, policyChange } from './path-policy.js';
+import { isSameRelay } from './relay/relay-config.js';
 import { type Reconfigured, TunnelError } from './tunnel-api.js';
 
 /** What the running tunnel can change. */
@@ -32,6 +41,7 @@ const INTERFACE_KEYS = {
   privateKey: 'private_key',
   addresses: 'address',
   listenPort: 'listen_port',
+  relays: 'relays',
   mtuBytes: 'mtu',
   nativeMptcpAddresses: 'native_mptcp_addresses',
   killSwitch: 'kill_switch',
@@ -93,7 +103,7 @@ async function changePaths(target: Reconfigurable, before: TunnelConfig, after: 
   const old = new Map(target.paths.map((path) => [path.name, path]));
   const wanted = new Map(after.paths.map((path) => [path.name, path]));
   const stays = (path: PathConfig, other: PathConfig | undefined): boolean =>
-    other !== undefined && other.interface === path.interface && other.address === path.address;
+    other !== undefined && other.interface === path.interface && other.address === path.address && isSameRelay(other.via, path.via);
   for (const path of old.values()) {
     if (stays(path, wanted.get(path.name))) continue;
     target.removePath(path.name);
@@ -117,7 +127,7 @@ async function changePeers(target: Reconfigurable, after: readonly PeerConfig[],
   const changed = new Set<string>();
   for (const peer of target.peers) {
     const other = wanted.get(peer.name);
-    if (peer.endpoint !== undefined || (other !== undefined && isSamePeer(peer, other))) {
+    if (isDialled(peer) || (other !== undefined && isSamePeer(peer, other))) {
       if (other === undefined || !isSamePeer(peer, other)) left.push(`[[peer]] ${peer.name}`);
       if (other !== undefined && !isDeepStrictEqual(limitsOf(peer), limitsOf(other))) {
         target.limitPeer({ ...peer, ...limitsOf(other) });

@@ -10,6 +10,12 @@ export interface PathStatus {
   name: string;
   local: string;
   remote: string;
+  /** The relay that it may go by: "relay.example:5181". */
+  via?: string;
+  /** It goes by that relay now; false: directly. */
+  relayed?: boolean;
+  /** What keeps the relay from carrying. */
+  viaProblem?: string;
   /** Which address the peer sees us send from; absent while it has not said (only servers say). */
   seenAs?: string;
   state: PathState;

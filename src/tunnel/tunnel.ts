@@ -41,7 +41,7 @@ import type { TunnelStatus } from './status.js';
 import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
-import { outerResolve, wholeHostPlan } from './whole-host.js';
+import { outerResolve, relaysOf, wholeHostPlan } from './whole-host.js';
 
 const FLOW_SWEEP_MS = 5_000;
 /** Between two looks at what other programs have done to the host's network, while much is going on there. */
@@ -111,7 +111,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private leaving: PeerLink | undefined;
   private readonly readiness = new Readiness({
     peers: () => this.peers,
-    endpointOf: ({ name }) => this.config.peers.find((peer) => peer.name === name)?.endpoint,
+    endpointOf: ({ name }) => this.config.peers.find((peer) => peer.name === name)?.endpoint ?? relaysOf(this.config)[0]?.endpoint,
   });
 
   constructor({ config, log, descriptors = NO_STORE }: StartTunnelOptions) {
@@ -140,7 +140,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       routes: config.peers.flatMap((peer) => [...peer.allowedIps]),
       // Beside automatic paths an interface may come later.
       uplinks: config.autoPaths !== undefined ? [] : config.paths.flatMap((path) => (path.interface === undefined ? [] : [path.interface])),
-      outerAddresses: config.peers.flatMap((peer) => literalAddress(peer.endpoint)),
+      outerAddresses: [...config.peers, ...relaysOf(config)].flatMap(({ endpoint }) => literalAddress(endpoint)),
       answersByTunnel: config.peers.some((peer) => peer.acceptForwards === true),
       ...wholeHostPlan(config),
     });

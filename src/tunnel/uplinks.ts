@@ -19,6 +19,8 @@ import type { PathControl } from './path/path-control.js';
 import type { Peer } from './path/peer.js';
 import type { SessionDriver } from './path/session-driver.js';
 import type { PathCarriers } from './path-carriers.js';
+import { isSameRelay } from './relay/relay-config.js';
+import type { RelayLinks } from './relay/relay-links.js';
 import { TunnelError } from './tunnel-api.js';
 
 export interface UplinksOptions {
@@ -30,6 +32,7 @@ export interface UplinksOptions {
   mark: number | undefined;
   receive: (carrier: Carrier) => void;
   carriers: PathCarriers;
+  relays: RelayLinks;
 }
 
 export class Uplinks {
@@ -40,13 +43,16 @@ export class Uplinks {
   readonly #mark: number | undefined;
   readonly #receive: (carrier: Carrier) => void;
   readonly #carriers: PathCarriers;
+  readonly #relays: RelayLinks;
   /** In order of id. */
   #uplinks: Uplink[] = [];
   /** Id of a removed path -> the newest epoch of that time. */
   readonly #resting = new Map<number, number>();
   readonly #endpoints = new Map<Peer, ResolvedEndpoint>();
+  /** Of relays, by how they are written. */
+  readonly #relayPlaces = new Map<string, ResolvedEndpoint>();
 
-  constructor({ context, driver, control, native, mark, receive, carriers }: UplinksOptions) {
+  constructor({ context, driver, control, native, mark, receive, carriers, relays }: UplinksOptions) {
     this.#context = context;
     this.#driver = driver;
     this.#control = control;
@@ -54,6 +60,7 @@ export class Uplinks {
     this.#mark = mark;
     this.#receive = receive;
     this.#carriers = carriers;
+    this.#relays = relays;
   }
 
   get all(): readonly Uplink[] {
@@ -82,7 +89,7 @@ export class Uplinks {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
       if (path === undefined) continue;
       this.#context.removePath(path, nowMs);
-      this.#carriers.remove(path);
+      this.#forget(path);
     }
     uplink.close();
     this.#resting.set(uplink.index, this.#context.newestEpochSerial);
@@ -129,13 +136,30 @@ export class Uplinks {
   setEndpoint(peer: Peer, endpoint: ResolvedEndpoint, nowMs: number): void {
     this.#endpoints.set(peer, endpoint);
     for (const uplink of this.#uplinks) this.#createPath(uplink, peer, endpoint, nowMs);
-    if (peer.paths.length > 0 || this.#uplinks.length === 0) return;
+    // One that goes by a relay waits until the relay is found.
+    if (peer.paths.length > 0 || this.#uplinks.length === 0 || this.#uplinks.some(({ config }) => config.via !== undefined)) return;
     throw new TunnelError('address-family', `No path has an address of the IP version of endpoint ${peer.config.endpoint}.`);
+  }
+
+  /** Relays of our paths that are not found yet. */
+  get unknownRelays(): string[] {
+    const wanted = this.#uplinks.flatMap(({ config: { via } }) => (via === undefined ? [] : [via.endpoint]));
+    return [...new Set(wanted)].filter((endpoint) => !this.#relayPlaces.has(endpoint));
+  }
+
+  /** Makes the paths that go by that relay. */
+  setRelay(endpoint: string, places: ResolvedEndpoint, nowMs: number): void {
+    this.#relayPlaces.set(endpoint, places);
+    for (const uplink of this.#uplinks) {
+      if (uplink.config.via?.endpoint !== endpoint) continue;
+      for (const [peer, own] of this.#endpoints) this.#createPath(uplink, peer, own, nowMs);
+    }
   }
 
   /** The peer is gone: no path to it is made any more. */
   forgetPeer(peer: Peer): void {
-    for (const path of peer.paths) this.#carriers.remove(path);
+    for (const path of peer.paths) this.#forget(path);
+    for (const uplink of this.#uplinks) uplink.closeOwnedCarrier(peer.peerId);
     this.#endpoints.delete(peer);
   }
 
@@ -151,7 +175,7 @@ export class Uplinks {
     for (const uplink of this.#uplinks) {
       const path = peer.path(uplink.index);
       const places = endpoint.addresses.filter(({ family }) => uplink.canReach(family));
-      if (path === undefined || places.length === 0) continue;
+      if (path === undefined || places.length === 0 || uplink.config.via !== undefined) continue;
       const at = places.findIndex(({ address }) => isAt(path, address, endpoint.port));
       const next = (at + 1) % places.length;
       if (next === at) continue;
@@ -173,7 +197,10 @@ export class Uplinks {
     const opened: readonly Carrier[] = uplink.refresh(interfaces);
     for (const peer of this.#context.peers) {
       const path = peer.initiator ? peer.path(uplink.index) : undefined;
-      if (path?.carrier !== undefined && opened.includes(path.carrier)) path.retarget(this.#context.epochs.values());
+      if (path?.carrier !== undefined && opened.includes(path.carrier)) {
+        path.retarget(this.#context.epochs.values());
+        this.#relays.handleReopened(path, nowMs);
+      }
     }
     if (uplink.problem !== '') {
       this.lose(uplink, uplink.problem, nowMs);
@@ -237,21 +264,35 @@ export class Uplinks {
     return false;
   }
 
-  #createPath(uplink: Uplink, peer: Peer, endpoint: ResolvedEndpoint, nowMs: number): void {
+  /** No transport and no relay is kept for it. */
+  #forget(path: Path): void {
+    this.#carriers.remove(path);
+    this.#relays.remove(path);
+  }
+
+  #createPath(uplink: Uplink, peer: Peer, ownEndpoint: ResolvedEndpoint, nowMs: number): void {
     if (peer.path(uplink.index) !== undefined) return;
+    const { via } = uplink.config;
+    const endpoint = via === undefined ? ownEndpoint : this.#relayPlaces.get(via.endpoint);
+    // Its relay is not found yet; or the peer is to be had by relays alone, and the uplink names none.
+    if (endpoint === undefined || (via === undefined && peer.config.endpoint === undefined)) return;
     const place = endpoint.addresses.find(({ family }) => uplink.onlyFamily === undefined || uplink.onlyFamily === family);
     if (place === undefined) {
       const { name, address } = uplink.config;
-      this.#context.log.warn(`path ${name}: ${address} and endpoint ${peer.config.endpoint} are of different IP versions`);
+      this.#context.log.warn(
+        `path ${name}: ${address} and ${via === undefined ? `endpoint ${peer.config.endpoint}` : `relay ${via.endpoint}`} are of different IP versions`,
+      );
       return;
     }
+    const socket = uplink.carrier(place.family, via === undefined ? undefined : peer.peerId);
+    const target = emitAddressRecord(place.address, endpoint.port);
     const kinds = this.#carriers.kindsOf(uplink.config, peer.config);
     const path = new Path(this.#context, {
       id: uplink.index,
       name: uplink.config.name,
       peer,
-      carrier: kinds.includes('udp') ? uplink.carrier(place.family) : undefined,
-      target: emitAddressRecord(place.address, endpoint.port),
+      carrier: kinds.includes('udp') ? socket : undefined,
+      target,
       validation: this.#driver.newValidation(nowMs),
       guarded: false,
       localAddress: '',
@@ -259,7 +300,8 @@ export class Uplinks {
       nowMs,
     });
     this.#applyPolicy(uplink, path);
-    this.#carriers.add(uplink, path, place, nowMs);
+    if (via === undefined) this.#carriers.add(uplink, path, place, nowMs);
+    else this.#relays.add(path, via, socket, target.slice(), nowMs);
     peer.addPath(path);
     path.useEpoch(peer.sendEpoch);
     // Until the sockets are open there is no link.
@@ -270,7 +312,7 @@ export class Uplinks {
   #leaveUnreachable(uplink: Uplink, nowMs: number): void {
     for (const [peer, { addresses, port }] of this.#endpoints) {
       const path = peer.path(uplink.index);
-      if (path === undefined || uplink.canReach(familyOf(path))) continue;
+      if (path === undefined || uplink.config.via !== undefined || uplink.canReach(familyOf(path))) continue;
       const place = addresses.find(({ family }) => uplink.canReach(family));
       if (place !== undefined) this.#point(uplink, path, place, port, nowMs);
     }
@@ -334,6 +376,6 @@ function isAt(path: Path, address: string, port: number): boolean {
   return formatRemote(emitAddressRecord(address, port)) === path.remote;
 }
 
-function isSameWay({ config }: Uplink, { interface: device, address }: PathConfig): boolean {
-  return config.interface === device && config.address === address;
+function isSameWay({ config }: Uplink, { interface: device, address, via }: PathConfig): boolean {
+  return config.interface === device && config.address === address && isSameRelay(config.via, via);
 }

@@ -9,9 +9,15 @@ import type { WholeHostPlan } from '../tun/whole-host.js';
 import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
 import { createOuterResolver } from './carrier/outer-resolver.js';
 import type { TunnelConfig } from './config.js';
+import type { RelayConfig } from './relay/relay-config.js';
 
 export function wholeHostPlan({ interface: { killSwitch }, dns, lan }: TunnelConfig): WholeHostPlan {
   return { ...(killSwitch && { killSwitch }), ...(dns && { dns }), ...(lan && { lan }) };
+}
+
+/** Of the paths, and where this host waits. */
+export function relaysOf({ interface: { relays = [] }, paths }: TunnelConfig): RelayConfig[] {
+  return [...relays, ...paths.flatMap(({ via }) => (via === undefined ? [] : [via]))];
 }
 
 /**

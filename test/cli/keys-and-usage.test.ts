@@ -55,6 +55,7 @@ t.test('wrong usage is one line and exit code 1, help and version are 0', async 
     'genkey',
     'pubkey',
     'genpsk',
+    'relay',
     'demo',
   ])
     t.match(help.stdout, new RegExp(`^  ${command} `, 'm'));

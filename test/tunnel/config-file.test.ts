@@ -187,7 +187,7 @@ const MESSAGES = [
   'two peers with one key: [conflict] /nowhere/mpt0.toml:9: [[peer]] 2: public_key is that of another [[peer]] too: join the two, or correct one key',
   'two peers with one prefix: [conflict] /nowhere/mpt0.toml:11: [[peer]] 2: allowed_ips 198.51.100.0/24 belongs to peer "peer1" already: a prefix has one peer',
   'two peers with one name: [conflict] /nowhere/mpt0.toml:13: [[peer]] 2: name "a" is taken by another [[peer]]: choose another',
-  'neither listen_port nor endpoint: [missing-key] /nowhere/mpt0.toml:1: [interface] listen_port is missing and no [[peer]] has an endpoint: a server needs listen_port, a client needs endpoint',
+  'neither listen_port nor endpoint: [missing-key] /nowhere/mpt0.toml:1: [interface] listen_port is missing and no [[peer]] has an endpoint: a server needs listen_port (or relays), a client needs endpoint (or a [[path]] with via)',
   'endpoint without a port: [bad-value] /nowhere/mpt0.toml:6: [[peer]] 1: endpoint "203.0.113.1" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180',
   'endpoint with a bad port: [bad-value] /nowhere/mpt0.toml:6: [[peer]] 1: endpoint "203.0.113.1:70000" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180',
   'endpoint with bare IPv6: [bad-value] /nowhere/mpt0.toml:6: [[peer]] 1: endpoint "2001:db8::1:5180" is no endpoint: write it as 203.0.113.1:5180, [2001:db8::1]:5180 or vpn.example.org:5180',
@@ -348,6 +348,27 @@ t.test('each refusal is one line with a stable code', async (t) => {
     return `${name}: [${error.code}] ${error.message}`;
   });
   t.same(lines, MESSAGES);
+});
+
+t.test('relays: a path that goes by one dials, a host that waits at one is dialled', async (t) => {
+  const written = `relay.example.org:5181#${OWN_PUBLIC}`;
+  const relay = { endpoint: 'relay.example.org:5181', publicKey: new Uint8Array(Buffer.from(OWN_PUBLIC, 'base64')) };
+  const peer = `[[peer]]\npublic_key = "${PUBLIC}"\nallowed_ips = ["198.51.100.0/24"]\n`;
+  const path = (name: string, via: string) => `[[path]]\nname = "${name}"\ninterface = "wan0"\nvia = "${via}"\n`;
+  const dialling = parseConfig(`${INTERFACE}${path('dsl', written)}${path('two', written.replace('5181', '5182'))}${peer}`, FILE);
+  t.same(dialling.paths[0], { name: 'dsl', interface: 'wan0', address: undefined, via: relay });
+  t.equal(dialling.peers[0]!.dialledByRelay, true);
+  const waiting = parseConfig(`${INTERFACE}relays = ["${written}"]\n${peer}`, FILE);
+  t.same(waiting.interface.relays, [relay]);
+  t.same([waiting.interface.listenPort, waiting.peers[0]!.dialledByRelay, waiting.paths], [undefined, undefined, []]);
+  const both = parseConfig(`${INTERFACE}${path('dsl', written)}${PEER}`, FILE);
+  t.equal(both.peers[0]!.dialledByRelay, undefined, 'a peer with an endpoint is dialled anyway');
+  t.match(
+    refusal(`${INTERFACE}${path('dsl', 'relay.example.org:5181')}${peer}`).message,
+    /via "relay.example.org:5181" is no relay: write it as/,
+  );
+  t.match(refusal(`${INTERFACE}relays = ["relay:0#${OWN_PUBLIC}"]\n${peer}`).message, /relays "relay:0#.*" is no relay/);
+  t.match(refusal(`${INTERFACE}${path('dsl', written)}${path('two', written)}${peer}`).message, /leaves by the same interface and address/);
 });
 
 t.test('the file name must serve as interface name when none is given', async (t) => {

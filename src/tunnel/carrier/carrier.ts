@@ -9,6 +9,22 @@ import type { UdpHandle } from '../../tun/native.js';
 export const CARRIER_KINDS = ['udp', 'quic', 'webtransport'] as const;
 export type CarrierKind = (typeof CARRIER_KINDS)[number];
 
+/** By which relay a socket goes. What its owner receives is first offered to it. */
+export interface RelayWay {
+  /** "relay.example:5181" */
+  readonly endpoint: string;
+  /** An address record. */
+  readonly address: Uint8Array;
+  /** Where the relay sees the socket; "" when it has not said. */
+  readonly seenAs: string;
+  /** What keeps it from carrying, for people; "" when nothing does. */
+  readonly problem: string;
+  /** Is it the relay, at record number `index` of `addresses`? */
+  isAt(addresses: Uint8Array, index: number): boolean;
+  /** False: the datagram is none of a relay's own. */
+  handleRaw(bytes: Uint8Array, addresses: Uint8Array, index: number, nowMs: number): boolean;
+}
+
 export interface Carrier {
   readonly kind: CarrierKind;
   /** undefined: it cannot be used now. Ask anew each time: opening again replaces it. */
@@ -22,6 +38,8 @@ export interface Carrier {
   /** Something is staged since the last flush. The owner of the carrier keeps it. */
   dirty: boolean;
   refusedDatagrams: number;
+  /** Absent: it goes by none. */
+  relay?: RelayWay | undefined;
   /** It is gone for good and must be opened again. */
   readonly needsReopen: boolean;
   /** Sends what is staged; how many datagrams were refused since the last call. */

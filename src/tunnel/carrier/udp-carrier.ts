@@ -4,7 +4,7 @@
  */
 
 import type { NativeAddon, UdpHandle, Watcher } from '../../tun/native.js';
-import type { Carrier } from './carrier.js';
+import type { Carrier, RelayWay } from './carrier.js';
 import { errnoName } from './errno-names.js';
 
 const BUFFER_BYTES = 8 * 1024 * 1024;
@@ -34,6 +34,7 @@ export class UdpCarrier implements Carrier {
   lastErrorCode = '';
   dirty = false;
   refusedDatagrams = 0;
+  relay: RelayWay | undefined;
 
   constructor(native: NativeAddon, options: UdpCarrierOptions, onReadable: (carrier: UdpCarrier) => void) {
     this.#native = native;

@@ -12,6 +12,7 @@ import { UdpCarrier } from './udp-carrier.js';
 import { absentInterface, describeProblem, interfaceOf, interfaceProblem } from './uplink-interface.js';
 
 const DEFAULT_MTU_BYTES = 1500;
+const OWNED_FROM = 16;
 
 export class Uplink {
   readonly index: number;
@@ -20,7 +21,8 @@ export class Uplink {
   readonly #native: NativeAddon;
   readonly #mark: number | undefined;
   readonly #onReadable: (carrier: UdpCarrier) => void;
-  readonly #carriers = new Map<4 | 6, UdpCarrier>();
+  /** By family; where it goes by a relay each peer has one of its own. */
+  readonly #carriers = new Map<number, UdpCarrier>();
   #info: InterfaceInfo | undefined;
   #openedOnIndex = -1;
   #limit: RateLimit | undefined;
@@ -79,6 +81,12 @@ export class Uplink {
     this.#info = interfaceOf(this.config, interfaces);
   }
 
+  /** The peer is gone. */
+  closeOwnedCarrier(owner: number): void {
+    this.#carriers.get(OWNED_FROM + owner)?.close();
+    this.#carriers.delete(OWNED_FROM + owner);
+  }
+
   /** No path needs the socket any more. */
   closeCarrier(family: 4 | 6): void {
     this.#carriers.get(family)?.close();
@@ -89,13 +97,14 @@ export class Uplink {
     return this.config.interface === interfaceName || this.#info?.name === interfaceName;
   }
 
-  /** The socket of a family; it may be closed. */
-  carrier(family: 4 | 6): UdpCarrier {
-    let carrier = this.#carriers.get(family);
+  /** The socket of a family; it may be closed. `owner`: of that peer alone. */
+  carrier(family: 4 | 6, owner?: number): UdpCarrier {
+    const number = owner === undefined ? family : OWNED_FROM + owner;
+    let carrier = this.#carriers.get(number);
     if (carrier === undefined) {
       const { address, interface: device } = this.config;
       carrier = new UdpCarrier(this.#native, { family, port: 0, address, device, mark: this.#mark }, this.#onReadable);
-      this.#carriers.set(family, carrier);
+      this.#carriers.set(number, carrier);
     }
     return carrier;
   }
@@ -132,7 +141,8 @@ export class Uplink {
     const problem = interfaceProblem(this.config, info);
     if (problem !== undefined) return describeProblem(problem);
     if (info === undefined) return '';
-    for (const family of this.#carriers.keys()) {
+    for (const { options } of this.#carriers.values()) {
+      const { family } = options;
       if (this.localAddress(family) === '') return `interface "${info.name}" has no IPv${family} address`;
     }
     return '';

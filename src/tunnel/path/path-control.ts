@@ -185,8 +185,10 @@ export class PathControl {
       }
       case 'slow':
         if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message);
-        else if (frame.message.kind === 'seen-address' && from.path.peer.initiator) from.path.seenAs = frame.message.endpoint;
-        else if (frame.message.kind === 'paths') this.#handlePaths(from, frame.message);
+        else if (frame.message.kind === 'seen-address' && from.path.peer.initiator) {
+          // The peer sees the relay alone.
+          if (!from.path.isRelayed) from.path.seenAs = frame.message.endpoint;
+        } else if (frame.message.kind === 'paths') this.#handlePaths(from, frame.message);
         else if (isPeerMessage(frame.message)) this.#context.observer.onMessage?.(from.path.peer, frame.message, from.nowMs);
         else this.#context.counters.rxSlowIgnored++;
         return;

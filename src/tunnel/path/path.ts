@@ -207,6 +207,19 @@ export class Path implements PathLink {
     return this.carrier?.kind ?? '';
   }
 
+  /** It leads to a relay, which passes it on. */
+  get isRelayed(): boolean {
+    return this.carrier?.relay?.isAt(this.target, 0) === true;
+  }
+
+  get via(): string {
+    return this.carrier?.relay?.endpoint ?? '';
+  }
+
+  get viaProblem(): string {
+    return this.carrier?.relay?.problem ?? '';
+  }
+
   get local(): string {
     if (this.carrier === undefined || this.carrier.port === 0) return '';
     const address = formatLocalAddress(this.target) || this.localAddress;

@@ -2,7 +2,7 @@
 
 import { formatKey } from '../../crypto/keys.js';
 import { MAX_PATHS } from '../../tun/native.js';
-import type { PeerConfig } from '../config.js';
+import { isDialled, type PeerConfig } from '../config.js';
 import type { PeerLink, PeerState, PeerTraffic } from '../link.js';
 import type { Epoch } from './epoch.js';
 import type { Path } from './path.js';
@@ -15,7 +15,7 @@ export class Peer implements PeerLink {
   readonly name: string;
   readonly publicKey: string;
   readonly allowedIps: readonly string[];
-  /** We know its endpoint: we start handshakes and choose the paths. */
+  /** We know its endpoint, or a relay of it: we start handshakes and choose the paths. */
   readonly initiator: boolean;
   readonly enrolling: boolean;
   readonly #byId: (Path | undefined)[] = new Array(MAX_PATHS).fill(undefined);
@@ -40,7 +40,7 @@ export class Peer implements PeerLink {
     this.name = config.name;
     this.publicKey = formatKey(config.publicKey);
     this.allowedIps = config.allowedIps;
-    this.initiator = config.endpoint !== undefined;
+    this.initiator = isDialled(config);
     this.enrolling = config.enrolling === true;
     this.#state = this.initiator ? 'connecting' : 'down';
   }

@@ -97,7 +97,9 @@ export class ReceiveLoop {
     const address = descriptors[base + RX_ADDRESS]!;
     if (descriptors[base + RX_KIND] === RX_KIND_RAW) {
       context.counters.rxRawDatagrams++;
-      this.#driver.handleRaw(carrier, this.#arena.subarray(offset, offset + length), this.#addresses, address, nowMs);
+      const bytes = this.#arena.subarray(offset, offset + length);
+      if (carrier.relay?.handleRaw(bytes, this.#addresses, address, nowMs) === true) return;
+      this.#driver.handleRaw(carrier, bytes, this.#addresses, address, nowMs);
       return;
     }
     const epoch = context.epochs.get(descriptors[base + RX_RECEIVER_INDEX]! >>> 0);

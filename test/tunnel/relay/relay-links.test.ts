@@ -1,0 +1,86 @@
+import t, { type Test } from 'tap';
+import { KEYS, numberOf, type Side, sendNumbered, startSide, until } from '../link-pair.js';
+import { dialling, type RelayedPair, startRelay, startRelayed, startWaiting } from './relay-rig.js';
+
+const isUp = ({ peer }: Side, count = 1): boolean => peer.paths.length === count && peer.paths.every(({ state }) => state === 'up');
+
+async function exchange(t: Test, { client, server }: RelayedPair, id = 0, count = 50): Promise<void> {
+  for (const [from, to] of [
+    [client, server],
+    [server, client],
+  ] as const) {
+    const before = to.observer.packets.length;
+    const path = from.peer.paths.find((one) => one.id === id)!;
+    for (let i = 0; i < count; i++) sendNumbered(path, i, 1200);
+    from.layer.flush();
+    await until('all packets', () => to.observer.packets.length === before + count);
+    const numbers = to.observer.packets.slice(before).map(({ bytes }) => numberOf(bytes));
+    t.same(
+      numbers.sort((a, b) => a - b),
+      Array.from({ length: count }, (_, i) => i),
+    );
+  }
+}
+
+t.test('two hosts that know a relay alone have a session, and packets pass both ways', async (t) => {
+  const { relay, via } = await startRelay(t);
+  const pair = await startRelayed(t, via);
+  await until('up', () => isUp(pair.client) && isUp(pair.server));
+  t.equal(pair.client.peer.paths[0]!.via, via.endpoint);
+  await exchange(t, pair);
+  t.ok(relay.status().counters.forwardedDatagrams! > 0);
+  t.equal(relay.status().connectedSessions, 1);
+});
+
+t.test('several paths by one relay are several ways there', async (t) => {
+  const { relay, via } = await startRelay(t);
+  const pair = await startRelayed(t, via, { names: ['dsl', 'lte', 'usb'] });
+  await until('up', () => isUp(pair.client, 3) && isUp(pair.server, 3));
+  for (const id of [0, 1, 2]) await exchange(t, pair, id);
+  t.equal(relay.status().connectedSessions, 3);
+});
+
+t.test('a host whose key the relay does not know gets nothing of it, and is told why', async (t) => {
+  const { relay, via } = await startRelay(t);
+  const stranger = await startSide(dialling([{ name: 'dsl', interface: undefined, address: '127.0.0.2', via }], KEYS.stranger));
+  t.teardown(() => stranger.layer.close());
+  await until('it asked', () => relay.status().counters.strangers! >= 3);
+  await until('it is told', () => /does not answer, or does not allow our key/.test(stranger.peer.lastError));
+  t.equal(relay.status().sessions, 0);
+  t.equal(relay.status().counters.cookiesSent, 0);
+});
+
+t.test('the waiting host is not there: the dialling one says so, and finds it when it comes', async (t) => {
+  const { relay, via } = await startRelay(t);
+  const client = await startSide(dialling([{ name: 'dsl', interface: undefined, address: '127.0.0.2', via }]));
+  t.teardown(() => client.layer.close());
+  await until('it is told', () => /other side is not at relay/.test(client.peer.lastError));
+  t.equal(relay.status().connectedSessions, 0);
+  const server = await startWaiting(t, via);
+  await until('up', () => isUp(client) && isUp(server), 15_000);
+  await exchange(t, { client, server });
+});
+
+t.test('the relay is started anew: the hosts find each other again', async (t) => {
+  const first = await startRelay(t);
+  const { port } = first.relay;
+  const pair = await startRelayed(t, first.via);
+  await until('up', () => isUp(pair.client) && isUp(pair.server));
+  await first.relay.close();
+  await until('down', () => pair.client.peer.paths[0]!.state === 'down', 15_000);
+  const second = await startRelay(t, { port });
+  await until('up again', () => isUp(pair.client) && isUp(pair.server), 20_000);
+  await exchange(t, pair);
+  t.equal(second.relay.status().connectedSessions, 1);
+});
+
+t.test('the waiting host is started anew: it is called again', async (t) => {
+  const { relay, via } = await startRelay(t);
+  const pair = await startRelayed(t, via);
+  await until('up', () => isUp(pair.client) && isUp(pair.server));
+  await pair.server.layer.close();
+  const server = await startWaiting(t, via);
+  await until('up again', () => isUp(pair.client) && isUp(server), 20_000);
+  await exchange(t, { client: pair.client, server });
+  t.equal(relay.status().connectedSessions, 1);
+});

@@ -1,0 +1,64 @@
+/** A relay, a host that dials by it and one that waits there, all in this process, over addresses of loopback. */
+
+import type { Test } from 'tap';
+import { publicKeyOf } from '../../../src/crypto/x25519.js';
+import { loadNative, type NativeAddon } from '../../../src/tun/native.js';
+import type { PathConfig, TunnelConfig } from '../../../src/tunnel/config.js';
+import type { RelayConfig } from '../../../src/tunnel/relay/relay-config.js';
+import { RelayServer, type RelayServerOptions } from '../../../src/tunnel/relay/relay-server.js';
+import { config, KEYS, type Side, startSide } from '../link-pair.js';
+
+export const RELAY_KEY = new Uint8Array(32).fill(0x51);
+
+export async function startRelay(t: Test, more: Partial<RelayServerOptions> = {}): Promise<{ relay: RelayServer; via: RelayConfig }> {
+  const relay = new RelayServer({
+    port: 0,
+    address: '127.0.0.1',
+    privateKey: RELAY_KEY,
+    allowed: [publicKeyOf(KEYS.client), publicKeyOf(KEYS.server)],
+    maxSessions: 100,
+    maxSessionsPerHost: 32,
+    rateBytesPerSec: 0,
+    ...more,
+  });
+  await relay.start();
+  t.teardown(() => relay.close());
+  return { relay, via: viaOf(relay) };
+}
+
+export function viaOf(relay: RelayServer): RelayConfig {
+  return { endpoint: `127.0.0.1:${relay.port}`, publicKey: publicKeyOf(RELAY_KEY) };
+}
+
+export function dialling(paths: readonly PathConfig[], key = KEYS.client): TunnelConfig {
+  const one = config(key, KEYS.server, { paths });
+  return { ...one, peers: [{ ...one.peers[0]!, dialledByRelay: true }] };
+}
+
+export function waiting(relays: readonly RelayConfig[]): TunnelConfig {
+  const one = config(KEYS.server, KEYS.client, {});
+  return { ...one, interface: { ...one.interface, relays } };
+}
+
+export async function startWaiting(t: Test, via: RelayConfig, native: NativeAddon = loadNative()): Promise<Side> {
+  const side = await startSide(waiting([via]), native);
+  t.teardown(() => side.layer.close());
+  return side;
+}
+
+export interface RelayedPair {
+  client: Side;
+  server: Side;
+}
+
+export async function startRelayed(
+  t: Test,
+  via: RelayConfig,
+  { names = ['dsl'], native = loadNative() }: { names?: readonly string[]; native?: NativeAddon } = {},
+): Promise<RelayedPair> {
+  const server = await startWaiting(t, via, native);
+  const paths = names.map((name, i) => ({ name, interface: undefined, address: `127.0.0.${2 + i}`, via }));
+  const client = await startSide(dialling(paths), native);
+  t.teardown(() => client.layer.close());
+  return { client, server };
+}
