@@ -176,6 +176,7 @@ export class PathCarriers {
       certificateSha256: config.certificateSha256,
       device: uplink.config.interface,
       localAddress: uplink.config.address,
+      deviceAddress: uplink.localAddress(place.family) || undefined,
       mark: this.#options.mark,
       mtuBytes: uplink.mtuBytes,
       proof: this.#proofFor(path.peer),

@@ -55,6 +55,8 @@ export interface DialOptions {
   /** What the way out is bound to: SO_BINDTODEVICE, source address, SO_MARK. */
   readonly device: string | undefined;
   readonly localAddress: string | undefined;
+  /** An address of `device`, for hosts where only root may bind to the device; undefined: it has none. */
+  readonly deviceAddress?: string | undefined;
   readonly mark: number | undefined;
   /** Of the interface, IP header included: no packet of ours is longer. */
   readonly mtuBytes: number;

@@ -16,6 +16,8 @@ export interface UdpCarrierOptions {
   address: string | undefined;
   device: string | undefined;
   mark: number | undefined;
+  /** An address of `device` now, "" when there is none: it stands for the device where the kernel lets only root bind to one (before Linux 5.7). */
+  deviceAddress?: () => string;
 }
 
 /** Error codes after which the same socket can never send again: its device is another one now, or gone. */
@@ -30,6 +32,7 @@ export class UdpCarrier implements Carrier {
   #handle: UdpHandle | undefined;
   #watcher: Watcher | undefined;
   #port = 0;
+  #standInAddress = '';
   /** Why there is no socket, or why it refused the last send: an errno name, "" when all is well. */
   lastErrorCode = '';
   dirty = false;
@@ -51,26 +54,22 @@ export class UdpCarrier implements Carrier {
     return this.#port;
   }
 
+  /** The address of the device that it is bound to instead of the device; "" when it is not. */
+  get standInAddress(): string {
+    return this.#standInAddress;
+  }
+
   /** The socket is gone for good and must be opened again. */
   get needsReopen(): boolean {
-    return this.#handle === undefined || DEAD_SOCKET_CODES.has(this.lastErrorCode);
+    if (this.#handle === undefined || DEAD_SOCKET_CODES.has(this.lastErrorCode)) return true;
+    return this.#standInAddress !== '' && this.options.deviceAddress?.() !== this.#standInAddress;
   }
 
   /** Opens, or opens again, or adopts what another process has bound. On failure there is no socket, and the reason is in `lastErrorCode` as well as thrown. */
   open(descriptor?: number): void {
     this.close();
-    const { family, port, address, device, mark } = this.options;
     try {
-      const handle = this.#native.udpOpen({
-        family,
-        port,
-        ...(address === undefined ? {} : { address }),
-        ...(device === undefined ? {} : { device }),
-        ...(mark === undefined ? {} : { mark }),
-        ...(descriptor === undefined ? {} : { descriptor }),
-        receiveBufferBytes: BUFFER_BYTES,
-        sendBufferBytes: BUFFER_BYTES,
-      });
+      const handle = this.#openOnDevice(descriptor);
       this.#handle = handle;
       this.#port = this.#native.udpPort(handle);
       this.#watcher = this.#native.watchReadable(handle, () => this.#onReadable(this));
@@ -79,6 +78,36 @@ export class UdpCarrier implements Carrier {
       this.lastErrorCode = (cause as { code?: string }).code ?? 'EIO';
       throw cause;
     }
+  }
+
+  /** By its source alone a packet leaves by the right interface only where the host's routes follow the source. */
+  #openOnDevice(descriptor: number | undefined): UdpHandle {
+    const { address, device, deviceAddress } = this.options;
+    this.#standInAddress = '';
+    try {
+      return this.#openSocket(address, device, descriptor);
+    } catch (cause) {
+      const { code, syscall } = cause as NodeJS.ErrnoException;
+      const standIn = address ?? deviceAddress?.() ?? '';
+      if (code !== 'EPERM' || syscall !== 'SO_BINDTODEVICE' || standIn === '') throw cause;
+      const handle = this.#openSocket(standIn, undefined, descriptor);
+      if (address === undefined) this.#standInAddress = standIn;
+      return handle;
+    }
+  }
+
+  #openSocket(address: string | undefined, device: string | undefined, descriptor: number | undefined): UdpHandle {
+    const { family, port, mark } = this.options;
+    return this.#native.udpOpen({
+      family,
+      port,
+      ...(address === undefined ? {} : { address }),
+      ...(device === undefined ? {} : { device }),
+      ...(mark === undefined ? {} : { mark }),
+      ...(descriptor === undefined ? {} : { descriptor }),
+      receiveBufferBytes: BUFFER_BYTES,
+      sendBufferBytes: BUFFER_BYTES,
+    });
   }
 
   flush(): number {
@@ -99,6 +128,7 @@ export class UdpCarrier implements Carrier {
     if (this.#handle !== undefined) this.#native.udpClose(this.#handle);
     this.#handle = undefined;
     this.#port = 0;
+    this.#standInAddress = '';
     this.dirty = false;
   }
 }

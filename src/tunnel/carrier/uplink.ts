@@ -103,7 +103,8 @@ export class Uplink {
     let carrier = this.#carriers.get(number);
     if (carrier === undefined) {
       const { address, interface: device } = this.config;
-      carrier = new UdpCarrier(this.#native, { family, port: 0, address, device, mark: this.#mark }, this.#onReadable);
+      const deviceAddress = (): string => this.localAddress(family);
+      carrier = new UdpCarrier(this.#native, { family, port: 0, address, device, mark: this.#mark, deviceAddress }, this.#onReadable);
       this.#carriers.set(number, carrier);
     }
     return carrier;
@@ -153,10 +154,10 @@ export class Uplink {
       case 'ENODEV':
         return describeProblem(absentInterface(this.config.interface ?? ''));
       case 'EADDRNOTAVAIL':
-        return `address ${this.config.address} is not configured on this host`;
+        return `address ${this.config.address ?? 'of its interface'} is not configured on this host`;
       case 'EPERM':
       case 'EACCES':
-        return 'binding to an interface needs root or CAP_NET_RAW and CAP_NET_ADMIN';
+        return 'binding to an interface needs root or CAP_NET_RAW here, and the interface has no address to bind to instead';
       default:
         return `its UDP socket cannot be opened: ${error.message}`;
     }

@@ -9,7 +9,7 @@ const FIRST_NOT_SENT_LOWAT_BYTES = 64 * 1024;
 
 /** Not connected yet. Throws as tcpOpen does. */
 export function openBoundSocket(native: NativeAddon, options: DialOptions): Socket {
-  const { device, localAddress, mark } = options;
+  const { device, localAddress, deviceAddress, mark } = options;
   const wanted = {
     family: isIPv6(options.address) ? (6 as const) : (4 as const),
     port: 0,
@@ -18,18 +18,29 @@ export function openBoundSocket(native: NativeAddon, options: DialOptions): Sock
     ...(mark !== undefined && { mark }),
   };
   // Reading begins when it is connected.
-  return new Socket({ fd: openOnDevice(native, wanted, device), readable: true, writable: true, manualStart: true } as object);
+  return new Socket({
+    fd: openOnDevice(native, wanted, device, deviceAddress),
+    readable: true,
+    writable: true,
+    manualStart: true,
+  } as object);
 }
 
-function openOnDevice(native: NativeAddon, wanted: Parameters<NativeAddon['tcpOpen']>[0], device: string | undefined): number {
+function openOnDevice(
+  native: NativeAddon,
+  wanted: Parameters<NativeAddon['tcpOpen']>[0],
+  device: string | undefined,
+  deviceAddress: string | undefined,
+): number {
   if (device === undefined) return native.tcpOpen(wanted);
   try {
     return native.tcpOpen({ ...wanted, device });
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
     // Before Linux 5.7 it needs CAP_NET_RAW. The address alone leads out by its interface where the routes follow the source.
-    if (code !== 'EPERM' || syscall !== 'SO_BINDTODEVICE' || wanted.address === undefined) throw error;
-    return native.tcpOpen(wanted);
+    const address = wanted.address ?? deviceAddress;
+    if (code !== 'EPERM' || syscall !== 'SO_BINDTODEVICE' || address === undefined) throw error;
+    return native.tcpOpen({ ...wanted, address });
   }
 }
 
