@@ -1,5 +1,6 @@
 /** Two sites behind NATs, with nothing but a relay in common: the real programs, from `mptunnel relay` to what applications send. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { runTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import { ADDRESS, type NatKind, RelayRig, type Site } from './relay-rig.js';
@@ -50,4 +51,39 @@ t.test('behind symmetric NATs all goes by the relay; when it dies, the path by a
   await carries(t, rig, 'with the other');
   await rig.startRelay(0);
   await until('its path is back', async () => (await stateOf(rig, 'a', 'relay0')) === 'up', 30_000);
+});
+
+t.test('behind NATs that give a socket one outer port the path leaves the relay, which may die then', async (t) => {
+  const rig = await startRig(t, 'steady');
+  const isDirect = async (site: Site): Promise<boolean> =>
+    (await rig.paths(site)).every((path) => path.state === 'up' && path.relayed === false);
+  await until('direct on both sides', async () => (await isDirect('a')) && (await isDirect('b')), 30_000);
+  const [path] = await rig.paths('a');
+  t.match(path, { via: '203.0.113.2:5181', remote: /^198\.18\.2\.2:/, seenAs: /^198\.18\.1\.2:/ });
+  t.match((await rig.mptunnel('a', 'status', 'mpt0')).stdout, /relay0 goes direct, beside 203\.0\.113\.2:5181/);
+  // What it tells is a second old.
+  await sleep(1500);
+  const before = rig.relayStatus(0).counters.forwardedDatagrams!;
+  await carries(t, rig, 'directly');
+  await sleep(1500);
+  t.equal(rig.relayStatus(0).counters.forwardedDatagrams, before, 'the relay stands still');
+  t.equal(rig.relayStatus(0).connectedSessions, 1, 'and is kept');
+  await rig.killRelay(0);
+  await carries(t, rig, 'without the relay');
+  t.match(await rig.paths('a'), [{ state: 'up', relayed: false }]);
+});
+
+t.test('the direct way is cut: the path goes on by the relay', async (t) => {
+  const rig = await startRig(t, 'steady');
+  const is = async (relayed: boolean): Promise<boolean> =>
+    [...(await rig.paths('a')), ...(await rig.paths('b'))].every((path) => path.state === 'up' && path.relayed === relayed);
+  await until('direct on both sides', () => is(false), 30_000);
+  await rig.hosts.net.run('nft', ['-f', '-'], {
+    input: `table ip cut {
+  chain through { type filter hook forward priority filter; iifname "na" oifname "nb" drop; iifname "nb" oifname "na" drop; }
+}
+`,
+  });
+  await until('by the relay on both sides', () => is(true), 30_000);
+  await carries(t, rig, 'by the relay');
 });

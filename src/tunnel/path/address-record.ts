@@ -57,6 +57,13 @@ export function sameAddress(record: Uint8Array, other: Uint8Array, index: number
   return true;
 }
 
+/** The same remote address and port; the local address may differ. */
+export function sameRemote(record: Uint8Array, other: Uint8Array, index: number): boolean {
+  const base = index * ADDRESS_BYTES;
+  for (let i = 0; i < LOCAL; i++) if (record[i] !== other[base + i]) return false;
+  return true;
+}
+
 /** A key for maps: cold paths only. */
 export function addressKey(table: Uint8Array, index: number): string {
   const base = index * ADDRESS_BYTES;

@@ -34,6 +34,9 @@ export function createLinkCounters() {
     roamingChallenges: 0,
     roamingMoves: 0,
     amplificationDrops: 0,
+    /** Paths that left their relay for a direct way, and that went back. */
+    directMoves: 0,
+    relayedMoves: 0,
     /** Bases of compressed headers, sent (repetitions too) and received; how often the peer did not know one. */
     txBases: 0,
     rxBases: 0,

@@ -25,6 +25,8 @@ import { isPeerMessage, type PeerMessage, type SlowControl } from '../session/sl
 import { bestPathIn } from '../steering/best-path.js';
 import { formatRemote } from './address-record.js';
 import type { AddressValidation } from './address-validation.js';
+import { candidateAddress } from './candidate-addresses.js';
+import type { DirectWay } from './direct-way.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
 import type { Candidate, Path } from './path.js';
@@ -70,6 +72,7 @@ export class PathControl {
     this.#pursueHello(path, nowMs);
     if (path.acks !== undefined && path.acks.dueMs() <= nowMs) this.sendAck(path, nowMs);
     this.#pursueCandidate(path, nowMs);
+    this.#pursueDirect(path, nowMs);
     const { peer } = path;
     if (!peer.initiator && peer.state === 'up' && path.machine.downForMs(nowMs) > FORGET_AFTER_MS) this.#context.removePath(path, nowMs);
   }
@@ -185,10 +188,9 @@ export class PathControl {
       }
       case 'slow':
         if (frame.message.kind === 'path-state') this.#handlePathState(from, frame.message);
-        else if (frame.message.kind === 'seen-address' && from.path.peer.initiator) {
-          // The peer sees the relay alone.
-          if (!from.path.isRelayed) from.path.seenAs = frame.message.endpoint;
-        } else if (frame.message.kind === 'paths') this.#handlePaths(from, frame.message);
+        else if (frame.message.kind === 'seen-address') this.#handleSeen(from, frame.message.endpoint);
+        else if (frame.message.kind === 'candidates') this.#handleCandidates(from, frame.message.endpoints);
+        else if (frame.message.kind === 'paths') this.#handlePaths(from, frame.message);
         else if (isPeerMessage(frame.message)) this.#context.observer.onMessage?.(from.path.peer, frame.message, from.nowMs);
         else this.#context.counters.rxSlowIgnored++;
         return;
@@ -244,8 +246,8 @@ export class PathControl {
   }
 
   #handleResponse({ path, nowMs }: Origin, token: Uint8Array): void {
-    const { candidate } = path;
-    const moved = candidate?.validation.matches(token) === true;
+    const candidate = path.candidate?.validation.matches(token) === true ? path.candidate : this.#directAnswer(path, token, nowMs);
+    const moved = candidate !== undefined;
     if (moved) this.#move(path, candidate);
     const { validation } = path;
     if (validation.challengeCount === 0 || !validation.matches(token)) {
@@ -259,6 +261,39 @@ export class PathControl {
     else path.rtt.assume(nowMs - validation.firstChallengeMs);
     if (!this.#prove(path, validation.lastChallengeMs, nowMs) && moved) this.#context.pathChanged(path, nowMs);
   }
+
+  /** The place past the relay that has answered, where the path shall lead from now on. */
+  #directAnswer(path: Path, token: Uint8Array, nowMs: number): Candidate | undefined {
+    if (!path.isRelayed) return undefined;
+    const way = path.directWay(this.#newValidation, nowMs);
+    const candidate = way?.match(token);
+    if (candidate === undefined) return undefined;
+    way!.handleDirect(nowMs);
+    path.seenAs = '';
+    this.#context.counters.directMoves++;
+    return candidate;
+  }
+
+  #handleSeen({ path }: Origin, endpoint: string): void {
+    // By a relay the peer sees that alone.
+    if (path.peer.initiator && !path.isRelayed) path.seenAs = endpoint;
+  }
+
+  #handleCandidates({ path, epoch, nowMs }: Origin, endpoints: readonly string[]): void {
+    const way = path.directWay(this.#newValidation, nowMs);
+    if (way === undefined) {
+      this.#context.counters.rxSlowIgnored++;
+      return;
+    }
+    const { relay } = way.carrier;
+    const places = endpoints.flatMap((text) => candidateAddress(text, path.target) ?? []).filter((place) => !relay!.isAt(place, 0));
+    way.handleTold(places, nowMs);
+    // We send directly already: the peer has yet to find out that it may too.
+    if (!path.isRelayed && way.pollTell(nowMs)) this.#tellPlaces(path, epoch, way.relayed);
+    this.#context.arm(nowMs);
+  }
+
+  readonly #newValidation = (nowMs: number) => this.#driver.newValidation(nowMs);
 
   #handleProbeReply({ path, nowMs }: Origin, sequence: number): void {
     const sentMs = path.probes.redeem(sequence);
@@ -368,6 +403,48 @@ export class PathControl {
     this.#sendChallenge(path, epoch, validation, undefined, nowMs);
     // There was no socket: wait as if it had been sent.
     if (validation.lastChallengeMs < nowMs) validation.handleChallengeSent(nowMs);
+  }
+
+  /** Looks for a way past the path's relay; one that has become silent is left for the relay. */
+  #pursueDirect(path: Path, nowMs: number): void {
+    const way = path.directWay(this.#newValidation, nowMs);
+    const epoch = path.peer.sendEpoch;
+    if (way === undefined || epoch === undefined || path.machine.linkLost) return;
+    if (!path.isRelayed) {
+      if (path.state === 'suspect' || path.state === 'down') this.#goRelayed(path, way, nowMs);
+      return;
+    }
+    // Before the first answer by the relay there is nobody to meet.
+    if (path.state === 'probing') return;
+    if (path.state === 'down') way.hurry(nowMs);
+    way.pollRound(nowMs);
+    if (way.pollTell(nowMs)) this.#tellPlaces(path, epoch);
+    for (let place = way.pollChallenge(nowMs); place !== undefined; place = way.pollChallenge(nowMs)) {
+      const { validation } = place;
+      this.#sendChallenge(path, epoch, validation, place, nowMs);
+      // Out of allowance: wait as if it had been sent.
+      if (validation.lastChallengeMs < nowMs) validation.handleChallengeSent(nowMs);
+    }
+  }
+
+  #tellPlaces(path: Path, epoch: Epoch, to?: Candidate): void {
+    const endpoints = [...new Set([path.local, path.carrier?.relay?.seenAs ?? ''])].filter((place) => place !== '');
+    const out = this.#context.control;
+    path.sendControl(epoch, out, emitSlow(out, 0, { kind: 'candidates', endpoints }), false, to);
+  }
+
+  #goRelayed(path: Path, way: DirectWay, nowMs: number): void {
+    const relay = way.carrier.relay!;
+    path.target = relay.address.slice();
+    path.validation = this.#driver.newValidation(nowMs);
+    // A place of our own choice.
+    path.validated = true;
+    path.seenAs = relay.seenAs;
+    path.retarget(this.#context.epochs.values());
+    way.handleLost(nowMs);
+    path.machine.probeSoon();
+    this.#context.counters.relayedMoves++;
+    this.#context.pathChanged(path, nowMs);
   }
 
   #pursueCandidate(path: Path, nowMs: number): void {

@@ -11,6 +11,7 @@ import { formatEndpoint, formatLocalAddress, formatRemote } from './address-reco
 import type { AddressValidation } from './address-validation.js';
 import { cutSuperPacket } from './cut-super-packet.js';
 import { DeliveryEstimator } from './delivery-estimator.js';
+import { DirectWay } from './direct-way.js';
 import type { Epoch } from './epoch.js';
 import { HeaderCompression } from './header-compression.js';
 import type { LinkContext } from './link-context.js';
@@ -36,7 +37,7 @@ const MTU_STEPS = [1400, 1280] as const;
 /** An address that the peer may have moved to, on its way to being proven. */
 export interface Candidate {
   carrier: Carrier;
-  address: Uint8Array;
+  readonly address: Uint8Array;
   validation: AddressValidation;
 }
 
@@ -108,6 +109,7 @@ export class Path implements PathLink {
   #sender: SenderHandle | undefined;
   #shaper: PathShaper | undefined;
   #eliciting = false;
+  #direct: DirectWay | undefined;
 
   constructor(context: LinkContext, options: PathOptions) {
     this.#context = context;
@@ -210,6 +212,14 @@ export class Path implements PathLink {
   /** It leads to a relay, which passes it on. */
   get isRelayed(): boolean {
     return this.carrier?.relay?.isAt(this.target, 0) === true;
+  }
+
+  /** The search for a way past the relay; undefined where there is none. */
+  directWay(newValidation: (nowMs: number) => AddressValidation, nowMs: number): DirectWay | undefined {
+    const { carrier } = this;
+    if (carrier?.relay === undefined) return undefined;
+    if (this.#direct?.carrier !== carrier) this.#direct = new DirectWay(carrier, newValidation, nowMs);
+    return this.#direct;
   }
 
   get via(): string {
@@ -456,6 +466,8 @@ export class Path implements PathLink {
     let nextMs = this.machine.nextTimeoutMs(nowMs);
     if (this.peer.sendEpoch !== undefined) nextMs = Math.min(nextMs, this.helloDueMs());
     if (this.acks !== undefined) nextMs = Math.min(nextMs, this.acks.dueMs());
+    if (this.#direct !== undefined && this.#direct.carrier === this.carrier && this.peer.sendEpoch !== undefined)
+      nextMs = Math.min(nextMs, this.#direct.nextTimeoutMs(this.isRelayed, nowMs));
     if (this.candidate !== undefined) nextMs = Math.min(nextMs, this.candidate.validation.nextChallengeMs());
     return nextMs;
   }

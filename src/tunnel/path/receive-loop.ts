@@ -29,9 +29,9 @@ import {
   TYPE_DATAGRAM,
   TYPE_STREAM,
 } from '../../tun/native.js';
-import type { Carrier } from '../carrier/carrier.js';
+import type { Carrier, RelayWay } from '../carrier/carrier.js';
 import { errnoName } from '../carrier/errno-names.js';
-import { formatLocalAddress, sameAddress } from './address-record.js';
+import { formatLocalAddress, sameAddress, sameRemote } from './address-record.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
 import { finishTcpChecksum, ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
@@ -193,6 +193,7 @@ export class ReceiveLoop {
 
   /** Undefined when the datagram came from where the path leads; otherwise the new address, on its way to being proven. */
   #placeOf(carrier: Carrier, path: Path, epoch: Epoch, base: number, nowMs: number): Candidate | undefined {
+    if (carrier.relay !== undefined && path.carrier === carrier) return this.#placeByRelay(carrier.relay, path, base, nowMs);
     if (path.peer.initiator) return path.carrier === carrier || path.candidate?.carrier !== carrier ? undefined : path.candidate;
     const address = this.#descriptors[base + RX_ADDRESS]!;
     const wireBytes = this.#descriptors[base + RX_WIRE_BYTES]!;
@@ -215,6 +216,21 @@ export class ReceiveLoop {
     }
     return fresh;
   }
+
+  /** Beside a relay a path does not follow the peer's packets: each side finds out for itself where it may send. */
+  #placeByRelay(relay: RelayWay, path: Path, base: number, nowMs: number): Candidate | undefined {
+    const address = this.#descriptors[base + RX_ADDRESS]!;
+    const wireBytes = this.#descriptors[base + RX_WIRE_BYTES]!;
+    if (path.localAddress === '') path.localAddress = formatLocalAddress(this.#addressOf(base));
+    if (sameRemote(path.target, this.#addresses, address)) {
+      if (!path.validated) path.validation.handleReceived(wireBytes);
+      return undefined;
+    }
+    const way = path.directWay(this.#newValidation, nowMs)!;
+    return relay.isAt(this.#addresses, address) ? way.relayed : way.noteSource(this.#addresses, address, wireBytes, nowMs);
+  }
+
+  readonly #newValidation = (nowMs: number) => this.#driver.newValidation(nowMs);
 
   #packetNumber(base: number): number {
     return this.#descriptors[base + RX_PACKET_NUMBER_HIGH]! * TWO_32 + (this.#descriptors[base + RX_PACKET_NUMBER_LOW]! >>> 0);

@@ -8,6 +8,7 @@ import type { Carrier } from '../carrier/carrier.js';
 import { errnoName } from '../carrier/errno-names.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURE_PATH_POLICY } from '../session/messages.js';
 import type { EpochKeys, SessionEndpoint, SessionEvent, SessionPeerConfig } from '../session/session.js';
+import { sameRemote } from './address-record.js';
 import { AddressValidation, TOKEN_BYTES } from './address-validation.js';
 import { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
@@ -273,11 +274,4 @@ export function sessionPeer(peer: Peer): SessionPeerConfig {
     ...(presharedKey === undefined ? {} : { presharedKey }),
     initiator: peer.initiator,
   };
-}
-
-/** The local address may differ: the path leaves it to the kernel. */
-function sameRemote(target: Uint8Array, addresses: Uint8Array, index: number): boolean {
-  const base = index * ADDRESS_BYTES;
-  for (let i = 0; i < SOURCE_ADDRESS_BYTES; i++) if (target[i] !== addresses[base + i]) return false;
-  return true;
 }

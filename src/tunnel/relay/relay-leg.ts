@@ -1,13 +1,11 @@
 /** One socket of ours that goes by a relay: its binding there, and where the relay is. The carrier knows it as its `relay`. */
 
-import { ADDRESS_BYTES } from '../../tun/native.js';
 import type { Carrier, RelayWay } from '../carrier/carrier.js';
+import { sameRemote } from '../path/address-record.js';
 import type { BindingEvent, RelayBinding } from './relay-binding.js';
 import type { RelayConfig } from './relay-config.js';
 import { BIND_BYTES, RELAY_MESSAGE } from './relay-messages.js';
 
-/** Of an address record: family, zero, port, address. */
-const REMOTE_BYTES = 20;
 /** So many messages without an answer are no accident. */
 const SILENT_AFTER = 3;
 const out = new Uint8Array(BIND_BYTES);
@@ -46,9 +44,7 @@ export class RelayLeg implements RelayWay {
   }
 
   isAt(addresses: Uint8Array, index: number): boolean {
-    const base = index * ADDRESS_BYTES;
-    for (let i = 0; i < REMOTE_BYTES; i++) if (addresses[base + i] !== this.address[i]) return false;
-    return true;
+    return sameRemote(this.address, addresses, index);
   }
 
   handleRaw(bytes: Uint8Array, addresses: Uint8Array, index: number, nowMs: number): boolean {

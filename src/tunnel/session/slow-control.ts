@@ -32,6 +32,8 @@ const SCHEMAS = {
   routes: z.object({ kind: z.literal('routes'), prefixes: z.array(prefix).max(32) }),
   /** From a server, with the answer to a challenge: where that came from. */
   'seen-address': z.object({ kind: z.literal('seen-address'), endpoint: text }),
+  /** Of a path that goes by a relay: where the sender's socket may be reached without it. The receiver tells its own, and both look for the other there. */
+  candidates: z.object({ kind: z.literal('candidates'), endpoints: z.array(text).max(8) }),
   'path-state': z.object({
     kind: z.literal('path-state'),
     pathId,

@@ -1,26 +1,6 @@
-import t, { type Test } from 'tap';
-import { KEYS, numberOf, type Side, sendNumbered, startSide, until } from '../link-pair.js';
-import { dialling, type RelayedPair, startRelay, startRelayed, startWaiting } from './relay-rig.js';
-
-const isUp = ({ peer }: Side, count = 1): boolean => peer.paths.length === count && peer.paths.every(({ state }) => state === 'up');
-
-async function exchange(t: Test, { client, server }: RelayedPair, id = 0, count = 50): Promise<void> {
-  for (const [from, to] of [
-    [client, server],
-    [server, client],
-  ] as const) {
-    const before = to.observer.packets.length;
-    const path = from.peer.paths.find((one) => one.id === id)!;
-    for (let i = 0; i < count; i++) sendNumbered(path, i, 1200);
-    from.layer.flush();
-    await until('all packets', () => to.observer.packets.length === before + count);
-    const numbers = to.observer.packets.slice(before).map(({ bytes }) => numberOf(bytes));
-    t.same(
-      numbers.sort((a, b) => a - b),
-      Array.from({ length: count }, (_, i) => i),
-    );
-  }
-}
+import t from 'tap';
+import { KEYS, startSide, until } from '../link-pair.js';
+import { dialling, exchange, isUp, startRelay, startRelayed, startWaiting, withoutDirectWay } from './relay-rig.js';
 
 t.test('two hosts that know a relay alone have a session, and packets pass both ways', async (t) => {
   const { relay, via } = await startRelay(t);
@@ -52,7 +32,7 @@ t.test('a host whose key the relay does not know gets nothing of it, and is told
 
 t.test('the waiting host is not there: the dialling one says so, and finds it when it comes', async (t) => {
   const { relay, via } = await startRelay(t);
-  const client = await startSide(dialling([{ name: 'dsl', interface: undefined, address: '127.0.0.2', via }]));
+  const client = await startSide(dialling([{ name: 'dsl', interface: undefined, address: '127.0.0.2', via }]), withoutDirectWay(via));
   t.teardown(() => client.layer.close());
   await until('it is told', () => /other side is not at relay/.test(client.peer.lastError));
   t.equal(relay.status().connectedSessions, 0);
