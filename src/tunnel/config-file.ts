@@ -103,6 +103,7 @@ class ConfigReader {
     return {
       interface: {
         name,
+        ...(document.interface.device === 'none' ? { device: 'none' as const } : {}),
         privateKey,
         addresses: document.interface.address.map((address) => formatPrefix(parsePrefix(address)!)),
         listenPort: document.interface.listen_port,

@@ -164,6 +164,7 @@ const forward = forwardSchema(ports.optional());
 export const configSchema = z.strictObject({
   interface: z.strictObject({
     name: text(interfaceNameFault).optional(),
+    device: z.enum(['tun', 'none']).optional(),
     private_key: privateKey.optional(),
     private_key_file: z.string().optional(),
     address: z.array(interfaceAddress),

@@ -7,6 +7,8 @@ import type { RelayConfig } from './relay/relay-config.js';
 
 export interface InterfaceConfig {
   name: string;
+  /** No TUN: connections are the program's own (`mptunnel proxy`), or a gateway's with sockets. Absent: a TUN. */
+  device?: 'none';
   privateKey: Uint8Array;
   /** "10.77.0.2/24" */
   addresses: readonly string[];

@@ -38,6 +38,7 @@ export interface Reconfigurable {
 
 const INTERFACE_KEYS = {
   name: 'name',
+  device: 'device',
   privateKey: 'private_key',
   addresses: 'address',
   listenPort: 'listen_port',

@@ -1,12 +1,12 @@
 /** The TUN as the planes see it. */
 
-import type { SegmentSink } from '../mptcp-over-udp/segment-sink.js';
 import type { NativeAddon, TunHandle } from '../tun/native.js';
 import { TunPackets, type TunReadHandlers } from '../tun/tun-packets.js';
 import { adoptOrOpen, type DescriptorStore } from './descriptor-store.js';
+import type { InnerDevice } from './inner-device.js';
 import { TunnelError } from './tunnel-api.js';
 
-export class TunPort implements SegmentSink {
+export class TunPort implements InnerDevice {
   private readonly packets: TunPackets;
 
   constructor(native: NativeAddon, tun: TunHandle) {

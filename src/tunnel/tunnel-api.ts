@@ -8,6 +8,7 @@ import type { TunnelEvent, TunnelOccurrence } from './events.js';
 import type { PacketTap, PathChange, PeerLink } from './link.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
+import type { UserNetwork } from './user/user-network.js';
 
 export interface Tunnel {
   status(): TunnelStatus;
@@ -23,6 +24,8 @@ export interface Tunnel {
   /** The last 256 events or fewer, oldest first. */
   readonly recentEvents: readonly TunnelEvent[];
   readonly peers: readonly PeerLink[];
+  /** What this program may do with the tunnel itself; only where there is no TUN. */
+  readonly user?: UserNetwork | undefined;
   /** As the LinkLayer's. */
   addPath(config: PathConfig): Promise<string>;
   removePath(name: string): void;

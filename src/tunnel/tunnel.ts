@@ -24,6 +24,7 @@ import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-n
 import { PeerLimits } from './gateway/peer-limits.js';
 import { RefusedSources } from './gateway/refused-sources.js';
 import { RouteGuard } from './gateway/route-guard.js';
+import type { InnerDevice } from './inner-device.js';
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
@@ -41,6 +42,10 @@ import type { TunnelStatus } from './status.js';
 import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
+import { NameServer } from './user/name-service.js';
+import { requireNoDevice, type TunnelHost, UNTOUCHED_HOST } from './user/untouched-host.js';
+import type { UserNetwork } from './user/user-network.js';
+import { UserSpace } from './user/user-space.js';
 import { outerResolve, relaysOf, wholeHostPlan } from './whole-host.js';
 
 const FLOW_SWEEP_MS = 5_000;
@@ -74,14 +79,15 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private readonly rates = new PathRateMeter();
   private readonly native: NativeAddon;
   private readonly descriptors: DescriptorStore;
-  private readonly hostNetwork: HostNetwork;
+  private readonly hostNetwork: TunnelHost;
   private readonly startedMs = performance.now();
   private readonly routes = new AllowedIps<PeerLink>();
   private readonly facts = createIpPacketFacts();
   private readonly routeGuard = new RouteGuard();
   private egress: EgressPolicy;
   private readonly refusedSources: RefusedSources;
-  private port: TunPort | undefined;
+  private port: InnerDevice | undefined;
+  private userSpace: UserSpace | undefined;
   private link: CountingLinkLayer | undefined;
   private streams: StreamPlane | undefined;
   private datagrams: DatagramPlane | undefined;
@@ -109,6 +115,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private messageHandler: ((peer: PeerLink, message: PeerMessage) => void) | undefined;
   /** Being removed just now. */
   private leaving: PeerLink | undefined;
+  private readonly names = new NameServer({
+    permits: (address) => this.config.egress !== undefined && this.egress.permits(address),
+    send: (peer, message) => this.sendMessage(peer, message),
+  });
   private readonly readiness = new Readiness({
     peers: () => this.peers,
     endpointOf: ({ name }) => this.config.peers.find((peer) => peer.name === name)?.endpoint ?? relaysOf(this.config)[0]?.endpoint,
@@ -120,7 +130,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.events = new EventHub(log);
     this.linkEvents = new LinkEvents(this.events, (peer, path) => this.streams?.bench(peer, path.id, performance.now()));
     this.native = loadNative();
-    this.hostNetwork = new HostNetwork({ warn: (message) => this.events.log.warn(message) });
+    this.hostNetwork =
+      config.interface.device === 'none' ? UNTOUCHED_HOST : new HostNetwork({ warn: (message) => this.events.log.warn(message) });
     this.egress = egressPolicyOf(config);
     this.refusedSources = new RefusedSources((message) => this.events.log.warn(message));
   }
@@ -131,8 +142,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   async start(): Promise<void> {
     const { config } = this;
-    await this.routeGuard.check(config, config.peers);
-    this.port = new TunPort(this.native, openTun(this.native, config.interface.name, this.descriptors));
+    this.port = await this.openDevice();
     const { mark } = await this.hostNetwork.apply({
       device: config.interface.name,
       addresses: config.interface.addresses,
@@ -165,6 +175,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     await this.rules.apply(config.rules ?? []);
     this.makePlanes(this.port, this.rules);
     for (const peer of this.link.peers) this.limits.setLimits(peer, this.peerConfigs.get(peer.name)!);
+    this.userSpace?.start(this.streams!, (message) => this.sendToGateway(message));
     this.startNativeMptcp();
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
     await this.link.start(this);
@@ -193,6 +204,22 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.rateSampling = setInterval(() => this.rates.sample(this.peers, performance.now()), RATE_SAMPLE_MS);
     this.state = 'up';
     this.events.emit({ type: 'tunnel', state: 'started', name: config.interface.name });
+  }
+
+  /** The TUN, or none where the configuration wants none. */
+  private async openDevice(): Promise<InnerDevice> {
+    const { config } = this;
+    if (config.interface.device !== 'none') {
+      await this.routeGuard.check(config, config.peers);
+      return new TunPort(this.native, openTun(this.native, config.interface.name, this.descriptors));
+    }
+    requireNoDevice(config);
+    this.userSpace = new UserSpace(config, () => this.wake());
+    return this.userSpace.device;
+  }
+
+  get user(): UserNetwork | undefined {
+    return this.userSpace?.network;
   }
 
   async ready(timeoutMs: number): Promise<void> {
@@ -239,6 +266,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
         ...this.datagrams?.counters,
         ...this.rules?.counters,
         ...this.port?.counters,
+        ...this.userSpace?.counters,
         droppedByPeerLimit: limits.droppedPackets,
       },
     };
@@ -288,6 +316,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   sendMessage(peer: PeerLink, message: PeerMessage): boolean {
     return this.link?.sendMessage(peer, message) ?? false;
+  }
+
+  /** To the peer that is our way out: of those that we dial and that are up, the one with the widest routes. */
+  private sendToGateway(message: PeerMessage): boolean {
+    const gateways = this.peers.filter((peer) => peer.initiator && peer.state === 'up');
+    const gateway = gateways.find(({ allowedIps }) => allowedIps.some((prefix) => prefix.endsWith('/0'))) ?? gateways[0];
+    return gateway !== undefined && this.sendMessage(gateway, message);
   }
 
   setTap(tap: PacketTap | undefined): void {
@@ -410,7 +445,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
   onMessage(peer: PeerLink, message: PeerMessage): void {
     // After the batch: what the message causes may remove its sender.
     setImmediate(() => {
-      if (this.closing === undefined) this.messageHandler?.(peer, message);
+      if (this.closing !== undefined) return;
+      if (message.kind === 'resolve') void this.names.handleQuestion(peer, message);
+      else if (message.kind === 'resolved') this.user?.handleResolved(message);
+      else this.messageHandler?.(peer, message);
     });
   }
 
@@ -440,7 +478,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   // ---- driving ----
 
-  private makeRules(port: TunPort): RulesInForce {
+  private makeRules(port: InnerDevice): RulesInForce {
     return new RulesInForce({
       device: this.config.interface.name,
       addresses: this.config.interface.addresses,
@@ -462,7 +500,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     streams.handleRulesChange(performance.now());
   }
 
-  private makePlanes(port: TunPort, rules: RulesInForce): void {
+  private makePlanes(port: InnerDevice, rules: RulesInForce): void {
     const { config, routes } = this;
     this.datagrams = new DatagramPlane({
       routes,
@@ -637,6 +675,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   private async startGateway(): Promise<void> {
     const { config, hostNetwork } = this;
+    if (config.interface.device === 'none') return;
     this.gateway = new GatewayNetwork({
       device: config.interface.name,
       host: hostNetwork,
@@ -663,6 +702,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.refresh.close();
     this.autoPaths?.close();
     this.rules?.close();
+    this.userSpace?.close();
     const nowMs = performance.now();
     this.streams?.abortAll(nowMs);
     this.link?.flush();

@@ -3,6 +3,7 @@
  * are dialled here. One MPTCP host per peer, one set of TCP endpoints at the TUN.
  */
 
+import type { ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
 import type { PathMemory } from '../../mptcp-over-udp/congestion/congestion-control.js';
 import { CONGESTION_CONTROLS } from '../../mptcp-over-udp/congestion/congestion-controls.js';
 import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
@@ -11,6 +12,7 @@ import { SCHEDULERS } from '../../mptcp-over-udp/scheduler/schedulers.js';
 import type { SegmentSink } from '../../mptcp-over-udp/segment-sink.js';
 import type { TcpEndpoint } from '../../mptcp-over-udp/tcp/endpoint.js';
 import { EndpointHost } from '../../mptcp-over-udp/tcp/endpoint-host.js';
+import type { FourTuple } from '../../mptcp-over-udp/tcp/header-template.js';
 import { BlockPool } from '../../mptcp-over-udp/tcp/payload-block.js';
 import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
 import type { EgressConfig, StreamConfig } from '../config.js';
@@ -18,6 +20,7 @@ import type { ConnectionPage, ConnectionQuery } from '../connections.js';
 import type { PathLink, PeerLink } from '../link.js';
 import { FlowRules } from '../steering/flow-rules.js';
 import { ConnectionList, type ListedConnection } from './connection-list.js';
+import { DialNotices, isSameTuple } from './dial-notices.js';
 import { createSocketEgress, createTunEgress, type DialledStream, type Egress, swapped } from './egress.js';
 import { SpliceHalf, type StreamGatePlace } from './splice.js';
 import { StreamRules } from './stream-rules.js';
@@ -95,6 +98,8 @@ export class StreamPlane {
   private readonly counters: Record<string, number> = {};
   private readonly list = new ConnectionList();
   private readonly rules: StreamRules;
+  /** Connections of this program's own that are not answered yet. */
+  private readonly dialled = new Map<MptcpConnection, DialNotices>();
   /** What `handleTunPacket` was given, for `admitsSyn`. */
   private packet: Uint8Array = new Uint8Array(0);
   private packetOffset = 0;
@@ -165,10 +170,21 @@ export class StreamPlane {
   /** A datagram from a peer that says that egress could not reach what an application of ours dials: told to it in its own sequence numbers, and true. */
   handleUnreachable(bytes: Uint8Array, offset: number, length: number): boolean {
     const said = parseSynUnreachable(bytes, offset, length);
+    if (said !== undefined && this.noteUnreachable(said.tuple)) return true;
     const endpoint = said === undefined ? undefined : this.endpoints.find(said.tuple);
     if (said === undefined || endpoint === undefined || endpoint.state !== 'closed') return false;
     this.options.writeTun(this.notice, 0, emitSynUnreachable(this.notice, endpoint.tuple, endpoint.irs, said.kind));
     return true;
+  }
+
+  /** `tuple`: as the far side has it. The reset follows. */
+  private noteUnreachable(tuple: FourTuple): boolean {
+    for (const [connection, notices] of this.dialled) {
+      if (!isSameTuple(connection.tuple, swapped(tuple))) continue;
+      notices.unreachable = true;
+      return true;
+    }
+    return false;
   }
 
   handlePathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
@@ -360,6 +376,26 @@ export class StreamPlane {
     fromPeer.gateBy(streams.gates, 'in', connection);
     endpoint.setHandler(toPeer.gateBy(streams.gates, 'out', endpoint));
     streams.txConnections++;
+  }
+
+  /**
+   * A connection of this program's own, under an address of ours on the tunnel, which nobody behind the TUN has asked for. `handler` hears how it ends; unreachable is told
+   * apart from refused where the far side says so.
+   */
+  dial(tuple: FourTuple, handler: ByteStreamHandler, nowMs: number): MptcpConnection | 'no-peer' | 'not-up' {
+    const peer = this.options.peerFor(tuple.remoteAddress);
+    if (peer === undefined) return 'no-peer';
+    const streams = this.streamsOf(peer);
+    const path = streams.host.paths.best();
+    if (path === undefined || peer.state !== 'up') return 'not-up';
+    const notices = new DialNotices(handler, () => this.dialled.delete(connection));
+    const connection = streams.host.connect(tuple, path.id, notices, nowMs);
+    this.dialled.set(connection, notices);
+    const { pathPolicy, scheduler } = this.rules.routeOf(connection, streams.links);
+    if (pathPolicy !== undefined) connection.setPathPolicy(pathPolicy, nowMs);
+    if (scheduler !== undefined) connection.scheduler = scheduler.forConnection();
+    streams.txConnections++;
+    return connection;
   }
 
   /** What the far side said; an ICMP error of its own has told the application more, where there was one. */

@@ -19,6 +19,16 @@ const prefix = z
   .max(64)
   .regex(/^[0-9a-fA-F:.]+\/[0-9]{1,3}$/);
 
+const hostName = z
+  .string()
+  .min(1)
+  .max(253)
+  .regex(/^[\x21-\x7e]+$/);
+const address = z
+  .string()
+  .max(45)
+  .regex(/^[0-9a-fA-F:.]+$/);
+
 const bytes = (minimum: number, maximum: number) =>
   z
     .custom<Uint8Array>((value) => value instanceof Uint8Array && value.length >= minimum && value.length <= maximum)
@@ -57,16 +67,22 @@ const SCHEMAS = {
   /** It is one from now on. */
   enrolled: z.object({ kind: z.literal('enrolled'), publicKey: key }),
   'enrol-refused': z.object({ kind: z.literal('enrol-refused'), reason: z.enum(['used', 'expired', 'bad-proof', 'failed']) }),
+  /** To a gateway: what does that name stand for? */
+  resolve: z.object({ kind: z.literal('resolve'), id: z.int().min(0), name: hostName }),
+  /** None: it knows no such name, or none that may be reached through it. */
+  resolved: z.object({ kind: z.literal('resolved'), id: z.int().min(0), addresses: z.array(address).max(16) }),
 } as const;
 
 type SlowKind = keyof typeof SCHEMAS;
 export type SlowControl = z.infer<(typeof SCHEMAS)[SlowKind]>;
 
 /** Those that are between peers and not about paths. */
-export type PeerMessage = Extract<SlowControl, { kind: 'enrol' | 'enrolled' | 'enrol-refused' }>;
+export type PeerMessage = Extract<SlowControl, { kind: 'enrol' | 'enrolled' | 'enrol-refused' | 'resolve' | 'resolved' }>;
+
+const PEER_MESSAGES: ReadonlySet<string> = new Set<PeerMessage['kind']>(['enrol', 'enrolled', 'enrol-refused', 'resolve', 'resolved']);
 
 export function isPeerMessage(message: SlowControl): message is PeerMessage {
-  return message.kind === 'enrol' || message.kind === 'enrolled' || message.kind === 'enrol-refused';
+  return PEER_MESSAGES.has(message.kind);
 }
 
 const packr = new Packr({ useRecords: false });
