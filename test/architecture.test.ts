@@ -13,9 +13,10 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What each room may import beside itself. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  bin: ['cli', 'control', 'tunnel', 'mptcp-over-udp', 'crypto', 'tun'],
-  cli: ['control', 'tunnel', 'mptcp-over-udp', 'crypto', 'tun', 'lab'],
+  bin: ['cli', 'control', 'proxy', 'tunnel', 'mptcp-over-udp', 'crypto', 'tun'],
+  cli: ['control', 'proxy', 'tunnel', 'mptcp-over-udp', 'crypto', 'tun', 'lab'],
   control: ['tunnel', 'mptcp-over-udp', 'crypto', 'tun'],
+  proxy: ['tunnel', 'tun'],
   tunnel: ['mptcp-over-udp', 'crypto', 'tun'],
   lab: ['mptcp-over-udp', 'tun'],
   host: ['mptcp-over-udp', 'tun'],

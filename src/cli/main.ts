@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { addCapture } from './capture.js';
 import type { CliContext } from './cli-context.js';
 import { addCompletion } from './completion.js';
+import { addConnect } from './connect.js';
 import { addConnections } from './connections.js';
 import { addDemo } from './demo-command.js';
 import { addDoctor } from './doctor.js';
@@ -17,6 +18,7 @@ import { addInvite, addPeer } from './invite.js';
 import { addJoin } from './join.js';
 import { addMetrics } from './metrics.js';
 import { addPath } from './path.js';
+import { addProxy } from './proxy.js';
 import { addPubkey } from './pubkey.js';
 import { addRelay } from './relay.js';
 import { addReload } from './reload.js';
@@ -43,6 +45,8 @@ const COMMANDS: readonly ((program: Command, context: CliContext) => void)[] = [
   addPeer,
   addUp,
   addDown,
+  addProxy,
+  addConnect,
   addStatus,
   addTop,
   addConnections,

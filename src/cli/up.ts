@@ -3,19 +3,32 @@ import { once } from 'node:events';
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import type { Command } from 'commander';
 import { requireSocketPath } from '../control/control-protocol.js';
-import { listenForStop, runDaemon } from '../control/daemon.js';
+import { type DaemonOptions, listenForStop, runDaemon } from '../control/daemon.js';
 import { cleanIfDead, prepareRunDirectory, removeLog, requireNotRunning } from '../control/instance.js';
 import { runDirectory, runFiles } from '../tun/run-directory.js';
+import type { TunnelConfig } from '../tunnel/config.js';
 import { configPath, loadConfig } from '../tunnel/config-file.js';
 import type { TunnelLog } from '../tunnel/tunnel-api.js';
 import type { CliContext } from './cli-context.js';
 import { parseSeconds } from './numbers.js';
 import { CliError, failureLine, reportFailure, reportWarning } from './report.js';
 
-interface UpOptions {
+export interface UpOptions {
   foreground?: boolean;
   timeout: number;
 }
+
+/** A command that leaves a daemon behind: `up`, or one like it. */
+export interface DaemonCommand {
+  readonly name: string;
+  /** Options of its own, as the daemon is to be given them. */
+  readonly flags: readonly string[];
+  /** What it makes of the file's configuration. */
+  readonly adapt?: (config: TunnelConfig) => TunnelConfig;
+  readonly startService?: NonNullable<DaemonOptions['startService']>;
+}
+
+const UP: DaemonCommand = { name: 'up', flags: [] };
 
 /** What a daemon tells the process that started it. */
 type DaemonReport = { type: 'ready' } | { type: 'failed'; message: string };
@@ -44,13 +57,23 @@ export function addUp(program: Command, context: CliContext): void {
       'after',
       '\nExamples:\n  sudo mptunnel up home            # /etc/mptunnel/home.toml\n  sudo mptunnel up ./client.toml --foreground',
     )
-    .action((config: string, options: UpOptions) =>
-      options.foreground === true ? runForeground(config, options, context) : runDetached(config, options, context),
-    );
+    .action((config: string, options: UpOptions) => runTunnel(UP, config, options, context));
+}
+
+/** Returns when the tunnel is up, and leaves a daemon; in the foreground when it has ended. */
+export function runTunnel(command: DaemonCommand, nameOrPath: string, options: UpOptions, context: CliContext): Promise<void> {
+  return options.foreground === true
+    ? runForeground(command, nameOrPath, options, context)
+    : runDetached(command, nameOrPath, options, context);
 }
 
 /** Also the daemon's own main: then a channel to its parent is open. */
-async function runForeground(nameOrPath: string, options: UpOptions, context: CliContext): Promise<void> {
+async function runForeground(
+  { adapt, startService }: DaemonCommand,
+  nameOrPath: string,
+  options: UpOptions,
+  context: CliContext,
+): Promise<void> {
   const stop = listenForStop();
   // A parent that was interrupted before we were up wants nothing left.
   const onOrphaned = (): void => stop.request('the starting process went away');
@@ -64,7 +87,8 @@ async function runForeground(nameOrPath: string, options: UpOptions, context: Cl
   process.on('unhandledRejection', (error) => void die(nameOrPath, error));
   try {
     const log = createLog();
-    const config = loadConfig(nameOrPath, (message) => log.warn(message));
+    const written = loadConfig(nameOrPath, (message) => log.warn(message));
+    const config = adapt?.(written) ?? written;
     const startTunnel = await context.loadStartTunnel();
     await runDaemon(
       {
@@ -74,6 +98,8 @@ async function runForeground(nameOrPath: string, options: UpOptions, context: Cl
         startTunnel,
         log,
         onReady: () => void tell({ type: 'ready' }),
+        ...(adapt && { adapt }),
+        ...(startService && { startService }),
       },
       stop,
     );
@@ -119,13 +145,13 @@ function createLog(): TunnelLog {
   return { info: (message) => write('info', message), warn: (message) => write('warn', message) };
 }
 
-async function runDetached(nameOrPath: string, options: UpOptions, context: CliContext): Promise<void> {
+async function runDetached(command: DaemonCommand, nameOrPath: string, options: UpOptions, context: CliContext): Promise<void> {
   const { name } = loadConfig(nameOrPath, reportWarning).interface;
   requireNotRunning(name);
   prepareRunDirectory();
   const files = runFiles(name);
   requireSocketPath(files.socket);
-  const child = startDaemon(configPath(nameOrPath), options, context, files.log);
+  const child = startDaemon(command, configPath(nameOrPath), options, context, files.log);
   const interrupted = listenForStop();
   const outcome = await Promise.race([waitForReport(child, files.log), deadline(options), interrupted.first.then(interruption)]);
   interrupted.release();
@@ -141,14 +167,20 @@ async function runDetached(nameOrPath: string, options: UpOptions, context: CliC
 }
 
 /** Its output goes to the log file, so that whoever captures ours sees the end of it. */
-function startDaemon(configFile: string, options: UpOptions, context: CliContext, logFile: string): ChildProcess {
+function startDaemon(
+  { name, flags }: DaemonCommand,
+  configFile: string,
+  options: UpOptions,
+  context: CliContext,
+  logFile: string,
+): ChildProcess {
   const log = openSync(logFile, 'a', 0o600);
   ftruncateSync(log, 0);
   try {
     // The daemon has the Node.js options of this process.
     return spawn(
       process.execPath,
-      [...process.execArgv, context.entryFile, 'up', configFile, '--foreground', '--timeout', String(options.timeout)],
+      [...process.execArgv, context.entryFile, name, configFile, '--foreground', '--timeout', String(options.timeout), ...flags],
       {
         detached: true,
         cwd: '/',

@@ -29,6 +29,10 @@ export interface DaemonOptions {
   startTunnel: StartTunnel;
   log: TunnelLog;
   onReady: () => void;
+  /** What becomes of the file's configuration when it is read again. Default: it is taken as it is. */
+  adapt?: (config: TunnelConfig) => TunnelConfig;
+  /** What serves programs of this host while the tunnel runs, from when it is up; resolves to what ends that. */
+  startService?: (tunnel: Tunnel) => Promise<() => Promise<void>>;
 }
 
 /** What ends a daemon from outside. */
@@ -98,6 +102,7 @@ class TunnelLife {
   #starting: Promise<Tunnel> | undefined;
   #tunnel: Tunnel | undefined;
   #enrolment: Enrolment | undefined;
+  #endService: (() => Promise<void>) | undefined;
   #stopping = false;
   #stopReason: string | undefined;
   readonly #wasHeldBack: boolean;
@@ -148,6 +153,7 @@ class TunnelLife {
     if (readyTimeoutMs === 0) this.#manager.ready('waiting for the peer');
     const ready = this.#tunnel.ready(readyTimeoutMs === 0 ? FOREVER_MS : readyTimeoutMs).then(() => true);
     if ((await this.#unlessStopped(ready)) === undefined) return;
+    this.#endService = await this.#options.startService?.(this.#tunnel);
     this.#stop.onReload = () => void this.#change({ command: 'reload' }).catch(() => {});
     this.#manager.ready('up');
     this.#options.onReady();
@@ -177,9 +183,11 @@ class TunnelLife {
   }
 
   async #close(): Promise<void> {
+    const ended = this.#endService?.();
     // A start that was overtaken by the wish to stop still has to be waited for, or its device would stay.
     const tunnel = this.#tunnel ?? (await this.#starting?.catch(() => undefined));
     await tunnel?.close(this.#stopReason);
+    await ended;
   }
 
   /** One after another: each finds what the one before has left. */
@@ -214,7 +222,8 @@ class TunnelLife {
   async #reload(tunnel: Tunnel): Promise<ChangeReply> {
     const { configFile } = this.#options;
     try {
-      const { done, left } = await tunnel.reconfigure(loadConfig(configFile, (message) => this.#log.warn(message)));
+      const { adapt = (config) => config } = this.#options;
+      const { done, left } = await tunnel.reconfigure(adapt(loadConfig(configFile, (message) => this.#log.warn(message))));
       for (const line of done) tunnel.report({ type: 'configuration', what: `reload: ${line}` });
       for (const what of left) tunnel.report({ type: 'warning', message: `reload: ${what} differs, and is in force only after a restart` });
       if (done.length === 0 && left.length === 0) tunnel.report({ type: 'configuration', what: 'reload: nothing has changed' });

@@ -1,6 +1,6 @@
 /** An HTTP proxy into a tunnel: CONNECT (RFC 9110, 9.3.6), and plain requests by absolute URI (RFC 9112, 3.2.2). Names are resolved at the gateway. */
 
-import { createServer, type IncomingMessage, request as httpRequest, type Server, type ServerResponse } from 'node:http';
+import { createServer, request as httpRequest, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { UserNetwork } from '../tunnel/user/user-network.js';
 import { joinStreams } from './join-streams.js';
@@ -18,7 +18,9 @@ const STATUS: Readonly<Record<string, string>> = {
 };
 
 export function createHttpProxy(network: UserNetwork, maxConnections: number): Server {
-  const server = createServer({ headersTimeout: HEADERS_MS, requestTimeout: 0 }, (request, response) => forward(network, request, response));
+  const server = createServer({ headersTimeout: HEADERS_MS, requestTimeout: 0 }, (request, response) =>
+    forward(network, request, response),
+  );
   server.maxConnections = maxConnections;
   server.on('connect', (request: IncomingMessage, client: Duplex, head: Buffer) => void connect(network, request, client, head));
   server.on('clientError', (_error, client) => client.destroy());

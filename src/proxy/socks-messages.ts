@@ -53,7 +53,11 @@ export function parseRequest(bytes: Uint8Array): Parsed<{ readonly command: numb
   if (bytes.length < 4) return undefined;
   const found = parseAddress(bytes, 3);
   if (found === undefined) return undefined;
-  return { bytes: found === 'unknown type' ? bytes.length : found.end, command: bytes[1]!, address: found === 'unknown type' ? undefined : found };
+  return {
+    bytes: found === 'unknown type' ? bytes.length : found.end,
+    command: bytes[1]!,
+    address: found === 'unknown type' ? undefined : found,
+  };
 }
 
 /** `address`: where the datagrams go, or what we are bound to. */
@@ -99,6 +103,7 @@ function portAt(bytes: Uint8Array, at: number): number {
 
 function addressBytes({ host, port }: SocksAddress): number[] {
   const ip = parseIp(host);
-  const address = ip === undefined ? [TYPE_NAME, host.length, ...Buffer.from(host, 'latin1')] : [ip.length === 4 ? TYPE_IPV4 : TYPE_IPV6, ...ip];
+  const address =
+    ip === undefined ? [TYPE_NAME, host.length, ...Buffer.from(host, 'latin1')] : [ip.length === 4 ? TYPE_IPV4 : TYPE_IPV6, ...ip];
   return [...address, port >>> 8, port & 0xff];
 }

@@ -3,7 +3,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { UserNetwork } from '../tunnel/user/user-network.js';
 import { joinStreams } from './join-streams.js';
-import { SocksUdp } from './socks-udp.js';
 import {
   COMMAND_CONNECT,
   COMMAND_UDP_ASSOCIATE,
@@ -14,9 +13,10 @@ import {
   parseGreeting,
   parseRequest,
   REPLY,
-  type SocksAddress,
   SOCKS_VERSION,
+  type SocksAddress,
 } from './socks-messages.js';
+import { SocksUdp } from './socks-udp.js';
 
 const HANDSHAKE_MS = 10_000;
 const REQUEST_MAX_BYTES = 1024;
@@ -135,4 +135,3 @@ class MessageReader {
     for (const event of ['end', 'close'] as const) this.#socket.off(event, this.#onEnd);
   }
 }
-

@@ -4,13 +4,20 @@ import { mkdirSync, readlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 /**
- * /run/mptunnel/<inode of the network namespace>: a tunnel's name is a device's name, and those are unique only within a namespace.
+ * /run/mptunnel/<inode of the network namespace>, or one of the user's own: a tunnel's name is a device's name, and those are unique only within a namespace.
  * MPTUNNEL_RUN_DIR replaces the whole path.
  */
 export function runDirectory(environment: NodeJS.ProcessEnv = process.env): string {
   const override = environment.MPTUNNEL_RUN_DIR;
   if (override !== undefined && override !== '') return resolve(override);
-  return join('/run/mptunnel', networkNamespaceInode());
+  return join(baseDirectory(environment), networkNamespaceInode());
+}
+
+/** An ordinary user has one of its own; without a session there is none, and /tmp serves. */
+function baseDirectory({ XDG_RUNTIME_DIR: own }: NodeJS.ProcessEnv): string {
+  const user = process.geteuid?.() ?? 0;
+  if (user === 0) return '/run/mptunnel';
+  return own !== undefined && own !== '' ? join(own, 'mptunnel') : `/tmp/mptunnel-${user}`;
 }
 
 function networkNamespaceInode(): string {

@@ -1,6 +1,7 @@
 /** The host of a tunnel without a TUN: nothing of it is changed, so that no privilege is needed. */
 
 import type { HostNetwork } from '../../tun/host-network.js';
+import type { NftTables } from '../../tun/nft-table.js';
 import type { TunnelConfig } from '../config.js';
 import { TunnelError } from '../tunnel-api.js';
 
@@ -12,13 +13,12 @@ export type TunnelHost = Pick<
   | 'addUplink'
   | 'addRoutes'
   | 'removeRoutes'
-  | 'tables'
   | 'makeBypassable'
   | 'pathAddresses'
   | 'enableForwarding'
   | 'findForwardBlockers'
   | 'undo'
->;
+> & { readonly tables: Pick<NftTables, 'nameOf' | 'apply' | 'remove' | 'change'> };
 
 const needsDevice = (): never => {
   throw new TunnelError('no-device', 'there is no TUN: nothing of this host can be changed');
@@ -30,9 +30,8 @@ export const UNTOUCHED_HOST: TunnelHost = {
   addUplink: () => {},
   addRoutes: async () => {},
   removeRoutes: async () => {},
-  get tables() {
-    return needsDevice();
-  },
+  // There is none to remove.
+  tables: { nameOf: needsDevice, apply: async () => needsDevice(), change: async () => needsDevice(), remove: async () => {} },
   makeBypassable: async () => needsDevice(),
   pathAddresses: needsDevice,
   enableForwarding: async () => needsDevice(),

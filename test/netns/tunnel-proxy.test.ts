@@ -1,0 +1,207 @@
+/** Bonding without root: gateway and client run as an ordinary user without any capability, and real programs go through the proxy. */
+
+import { chownSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { WEB_ADDRESS } from '../../src/lab/topology.js';
+import type { TunnelStatus } from '../../src/tunnel/status.js';
+import { inside, type Say } from './tunnel-remote.js';
+import { createTunnelRig, PROGRAM, type TunnelRig, until } from './tunnel-rig.js';
+
+const LINKS = [
+  { rateBitsPerSec: 50e6, delayMs: 10, queuePackets: 300 },
+  { rateBitsPerSec: 30e6, delayMs: 20, queuePackets: 250 },
+];
+const NOBODY = 65_534;
+const UNPRIVILEGED = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=-all', '--bounding-set=-all'];
+const NAME = 'web.example';
+const HTTP_PORT = 8000;
+const ECHO_PORT = 9000;
+const CLOSED_PORT = 9;
+const BODY_BYTES = 40_000_000;
+const SOCKS = '127.0.0.1:1080';
+const HTTP = '127.0.0.1:8080';
+
+t.setTimeout(240_000);
+
+/** HTTP with a large and a small answer, and an echo of datagrams. */
+async function web({ httpPort, echoPort, bytes }: { httpPort: number; echoPort: number; bytes: number }, say: Say): Promise<void> {
+  const { createServer } = await import('node:http');
+  const { createSocket } = await import('node:dgram');
+  const server = createServer((request, response) => {
+    if (request.url === '/large') response.end(Buffer.alloc(bytes, 7));
+    else response.end(`${request.method} ${request.url} from ${request.socket.remoteAddress}\n`);
+  });
+  await new Promise<void>((resolve) => server.listen(httpPort, '0.0.0.0', resolve));
+  const socket = createSocket('udp4');
+  socket.on('message', (message, from) => socket.send(message, from.port, from.address));
+  await new Promise<void>((resolve) => socket.bind(echoPort, resolve));
+  say('ready');
+  await new Promise(() => {});
+}
+
+/** A program that speaks SOCKS5 for its datagrams: asks for an association, and has some echoed. Their number. */
+async function associate({
+  port,
+  host,
+  echoPort,
+  count,
+}: {
+  port: number;
+  host: string;
+  echoPort: number;
+  count: number;
+}): Promise<number> {
+  const { connect } = await import('node:net');
+  const { createSocket } = await import('node:dgram');
+  const control = connect(port, '127.0.0.1');
+  const read = () => new Promise<Buffer>((resolve) => control.once('data', resolve));
+  control.write(Uint8Array.of(5, 1, 0));
+  await read();
+  control.write(Uint8Array.of(5, 3, 0, 1, 0, 0, 0, 0, 0, 0));
+  const reply = await read();
+  const relayPort = reply.readUInt16BE(reply.length - 2);
+  const socket = createSocket('udp4');
+  const header = Buffer.concat([Uint8Array.of(0, 0, 0, 3, host.length), Buffer.from(host), Uint8Array.of(echoPort >> 8, echoPort & 255)]);
+  let echoed = 0;
+  socket.on('message', (message) => {
+    if (message.subarray(10).toString() === 'datagram') echoed++;
+  });
+  for (let i = 0; i < count; i++) {
+    socket.send(Buffer.concat([header, Buffer.from('datagram')]), relayPort, '127.0.0.1');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  for (let i = 0; i < 50 && echoed < count; i++) await new Promise((resolve) => setTimeout(resolve, 100));
+  control.destroy();
+  socket.close();
+  return echoed;
+}
+
+interface Rig extends TunnelRig {
+  /** The program, as nobody. */
+  run(side: 'client' | 'server', ...args: string[]): Promise<{ stdout: string; stderr: string }>;
+  curl(...args: string[]): Promise<string>;
+}
+
+async function createRig(t: Test): Promise<Rig> {
+  const rig = await createTunnelRig({ links: LINKS, up: false });
+  t.teardown(async () => {
+    for (const side of ['client', 'server'] as const) await run(side, 'down', 'mpt0').catch(() => undefined);
+    await rig.close();
+  });
+  const hosts = join(rig.lab.folder, 'hosts');
+  writeFileSync(hosts, `127.0.0.1 localhost\n${WEB_ADDRESS} ${NAME}\n`, { mode: 0o644 });
+  const gateway = rig.configFile('server');
+  writeFileSync(gateway, readFileSync(gateway, 'utf8').replace('[interface]\n', '[interface]\ndevice = "none"\n'));
+  chownSync(rig.lab.folder, NOBODY, NOBODY);
+  for (const side of ['client', 'server'] as const) {
+    chownSync(rig.configFile(side), NOBODY, NOBODY);
+    chownSync(join(rig.lab.folder, side), NOBODY, NOBODY);
+  }
+  const run: Rig['run'] = (side, ...args) => {
+    const host = side === 'client' ? rig.lab.client : rig.lab.server;
+    // The gateway's host knows a name that the client's does not.
+    const own = side === 'server' ? ['unshare', '-m', 'sh', '-c', `mount --bind ${hosts} /etc/hosts && exec "$@"`, 'sh'] : [];
+    const command = [
+      ...own,
+      ...UNPRIVILEGED,
+      'env',
+      'NODE_OPTIONS=',
+      `MPTUNNEL_RUN_DIR=${join(rig.lab.folder, side)}`,
+      process.execPath,
+      PROGRAM,
+      ...args,
+    ];
+    return host.run(command[0]!, command.slice(1), { timeoutMs: 40_000 });
+  };
+  const { said } = inside(rig.lab.web, web, { httpPort: HTTP_PORT, echoPort: ECHO_PORT, bytes: BODY_BYTES });
+  await said;
+  await run('server', 'up', gateway);
+  await run('client', 'proxy', rig.configFile('client'));
+  const curl = async (...args: string[]): Promise<string> =>
+    (await rig.lab.client.run('curl', ['--silent', '--show-error', '--max-time', '60', ...args], { timeoutMs: 70_000 })).stdout;
+  return Object.assign(rig, { run, curl });
+}
+
+t.test('gateway and proxy run without any privilege', async (t) => {
+  const rig = await createRig(t);
+  const status = JSON.parse((await rig.run('client', 'status', 'mpt0', '--json')).stdout) as TunnelStatus;
+  for (const side of ['client', 'server'] as const) {
+    const { pid } = JSON.parse((await rig.run(side, 'status', 'mpt0', '--json')).stdout) as TunnelStatus;
+    const facts = readFileSync(`/proc/${pid}/status`, 'utf8');
+    t.match(facts, /CapEff:\s0{16}\n/, `${side}: no capability`);
+    t.match(facts, new RegExp(`Uid:\\s${NOBODY}\\s`), `${side}: an ordinary user`);
+  }
+  t.equal(status.peers[0]!.paths.length, 2);
+  const links = (await rig.lab.client.run('ip', ['-br', 'link'])).stdout;
+  t.notMatch(links, /mpt0/, 'there is no device');
+
+  await t.test('curl over SOCKS5 and HTTP, by address and by a name that only the gateway knows', async (t) => {
+    t.match(await rig.curl('--proxy', `socks5://${SOCKS}`, `http://${WEB_ADDRESS}:${HTTP_PORT}/a`), 'GET /a from ');
+    t.match(await rig.curl('--proxy', `socks5h://${SOCKS}`, `http://${NAME}:${HTTP_PORT}/b`), 'GET /b from ');
+    t.match(await rig.curl('--proxy', `http://${HTTP}`, `http://${NAME}:${HTTP_PORT}/c`), 'GET /c from ');
+    t.match(await rig.curl('--proxy', `http://${HTTP}`, '--proxytunnel', `http://${NAME}:${HTTP_PORT}/d`), 'GET /d from ');
+  });
+
+  await t.test('a download has both links', async (t) => {
+    const before = await Promise.all(rig.lab.links.map((link) => link.counters()));
+    const format = '%{size_download} %{time_total}';
+    const [bytes, seconds] = (
+      await rig.curl('--proxy', `socks5://${SOCKS}`, '-o', '/dev/null', '-w', format, `http://${WEB_ADDRESS}:${HTTP_PORT}/large`)
+    )
+      .split(' ')
+      .map(Number) as [number, number];
+    const after = await Promise.all(rig.lab.links.map((link) => link.counters()));
+    t.equal(bytes, BODY_BYTES);
+    const carried = after.map(({ downBytes }, i) => downBytes - before[i]!.downBytes);
+    for (const [i, link] of carried.entries()) t.ok(link > BODY_BYTES / 10, `link ${i}: ${link}`);
+    t.ok((bytes * 8) / seconds > 50e6, `${((bytes * 8) / seconds / 1e6).toFixed(1)} of 80 Mbit/s`);
+  });
+
+  await t.test('datagrams by UDP ASSOCIATE, to a name too', async (t) => {
+    const args = { port: 1080, host: NAME, echoPort: ECHO_PORT, count: 20 };
+    const echoed = await inside(rig.lab.client, associate, args).result;
+    t.ok(echoed > 15, `${echoed} of 20`);
+  });
+
+  await t.test('what cannot be had is said as it is', async (t) => {
+    await t.rejects(
+      rig.curl('--proxy', `socks5://${SOCKS}`, `http://${WEB_ADDRESS}:${CLOSED_PORT}/`),
+      { message: /SOCKS5 connection.*\(5\)/ },
+      'RFC 1928: 5 is connection refused',
+    );
+    t.match(await rig.curl('--proxy', `http://${HTTP}`, `http://nowhere.example:${HTTP_PORT}/`), /the gateway knows no such name/);
+    t.match(await rig.curl('--proxy', `http://${HTTP}`, `http://${WEB_ADDRESS}:${CLOSED_PORT}/`), /refused/);
+  });
+
+  await t.test('connect joins standard input and output to one connection', async (t) => {
+    // A session of its own would take the proxy's place at the gateway: one key is one peer.
+    await rig.run('client', 'down', 'mpt0');
+    await until(
+      'it is down',
+      () =>
+        rig.run('client', 'status', 'mpt0').then(
+          () => false,
+          () => true,
+        ),
+      5000,
+    );
+    const shell = `printf 'GET /e HTTP/1.0\\r\\n\\r\\n' | "$@"`;
+    const ask = (place: string): Promise<{ stdout: string }> =>
+      rig.lab.client.run('sh', [
+        '-c',
+        shell,
+        'sh',
+        ...UNPRIVILEGED,
+        'env',
+        'NODE_OPTIONS=',
+        process.execPath,
+        PROGRAM,
+        'connect',
+        place,
+        rig.configFile('client'),
+      ]);
+    t.match((await ask(`${NAME}:${HTTP_PORT}`)).stdout, /GET \/e from /);
+    await t.rejects(ask(`${WEB_ADDRESS}:${CLOSED_PORT}`), { message: /refused/ });
+  });
+});
