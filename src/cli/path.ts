@@ -4,7 +4,7 @@ import { changeTunnel } from './change-tunnel.js';
 import { withDaemon } from './daemon-client.js';
 import { POLICY_SETTINGS, parseSettings } from './path-settings.js';
 
-const UPLINK_KEYS = ['interface', 'address', 'via'] as const;
+const UPLINK_KEYS = ['interface', 'address', 'via', 'carrier'] as const;
 
 export function addPath(program: Command): void {
   const path = program.command('path').description('list, add or remove paths of a running tunnel; connections go on');
@@ -20,7 +20,10 @@ export function addPath(program: Command): void {
     .description('use one more uplink, until the tunnel is started anew or reloaded')
     .argument('<name>', 'the tunnel')
     .argument('<path>', 'a name for the path')
-    .argument('<settings...>', `interface=IFACE or address=IP or both, via=RELAY; ${POLICY_SETTINGS.join(', ')}`)
+    .argument(
+      '<settings...>',
+      `interface=IFACE or address=IP or both, via=RELAY, carrier=udp, quic or webtransport; ${POLICY_SETTINGS.join(', ')}`,
+    )
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExample:\n  sudo mptunnel path add home usb interface=usb0 backup=on')
     .action((name: string, pathName: string, settings: string[], options: { json?: boolean }) =>

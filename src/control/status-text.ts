@@ -59,7 +59,7 @@ export function formatPaths(peers: readonly PeerStatus[], width = Number.POSITIV
       path.name,
       path.state,
       path.local || '-',
-      path.remote || '-',
+      remoteText(path),
       path.backup ? 'backup' : '-',
       String(path.priority),
       String(path.cost ?? 0),
@@ -137,6 +137,8 @@ export function pathNotes(path: PathStatus): string[] {
   }
   if (path.benched !== undefined)
     notes.push(`${path.name} is benched for ${formatDuration(path.benched.remainingMs)} more: ${path.benched.reason}`);
+  if (path.carrierProblem !== undefined && (path.state !== 'up' || path.carrier !== undefined))
+    notes.push(`${path.name} cannot go over ${path.carrierProblem}`);
   const limits = limitsText(path);
   if (limits !== '') notes.push(`${path.name} is limited to ${limits}`);
   if (path.budget !== undefined) notes.push(`${path.name} has used ${budgetText(path.budget)}`);
@@ -159,6 +161,11 @@ function limitsText({ limitUpBytesPerSec: up, limitDownBytesPerSec: down, limitD
     .join(', ');
 }
 
+/** "203.0.113.1:5180", "quic 203.0.113.1:443" */
+export function remoteText({ carrier, remote }: PathStatus): string {
+  return carrier === undefined ? remote || '-' : `${carrier} ${remote}`;
+}
+
 /** up, down, ..., or how it is used while it is up. */
 export function pathStateText(path: PathStatus): string {
   if (path.benched !== undefined && path.state === 'up') return 'benched';
@@ -170,7 +177,7 @@ function pathCells(path: PathStatus): string[] {
     path.name,
     pathStateText(path),
     path.local || '-',
-    path.remote || '-',
+    remoteText(path),
     formatMs(path.rttMs),
     path.rttMs < 0 ? '-' : formatPercent(path.lossRatio),
     formatBitRate(path.rxBytesPerSec),

@@ -4,7 +4,7 @@ import type { ConnectionPage } from '../tunnel/connections.js';
 import { describeEvent, type TunnelEvent } from '../tunnel/events.js';
 import type { PathStatus, TunnelStatus } from '../tunnel/status.js';
 import { CONNECTION_COLUMNS, connectionRows } from './connections-text.js';
-import { pathNotes, pathStateText } from './status-text.js';
+import { pathNotes, pathStateText, remoteText } from './status-text.js';
 import { formatBitRate, formatDuration, formatMs, formatPercent, plural } from './text-figures.js';
 import { type Column, cutText, formatTable } from './text-table.js';
 import type { TopChoice } from './top-choice.js';
@@ -117,7 +117,7 @@ function pathBody(status: TunnelStatus | undefined, { pathOrder }: TopChoice, co
     path.rttMs < 0 ? '-' : formatPercent(path.lossRatio),
     formatBitRate(path.rxBytesPerSec),
     formatBitRate(path.txBytesPerSec),
-    path.remote || '-',
+    remoteText(path),
   ]);
   const [heading = '', ...table] = formatTable(PATH_COLUMNS, cells, columns);
   const lines: TopLine[] = [];

@@ -14,6 +14,7 @@ import {
   type RuleConfig,
   type TunnelConfig,
 } from './config.js';
+import { readCarriers } from './config-carriers.js';
 import { ConfigError, type ConfigErrorCode, type ConfigWarning } from './config-error.js';
 import { describe, missingHint, schemaFault } from './config-messages.js';
 import {
@@ -112,6 +113,7 @@ class ConfigReader {
         mtuBytes: document.interface.mtu ?? DEFAULT_MTU_BYTES,
         ...this.#nativeMptcp(document),
         ...readKillSwitch(document, place),
+        ...readCarriers(document, place),
       },
       paths,
       ...(document.paths?.auto === true ? { autoPaths: autoPathsOf(document.paths, document.lan?.interfaces) } : {}),

@@ -6,6 +6,7 @@ import { parseKey } from '../crypto/keys.js';
 import { CONGESTION_CONTROLS, type CongestionControlName } from '../mptcp-over-udp/congestion/congestion-controls.js';
 import { SCHEDULERS, type SchedulerName } from '../mptcp-over-udp/scheduler/schedulers.js';
 import { parsePrefix } from '../tun/ip-prefix.js';
+import { CARRIER_KINDS } from './carrier/carrier.js';
 import { forwardSchema } from './gateway/forward-config.js';
 import { budgetFault, rateFault } from './path-policy.js';
 import { parseRelay } from './relay/relay-config.js';
@@ -120,6 +121,19 @@ const publicEndpoint = text((value) =>
     : undefined,
 );
 
+const serverName = text((value) =>
+  parseEndpoint(isIP(value) === 6 ? `[${value}]:1` : `${value}:1`) === undefined
+    ? `"${value}" is no name of a host: write it as vpn.example.org`
+    : undefined,
+);
+
+/** As tools print it, with or without colons. */
+const sha256 = text((value) =>
+  /^([0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}$/.test(value)
+    ? undefined
+    : 'is no SHA-256 of a certificate: write its 32 bytes in hexadecimal, as the server prints them when it starts',
+);
+
 /** "wwan*" */
 const interfacePattern = text((value) => {
   const fault = interfaceNameFault(value.replaceAll('*', ''));
@@ -142,6 +156,7 @@ export const pathSchema = z.strictObject({
   interface: text(interfaceNameFault).optional(),
   address: address.optional(),
   via: relay.optional(),
+  carrier: z.enum(['auto', ...CARRIER_KINDS]).optional(),
   ...policySchema.shape,
 });
 /** A [[path]] table, checked. */
@@ -154,6 +169,10 @@ export const peerSchema = z.strictObject({
   preshared_key: presharedKey.optional(),
   endpoint: endpoint.optional(),
   allowed_ips: z.array(prefix).optional(),
+  quic_port: integer(1, 65_535).optional(),
+  webtransport_port: integer(1, 65_535).optional(),
+  server_name: serverName.optional(),
+  certificate_sha256: sha256.optional(),
   accept_forwards: z.boolean().optional(),
   limit_up: text(rateFault).optional(),
   limit_down: text(rateFault).optional(),
@@ -213,6 +232,15 @@ export const configSchema = z.strictObject({
     .strictObject({ listen: listenAddress.optional(), socket: z.string().optional(), allow_remote: z.boolean().optional() })
     .optional(),
   rule: z.array(ruleSchema).optional(),
+  carriers: z
+    .strictObject({
+      quic_port: integer(1, 65_535).optional(),
+      webtransport_port: integer(1, 65_535).optional(),
+      certificate: z.string().optional(),
+      private_key: z.string().optional(),
+      web_folder: z.string().optional(),
+    })
+    .optional(),
   dns: z.strictObject({ servers: z.array(address), search: z.array(searchDomain).optional() }).optional(),
   lan: z.strictObject({ interfaces: z.array(text(interfaceNameFault)), masquerade: z.boolean().optional() }).optional(),
 });
@@ -230,6 +258,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   stream: Object.keys(configSchema.shape.stream.unwrap().shape),
   metrics: Object.keys(configSchema.shape.metrics.unwrap().shape),
   forward: Object.keys(forward.shape),
+  carriers: Object.keys(configSchema.shape.carriers.unwrap().shape),
   dns: Object.keys(configSchema.shape.dns.unwrap().shape),
   lan: Object.keys(configSchema.shape.lan.unwrap().shape),
   rule: Object.keys(ruleSchema.shape),

@@ -36,8 +36,15 @@ export function besideConfig(configFile: string, extension: string): string {
 }
 
 /** What a [[path]] table, or a request to add a path, means. */
-export function pathConfigOf({ name, interface: device, address, via, ...policy }: PathTable): PathConfig {
-  return { name, interface: device, address, ...(via === undefined ? {} : { via: relayOf(via) }), ...policyOf(policy) };
+export function pathConfigOf({ name, interface: device, address, via, carrier, ...policy }: PathTable): PathConfig {
+  return {
+    name,
+    interface: device,
+    address,
+    ...(via === undefined ? {} : { via: relayOf(via) }),
+    ...(carrier === undefined ? {} : { carrier }),
+    ...policyOf(policy),
+  };
 }
 
 /** Its text was checked. */
@@ -65,6 +72,12 @@ export function peerConfigOf(table: z.infer<typeof peerSchema>, name: string): P
     presharedKey: table.preshared_key === undefined ? undefined : decodeKey(table.preshared_key),
     endpoint: table.endpoint,
     allowedIps: networks(table.allowed_ips),
+    ...(table.quic_port === undefined ? {} : { quicPort: table.quic_port }),
+    ...(table.webtransport_port === undefined ? {} : { webtransportPort: table.webtransport_port }),
+    ...(table.server_name === undefined ? {} : { serverName: table.server_name }),
+    ...(table.certificate_sha256 === undefined
+      ? {}
+      : { certificateSha256: Uint8Array.from(Buffer.from(table.certificate_sha256.replaceAll(':', ''), 'hex')) }),
     ...(table.accept_forwards === undefined ? {} : { acceptForwards: table.accept_forwards }),
     ...limit('limitUpBytesPerSec', table.limit_up),
     ...limit('limitDownBytesPerSec', table.limit_down),

@@ -33,9 +33,8 @@ export interface CarrierListenConfig {
   quicPort?: number;
   /** TCP, and UDP where HTTP/3 is installed. */
   webtransportPort?: number;
-  /** PEM. */
-  certificate: string;
-  privateKey: string;
+  /** PEM files; absent: a self-signed certificate of our own, which is kept. */
+  tlsFiles?: { certificate: string; privateKey: string };
   /** What others than our peers get of the WebTransport port; undefined: nothing. */
   webFolder: string | undefined;
 }

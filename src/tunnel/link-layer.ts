@@ -5,6 +5,7 @@ import type { NativeAddon, OpenTableHandle } from '../tun/native.js';
 import { CARRIER_TIMES, type CarrierTimes } from './carrier/carrier-choice.js';
 import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
 import { readInterfaces } from './carrier/interface-info.js';
+import { serverCertificate } from './carrier/server-certificate.js';
 import { type LoadTransport, loadTransport, Transports } from './carrier/transports.js';
 import type { Uplink } from './carrier/uplink.js';
 import { isDialled, type PathConfig, type PeerConfig, type TunnelConfig } from './config.js';
@@ -45,6 +46,8 @@ export interface LinkLayerOptions {
   carrierTimes?: Partial<CarrierTimes>;
   /** Default: the packages that are installed. */
   loadTransport?: LoadTransport;
+  /** Default: serverCertificate. */
+  certificate?: typeof serverCertificate;
 }
 
 export interface CountingLinkLayer extends LinkLayer {
@@ -101,6 +104,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     endpointPatienceMs,
     carrierTimes = {},
     loadTransport: load = loadTransport,
+    certificate = serverCertificate,
   }: LinkLayerOptions) {
     this.#config = config;
     this.#native = native;
@@ -118,7 +122,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     const [context, driver, control] = [this.#context, this.#driver, this.#control];
     this.#transports = new Transports(load);
     const transports = this.#transports;
-    this.#listeners = new Listeners({ config: config.interface, native, log, mark, descriptors, transports, receive });
+    this.#listeners = new Listeners({ config: config.interface, native, log, mark, descriptors, transports, certificate, receive });
     for (const peer of context.peers) this.#listeners.addPeer(peer);
     const times = { ...CARRIER_TIMES, ...carrierTimes };
     this.#carriers = new PathCarriers({ context, driver, transports, privateKey, mark, receive, times });

@@ -61,6 +61,8 @@ export interface PathLink {
   readonly via?: string;
   readonly isRelayed?: boolean;
   readonly viaProblem?: string;
+  /** Why it cannot go over other carriers than UDP, when it was tried; "" when nothing is known to be wrong. */
+  readonly carrierProblem?: string;
   /** Where the peer says that our packets come from; "" when it has not said. */
   readonly seenAs?: string;
   readonly remote: string;

@@ -3,6 +3,7 @@
 import type { NativeAddon } from '../tun/native.js';
 import type { Carrier } from './carrier/carrier.js';
 import { ProofChecker } from './carrier/peer-proof.js';
+import type { ServerCertificate } from './carrier/server-certificate.js';
 import type { TransportKind } from './carrier/transport.js';
 import { TransportCarrier } from './carrier/transport-carrier.js';
 import type { Transports } from './carrier/transports.js';
@@ -19,6 +20,7 @@ export interface ListenersOptions {
   mark: number | undefined;
   descriptors: DescriptorStore;
   transports: Transports;
+  certificate: (config: CarrierListenConfig, tunnel: string) => Promise<ServerCertificate>;
   receive: (carrier: Carrier) => void;
 }
 
@@ -51,10 +53,15 @@ export class Listeners {
   /** Rejects with TunnelError `listen`, `carrier-missing`. */
   async open(): Promise<void> {
     this.#openUdp();
-    const { carriers } = this.#options.config;
+    const { carriers, name } = this.#options.config;
     if (carriers === undefined) return;
-    if (carriers.quicPort !== undefined) await this.#listen('quic', carriers.quicPort, carriers);
-    if (carriers.webtransportPort !== undefined) await this.#listen('webtransport', carriers.webtransportPort, carriers);
+    const certificate = await this.#options.certificate(carriers, name);
+    if (certificate.selfSigned) {
+      const hash = Buffer.from(certificate.sha256).toString('hex');
+      this.#options.log.info(`the certificate of the carriers is our own: clients need certificate_sha256 = "${hash}"`);
+    }
+    if (carriers.quicPort !== undefined) await this.#listen('quic', carriers.quicPort, carriers, certificate);
+    if (carriers.webtransportPort !== undefined) await this.#listen('webtransport', carriers.webtransportPort, carriers, certificate);
   }
 
   /** Those of the other carriers end with the transports. */
@@ -86,7 +93,12 @@ export class Listeners {
     }
   }
 
-  async #listen(kind: TransportKind, port: number, { certificate, privateKey, webFolder }: CarrierListenConfig): Promise<void> {
+  async #listen(
+    kind: TransportKind,
+    port: number,
+    { webFolder }: CarrierListenConfig,
+    { certificate, privateKey }: ServerCertificate,
+  ): Promise<void> {
     const { transports, mark, native, receive, log } = this.#options;
     await transports.listen(kind, {
       port,

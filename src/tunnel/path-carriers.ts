@@ -110,14 +110,10 @@ export class PathCarriers {
     this.#carried.delete(path);
   }
 
-  /** Why other carriers than UDP cannot be had, for people; "" when nothing is known to be wrong. */
-  problemOf(path: Path): string {
-    return this.#carried.get(path)?.choice.problem ?? '';
-  }
-
   handleTimeout(nowMs: number): void {
-    for (const { choice } of this.#carried.values()) {
+    for (const { choice, path } of this.#carried.values()) {
       choice.handleTimeout(nowMs);
+      path.carrierProblem = choice.problem;
       this.#options.context.arm(choice.nextTimeoutMs());
     }
   }

@@ -47,6 +47,8 @@ function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams
     ...(path.via ? { via: path.via, relayed: path.isRelayed === true } : {}),
     ...(path.viaProblem ? { viaProblem: path.viaProblem } : {}),
     ...(path.seenAs ? { seenAs: path.seenAs } : {}),
+    ...(path.carrierKind === 'quic' || path.carrierKind === 'webtransport' ? { carrier: path.carrierKind } : {}),
+    ...(path.carrierProblem ? { carrierProblem: path.carrierProblem } : {}),
     inStateMs: linkEvents.inStateMs(path, nowMs),
     innerMtuBytes: path.innerMtuBytes,
     priority: path.priority,

@@ -104,7 +104,11 @@ async function changePaths(target: Reconfigurable, before: TunnelConfig, after: 
   const old = new Map(target.paths.map((path) => [path.name, path]));
   const wanted = new Map(after.paths.map((path) => [path.name, path]));
   const stays = (path: PathConfig, other: PathConfig | undefined): boolean =>
-    other !== undefined && other.interface === path.interface && other.address === path.address && isSameRelay(other.via, path.via);
+    other !== undefined &&
+    other.interface === path.interface &&
+    other.address === path.address &&
+    (other.carrier ?? 'auto') === (path.carrier ?? 'auto') &&
+    isSameRelay(other.via, path.via);
   for (const path of old.values()) {
     if (stays(path, wanted.get(path.name))) continue;
     target.removePath(path.name);
@@ -192,6 +196,7 @@ function leftForRestart(before: TunnelConfig, after: TunnelConfig): string[] {
   }
   if (!isDeepStrictEqual(withPolicyOf(before.egress, after.egress), after.egress)) left.push('[egress]');
   if (!isDeepStrictEqual(before.stream, after.stream)) left.push('[stream]');
+  if (!isDeepStrictEqual(before.interface.carriers, after.interface.carriers)) left.push('[carriers]');
   for (const name of ['metrics', 'dns', 'lan'] as const) if (!isDeepStrictEqual(before[name], after[name])) left.push(`[${name}]`);
   return left;
 }

@@ -1,6 +1,7 @@
 /** What `mptunnel status --json` prints; also what the control socket carries. Units in names; keys are never in it but public ones. */
 
 import type { AeadName } from '../tun/native.js';
+import type { TransportKind } from './carrier/transport.js';
 import type { Budget, FlowMode } from './config.js';
 import type { RefusedSource } from './gateway/refused-sources.js';
 import type { PathState, PeerState } from './link.js';
@@ -18,6 +19,10 @@ export interface PathStatus {
   viaProblem?: string;
   /** Which address the peer sees us send from; absent while it has not said (only servers say). */
   seenAs?: string;
+  /** Over what it goes; absent: UDP, or nothing. */
+  carrier?: TransportKind;
+  /** Why it cannot go over other carriers than UDP, when it was tried; absent: nothing is known to be wrong. */
+  carrierProblem?: string;
   state: PathState;
   /** Why it is in that state, and for how long it has been; "" and -1: nothing was heard of it yet. */
   stateReason: string;

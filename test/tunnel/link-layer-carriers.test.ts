@@ -19,7 +19,7 @@ const TIMES = {
   lingerMs: 100,
 };
 const PORTS = { quic: 4430, webtransport: 4431 };
-const LISTENING = { certificate: 'of the test', privateKey: 'of the test', webFolder: undefined };
+const CERTIFICATE = { certificate: 'of the test', privateKey: 'of the test', selfSigned: true, sha256: new Uint8Array(32) };
 
 /** UDP that can be blocked; ports in memory are not UDP. */
 function blockable(state: { blocked: boolean }): NativeAddon {
@@ -67,7 +67,14 @@ async function startRig(
     ...(kinds.includes('webtransport') ? { webtransportPort: PORTS.webtransport } : {}),
   };
   const start = async (tunnelConfig: TunnelConfig): Promise<Side> => {
-    const options = { config: tunnelConfig, native: blockable(udp), log: SILENT_LOG, carrierTimes: TIMES, loadTransport: hub.load };
+    const options = {
+      config: tunnelConfig,
+      native: blockable(udp),
+      log: SILENT_LOG,
+      carrierTimes: TIMES,
+      loadTransport: hub.load,
+      certificate: async () => CERTIFICATE,
+    };
     const layer = createLinkLayer(options);
     t.teardown(() => layer.close());
     const observer = new Recorder();
@@ -75,7 +82,7 @@ async function startRig(
     return { layer, observer, peer: layer.peers[0]! };
   };
   const ofServer = config(KEYS.server, KEYS.client, { listenPort: port });
-  const server = await start({ ...ofServer, interface: { ...ofServer.interface, carriers: { ...listen, ...LISTENING } } });
+  const server = await start({ ...ofServer, interface: { ...ofServer.interface, carriers: { ...listen, webFolder: undefined } } });
   const ofClient = config(clientKey, KEYS.server, { endpoint: `127.0.0.1:${port}`, paths });
   const client = await start({ ...ofClient, peers: [{ ...ofClient.peers[0]!, ...listen, serverName: 'server.example' }] });
   return { client, server, hub, udp };

@@ -77,6 +77,7 @@ export class Path implements PathLink {
   candidate: Candidate | undefined;
   /** (Client) over which it went before: what was under way there may still come. */
   formerCarrier: Carrier | undefined;
+  carrierProblem = '';
   /** Of a bound socket, when known. */
   localAddress: string;
   /** What the peer sees as our address: behind a NAT another than ours. */
