@@ -115,7 +115,16 @@ public_key = "${formatKey(invite.serverPublicKey)}"
 preshared_key = "${formatKey(enrolled.presharedKey)}"
 endpoint = "${enrolled.endpoint}"
 allowed_ips = ${JSON.stringify(invite.routes)}
-`;
+${carriersText(invite)}`;
+}
+
+function carriersText({ carriers = {} }: Invite): string {
+  const { quicPort, webtransportPort, certificateSha256 } = carriers;
+  return [
+    ...(quicPort === undefined ? [] : [`quic_port = ${quicPort}\n`]),
+    ...(webtransportPort === undefined ? [] : [`webtransport_port = ${webtransportPort}\n`]),
+    ...(certificateSha256 === undefined ? [] : [`certificate_sha256 = "${Buffer.from(certificateSha256).toString('hex')}"\n`]),
+  ].join('');
 }
 
 /**

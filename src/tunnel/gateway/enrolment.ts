@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { formatKey, parseKey } from '../../crypto/keys.js';
 import { publicKeyOf } from '../../crypto/x25519.js';
 import { parsePrefix, prefixContains } from '../../tun/ip-prefix.js';
-import type { PeerConfig, TunnelConfig } from '../config.js';
+import { serverCertificate } from '../carrier/server-certificate.js';
+import type { InterfaceConfig, PeerConfig, TunnelConfig } from '../config.js';
 import type { PeerLink, PeerState } from '../link.js';
 import { peerDirectory, peerNameFault, removePeerFile, writePeerFile } from '../peer-directory.js';
 import type { PeerMessage } from '../session/slow-control.js';
@@ -12,7 +13,7 @@ import type { PeerTrafficStatus } from '../status.js';
 import { type Tunnel, TunnelError, type TunnelLog } from '../tunnel-api.js';
 import { allocateAddresses } from './address-pool.js';
 import { deriveInviteKeys, derivePeerPresharedKey, verifyProof } from './enrolment-proof.js';
-import { formatInvite, INVITE_SECRET_BYTES } from './invite-line.js';
+import { formatInvite, INVITE_SECRET_BYTES, type InviteCarriers } from './invite-line.js';
 import { InviteStore, inviteFile, type StoredInvite } from './invite-store.js';
 import { defaultRoutes, serverEndpoints } from './server-place.js';
 
@@ -128,7 +129,8 @@ export class Enrolment {
       routes: routes ?? defaultRoutes(config),
       expiresAtMs: nowMs + expiresInMs,
     };
-    const line = formatInvite({ ...made, serverPublicKey: this.#ownPublicKey, secret, tunnel: config.interface.name });
+    const carriers = await inviteCarriers(config.interface);
+    const line = formatInvite({ ...made, ...carriers, serverPublicKey: this.#ownPublicKey, secret, tunnel: config.interface.name });
     const stored: StoredInvite = {
       peer,
       publicKey: formatKey(publicKeyOf(keys.privateKey)),
@@ -303,6 +305,19 @@ export class Enrolment {
     this.#expiry = setTimeout(() => void this.#expire().catch((error: Error) => this.#options.log.warn(error.message)), delayMs);
     this.#expiry.unref();
   }
+}
+
+async function inviteCarriers({ carriers, name }: InterfaceConfig): Promise<{ carriers?: InviteCarriers }> {
+  if (carriers === undefined) return {};
+  const { quicPort, webtransportPort } = carriers;
+  const { selfSigned, sha256 } = await serverCertificate(carriers, name);
+  return {
+    carriers: {
+      ...(quicPort === undefined ? {} : { quicPort }),
+      ...(webtransportPort === undefined ? {} : { webtransportPort }),
+      ...(selfSigned ? { certificateSha256: sha256 } : {}),
+    },
+  };
 }
 
 function inviteAsPeer({ peer, publicKey, presharedKey }: StoredInvite): PeerConfig {

@@ -21,9 +21,18 @@ import { peerNameFault } from '../peer-directory.js';
 const SCHEME = 'mptunnel:';
 const VERSION = 1;
 const CHECKSUM_BYTES = 4;
+const SHA256_BYTES = 32;
 /** Far more than a line with many routes. */
 const LINE_MAX_CHARACTERS = 8192;
 export const INVITE_SECRET_BYTES = 32;
+
+/** Where the server listens beside UDP, and how it is known there. */
+export interface InviteCarriers {
+  readonly quicPort?: number;
+  readonly webtransportPort?: number;
+  /** Of its own certificate; absent: an authority vouches for it. */
+  readonly certificateSha256?: Uint8Array;
+}
 
 export interface Invite {
   readonly serverPublicKey: Uint8Array;
@@ -41,9 +50,12 @@ export interface Invite {
   readonly routes: readonly string[];
   /** Milliseconds since 1970. The server decides by its own clock. */
   readonly expiresAtMs: number;
+  /** Absent: nowhere. */
+  readonly carriers?: InviteCarriers;
 }
 
 const bytes = (length: number) => z.instanceof(Uint8Array).refine((value) => value.length === length);
+const port = z.int().min(0).max(65_535);
 const prefix = z.string().refine((value) => value.includes('/') && parsePrefix(value) !== undefined);
 const FIELDS = z
   .tuple([
@@ -59,6 +71,8 @@ const FIELDS = z
     z.array(prefix).max(64),
     // Seconds, to be short.
     z.int().min(0),
+    // Ports, 0 for none, and a hash, empty for none. Lines of older versions end before it.
+    z.tuple([port, port, z.instanceof(Uint8Array).refine(({ length }) => length === 0 || length === SHA256_BYTES)]).optional(),
   ])
   // What a later version of the same format appends is not for us.
   .rest(z.unknown());
@@ -67,8 +81,20 @@ const packr = new Packr({ useRecords: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
 
 export function formatInvite(invite: Invite): string {
-  const { serverPublicKey, secret, endpoints, tunnel, peer, addresses, routes, expiresAtMs } = invite;
-  const fields = FIELDS.parse([serverPublicKey, secret, endpoints, tunnel, peer, addresses, routes, Math.floor(expiresAtMs / 1000)]);
+  const { serverPublicKey, secret, endpoints, tunnel, peer, addresses, routes, expiresAtMs, carriers } = invite;
+  const { quicPort = 0, webtransportPort = 0, certificateSha256 = new Uint8Array(0) } = carriers ?? {};
+  const last = carriers === undefined ? [] : [[quicPort, webtransportPort, certificateSha256]];
+  const fields = FIELDS.parse([
+    serverPublicKey,
+    secret,
+    endpoints,
+    tunnel,
+    peer,
+    addresses,
+    routes,
+    Math.floor(expiresAtMs / 1000),
+    ...last,
+  ]);
   const body = Buffer.concat([Uint8Array.of(VERSION), packr.pack(fields)]);
   return SCHEME + Buffer.concat([body, checksum(body)]).toString('base64url');
 }
@@ -98,7 +124,7 @@ function readFields(body: Uint8Array): Invite | string {
   }
   const checked = FIELDS.safeParse(value);
   if (!checked.success) return 'is not well formed: ask for another';
-  const [serverPublicKey, secret, endpoints, tunnel, peer, addresses, routes, expiresAtSeconds] = checked.data;
+  const [serverPublicKey, secret, endpoints, tunnel, peer, addresses, routes, expiresAtSeconds, carriers] = checked.data;
   return {
     serverPublicKey: Uint8Array.from(serverPublicKey),
     secret: Uint8Array.from(secret),
@@ -108,6 +134,15 @@ function readFields(body: Uint8Array): Invite | string {
     addresses,
     routes,
     expiresAtMs: expiresAtSeconds * 1000,
+    ...(carriers === undefined ? {} : { carriers: carriersOf(carriers) }),
+  };
+}
+
+function carriersOf([quicPort, webtransportPort, certificateSha256]: readonly [number, number, Uint8Array]): InviteCarriers {
+  return {
+    ...(quicPort === 0 ? {} : { quicPort }),
+    ...(webtransportPort === 0 ? {} : { webtransportPort }),
+    ...(certificateSha256.length === 0 ? {} : { certificateSha256: Uint8Array.from(certificateSha256) }),
   };
 }
 

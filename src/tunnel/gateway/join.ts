@@ -74,7 +74,16 @@ class Attempt implements LinkObserver {
     this.#config = {
       interface: { name: invite.tunnel, privateKey: keys.privateKey, addresses: [], listenPort: undefined, mtuBytes: 1420 },
       paths: [],
-      peers: [{ name: 'server', publicKey: invite.serverPublicKey, presharedKey: keys.presharedKey, endpoint, allowedIps: [] }],
+      peers: [
+        {
+          name: 'server',
+          publicKey: invite.serverPublicKey,
+          presharedKey: keys.presharedKey,
+          endpoint,
+          allowedIps: [],
+          ...invite.carriers,
+        },
+      ],
       egress: undefined,
       stream: { scheduler: 'ecf', congestionControl: 'bbr', steer: 'aggregate' },
     };

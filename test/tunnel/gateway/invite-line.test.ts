@@ -21,6 +21,20 @@ t.test('an invite comes back from its line, also when mail has wrapped it', asyn
   t.same(parseInvite(`  ${line.slice(0, 70)}\r\n ${line.slice(70)}\n`), INVITE);
 });
 
+t.test('it says where the server listens beside UDP; a line of an older version does not', async (t) => {
+  for (const carriers of [
+    { quicPort: 443, webtransportPort: 8443, certificateSha256: new Uint8Array(32).fill(7) },
+    { webtransportPort: 443 },
+    { quicPort: 4433 },
+  ]) {
+    const line = formatInvite({ ...INVITE, carriers });
+    t.ok(line.length < 360, `${line.length} characters`);
+    t.same(parseInvite(line), { ...INVITE, carriers });
+  }
+  t.notOk('carriers' in (parseInvite(formatInvite(INVITE)) as Invite));
+  t.throws(() => formatInvite({ ...INVITE, carriers: { quicPort: 443, certificateSha256: new Uint8Array(31) } }));
+});
+
 t.test('a line with any one character changed, cut or added is refused, and says why', async (t) => {
   const line = formatInvite(INVITE);
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
