@@ -35,8 +35,10 @@ export function readCarriers({ carriers: table, interface: { listen_port: listen
 
 /** A path that may go over one carrier only needs a peer that listens there. */
 function checkPaths({ paths, peers, error }: ConfigPlace): void {
-  paths.forEach(({ carrier = 'auto' }: PathConfig, index) => {
+  paths.forEach(({ carrier = 'auto', via }: PathConfig, index) => {
     if (carrier === 'auto' || carrier === 'udp') return;
+    if (via !== undefined)
+      throw error('conflict', ['path', index, 'carrier'], `is "${carrier}", but a relay forwards UDP: remove one of the two`);
     const key = carrier === 'quic' ? 'quicPort' : 'webtransportPort';
     const where: KeyPath = ['path', index, 'carrier'];
     const lacks = peers.find((peer: PeerConfig) => peer.endpoint !== undefined && peer[key] === undefined);

@@ -46,6 +46,8 @@ export class PathCarriers {
     if (path.via !== undefined) return ['udp'];
     const wanted = path.carrier ?? 'auto';
     if (wanted !== 'auto') return [wanted];
+    // A relay forwards UDP.
+    if (path.via !== undefined) return ['udp'];
     return CARRIER_KINDS.filter((kind) => kind === 'udp' || (portOf(peer, kind) !== undefined && this.#options.transports.has(kind)));
   }
 

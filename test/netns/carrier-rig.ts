@@ -34,7 +34,7 @@ export async function createCarrierRig({
   try {
     const block = async (rule: string): Promise<void> => {
       const chain = rule === '' ? '' : `chain in { type filter hook input priority 0; ${rule} }`;
-      const input = `table inet hostile {}\ndelete table inet hostile\ntable inet hostile { ${chain} }\n`;
+      const input = `table inet hostile {}\ndelete table inet hostile\ntable inet hostile {\n${chain}\n}\n`;
       await rig.lab.server.run('nft', ['-f', '-'], { input });
     };
     await startTrafficServer(rig.lab.web);
