@@ -1,12 +1,14 @@
 /**
- * What the carrier webtransport brings through: both ends on this machine, each in a process of its own; prints JSON. Datagrams of 1400 bytes are offered at given rates;
- * what arrives is counted, and timed from the send call to the receiver's event.
+ * What the carrier webtransport brings through: each end in a process of its own; prints JSON. Datagrams of 1400 bytes are offered at given rates; what arrives is
+ * counted, and timed from the send call to the receiver's event. Without a link both are on loopback; with one, in namespaces at its ends (needs root).
  *
- *   node dist/test/bench/webtransport.js [SECONDS PER CASE] [MBIT/S ...]
+ *   node dist/test/bench/webtransport.js [--seconds N] [--offer MBIT,MBIT,...] [--link MBIT,DELAY_MS,QUEUE_PACKETS[,LOSS]]
  */
 
-import { fork } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { createLab, type Lab } from '../../src/lab/topology.js';
 import { PROOF_BYTES } from '../../src/tunnel/carrier/peer-proof.js';
 import { makeSelfSigned } from '../../src/tunnel/carrier/self-signed.js';
 import type { Transport, TransportEvents } from '../../src/tunnel/carrier/transport.js';
@@ -15,28 +17,45 @@ import { loadWebTransport } from '../../src/tunnel/carrier/webtransport/webtrans
 const DATAGRAM_BYTES = 1400;
 /** As a path flushes them. */
 const BATCH = 32;
-const DEFAULT_RATES = [50, 150, 300, 600, 1200];
-const SETTLE_MS = 300;
+const SETTLE_MS = 1000;
 
 interface Report {
   datagrams: number;
+  /** Of the first datagram of each delivery. */
   latenciesMs: number[];
   cpuMs: number;
 }
 
-const cpuMs = () => (process.cpuUsage().user + process.cpuUsage().system) / 1000;
+interface Target {
+  address: string;
+  device: string | undefined;
+  port: number;
+  sha256: number[];
+}
 
-/** The child: counts what comes, and reports when asked. */
+interface Offer {
+  mbitPerSec: number;
+  seconds: number;
+}
+
+interface Sent {
+  offered: number;
+  dropped: number;
+  cpuMs: number;
+}
+
+const cpuMs = () => (process.cpuUsage().user + process.cpuUsage().system) / 1000;
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** Counts what comes, and reports, with each message. */
 async function receive(): Promise<void> {
   const { certificate, privateKey, sha256 } = await makeSelfSigned('bench');
   const provider = await loadWebTransport();
   let report: Report = { datagrams: 0, latenciesMs: [], cpuMs: cpuMs() };
-  const onDatagrams: TransportEvents['onDatagrams'] = (bytes, lengths, count) => {
-    const now = process.hrtime.bigint();
+  const onDatagrams: TransportEvents['onDatagrams'] = (bytes, _lengths, count) => {
+    const sentAt = Buffer.from(bytes.buffer, bytes.byteOffset).readBigUInt64BE();
     report.datagrams += count;
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    report.latenciesMs.push(Number(now - view.getBigUint64(0)) / 1e6);
-    void lengths;
+    report.latenciesMs.push(Number(process.hrtime.bigint() - sentAt) / 1e6);
   };
   const listener = await provider.listen({
     port: 0,
@@ -45,94 +64,138 @@ async function receive(): Promise<void> {
     privateKey,
     webFolder: undefined,
     checkProof: () => true,
-    onTransport: () => ({ onOpen: () => undefined, onDatagrams, onClose: () => process.exit(0) }),
+    onTransport: () => ({ onOpen: () => undefined, onDatagrams, onClose: () => undefined }),
     warn: () => undefined,
   });
   process.on('message', () => {
-    process.send?.({ ...report, cpuMs: cpuMs() - report.cpuMs });
+    process.send!({ ...report, cpuMs: cpuMs() - report.cpuMs });
     report = { datagrams: 0, latenciesMs: [], cpuMs: cpuMs() };
   });
-  process.send?.({ port: listener.port, sha256: [...sha256] });
+  process.send!({ port: listener.port, sha256: [...sha256] });
 }
 
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-async function offer(transport: Transport, mbitPerSec: number, seconds: number): Promise<number> {
-  const bytes = Buffer.alloc(DATAGRAM_BYTES * BATCH);
-  const lengths = new Int32Array(BATCH).fill(DATAGRAM_BYTES);
-  const bytesPerMs = (mbitPerSec * 1e6) / 8 / 1000;
-  const start = performance.now();
-  let batches = 0;
-  for (;;) {
-    const elapsed = performance.now() - start;
-    if (elapsed >= seconds * 1000) return batches * BATCH;
-    for (const due = (elapsed * bytesPerMs) / bytes.length; batches < due; batches++) {
-      const now = process.hrtime.bigint();
-      for (let i = 0; i < BATCH; i++) bytes.writeBigUInt64BE(now, i * DATAGRAM_BYTES);
-      transport.sendDatagrams(bytes, lengths, BATCH);
-    }
-    await pause(1);
-  }
-}
-
-async function main(): Promise<void> {
-  const [seconds = 3, ...rates] = process.argv.slice(2).map(Number);
-  const child = fork(fileURLToPath(import.meta.url), [], { env: { ...process.env, WEBTRANSPORT_BENCH: 'receive' } });
-  const next = <T>() => new Promise<T>((resolve) => child.once('message', (message) => resolve(message as T)));
-  const { port, sha256 } = await next<{ port: number; sha256: number[] }>();
+/** Dials the target of the first message, and offers what each further one says. */
+async function send(): Promise<void> {
   const provider = await loadWebTransport();
-  const transport = await new Promise<Transport>((resolve, reject) => {
-    const events: TransportEvents = {
-      onOpen: () => resolve(opening),
-      onDatagrams: () => undefined,
-      onClose: (reason) => reject(new Error(reason)),
-    };
-    const opening = provider.dial(
+  process.once('message', (target: Target) => {
+    const { address, device, port, sha256 } = target;
+    const transport = provider.dial(
       {
-        address: '127.0.0.1',
+        address,
+        device,
         port,
         serverName: 'bench',
         certificateSha256: Uint8Array.from(sha256),
-        device: undefined,
         localAddress: undefined,
         mark: undefined,
         mtuBytes: 1500,
         proof: new Uint8Array(PROOF_BYTES),
       },
-      events,
-    );
-  });
-  const cases = [];
-  for (const rate of rates.length === 0 ? DEFAULT_RATES : rates) {
-    const cpuBefore = cpuMs();
-    const droppedBefore = transport.counters.droppedDatagrams;
-    const answerBefore = next<Report>();
-    child.send('reset');
-    await answerBefore;
-    const offered = await offer(transport, rate, seconds);
-    await pause(SETTLE_MS);
-    const answer = next<Report>();
-    child.send('report');
-    const report = await answer;
-    const latencies = report.latenciesMs.sort((a, b) => a - b);
-    const at = (share: number) => Number((latencies[Math.floor(latencies.length * share)] ?? Number.NaN).toFixed(2));
-    cases.push({
-      offeredMbitPerSec: rate,
-      receivedMbitPerSec: Number(((report.datagrams * DATAGRAM_BYTES * 8) / seconds / 1e6).toFixed(1)),
-      offeredDatagrams: offered,
-      droppedDatagrams: transport.counters.droppedDatagrams - droppedBefore,
-      lostDatagrams: offered - report.datagrams - (transport.counters.droppedDatagrams - droppedBefore),
-      latencyMs: { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(0.9999) },
-      cpuShare: {
-        sender: Number(((cpuMs() - cpuBefore) / (seconds * 1000)).toFixed(2)),
-        receiver: Number((report.cpuMs / (seconds * 1000)).toFixed(2)),
+      {
+        onOpen: () => process.send!({}),
+        onDatagrams: () => undefined,
+        onClose: (reason) => {
+          console.error(reason);
+          process.exit(1);
+        },
       },
-    });
-  }
-  console.log(JSON.stringify({ node: process.version, datagramBytes: DATAGRAM_BYTES, secondsPerCase: seconds, cases }, undefined, 2));
-  transport.close();
-  await provider.close();
+    );
+    process.on('message', async (offer: Offer) => process.send!(await serve(transport, offer)));
+  });
 }
 
-if (process.env.WEBTRANSPORT_BENCH === 'receive') await receive();
+async function serve(transport: Transport, { mbitPerSec, seconds }: Offer): Promise<Sent> {
+  const before = { cpuMs: cpuMs(), dropped: transport.counters.droppedDatagrams };
+  const bytes = Buffer.alloc(DATAGRAM_BYTES * BATCH);
+  const bytesPerMs = (mbitPerSec * 1e6) / 8 / 1000;
+  // Slow ones flush less at once.
+  const batch = Math.max(1, Math.min(BATCH, Math.round((bytesPerMs * 2) / DATAGRAM_BYTES)));
+  const lengths = new Int32Array(batch).fill(DATAGRAM_BYTES);
+  const start = performance.now();
+  let batches = 0;
+  for (let elapsed = 0; elapsed < seconds * 1000; elapsed = performance.now() - start) {
+    for (const due = (elapsed * bytesPerMs) / (batch * DATAGRAM_BYTES); batches < due; batches++) {
+      const now = process.hrtime.bigint();
+      for (let i = 0; i < batch; i++) bytes.writeBigUInt64BE(now, i * DATAGRAM_BYTES);
+      transport.sendDatagrams(bytes.subarray(0, batch * DATAGRAM_BYTES), lengths, batch);
+    }
+    await pause(1);
+  }
+  await pause(SETTLE_MS);
+  return { offered: batches * batch, dropped: transport.counters.droppedDatagrams - before.dropped, cpuMs: cpuMs() - before.cpuMs };
+}
+
+/** A child of a role, in a namespace or here. */
+function start(role: string, namespace: string | undefined): ChildProcess {
+  const inside = namespace === undefined ? {} : { execPath: 'ip', execArgv: ['netns', 'exec', namespace, process.execPath] };
+  return fork(fileURLToPath(import.meta.url), [], { env: { ...process.env, WEBTRANSPORT_BENCH: role }, ...inside });
+}
+
+function ask<T>(child: ChildProcess, question?: object): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const ended = () => reject(new Error('a child ended'));
+    child.once('exit', ended);
+    child.once('message', (answer) => {
+      child.off('exit', ended);
+      resolve(answer as T);
+    });
+    if (question !== undefined) child.send(question);
+  });
+}
+
+async function measure(sender: ChildProcess, receiver: ChildProcess, offer: Offer) {
+  await ask<Report>(receiver, {});
+  const sent = await ask<Sent>(sender, offer);
+  const report = await ask<Report>(receiver, {});
+  const latencies = report.latenciesMs.sort((a, b) => a - b);
+  const at = (share: number) => Number((latencies[Math.floor((latencies.length - 1) * share)] ?? Number.NaN).toFixed(2));
+  const milliseconds = offer.seconds * 1000;
+  return {
+    offeredMbitPerSec: offer.mbitPerSec,
+    receivedMbitPerSec: Number(((report.datagrams * DATAGRAM_BYTES * 8) / milliseconds / 1000).toFixed(1)),
+    offeredDatagrams: sent.offered,
+    droppedDatagrams: sent.dropped,
+    lostDatagrams: sent.offered - sent.dropped - report.datagrams,
+    latencyMs: { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) },
+    cpuShare: { sender: Number((sent.cpuMs / milliseconds).toFixed(2)), receiver: Number((report.cpuMs / milliseconds).toFixed(2)) },
+  };
+}
+
+async function makeLink(text: string | undefined): Promise<Lab | undefined> {
+  if (text === undefined) return undefined;
+  const [mbit = 0, delayMs = 0, queuePackets = 100, lossRatio = 0] = text.split(',').map(Number);
+  return await createLab({ links: [{ rateBitsPerSec: mbit * 1e6, delayMs, queuePackets, lossRatio }] });
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { seconds: { type: 'string' }, offer: { type: 'string' }, link: { type: 'string' } } });
+  const seconds = Number(values.seconds ?? 3);
+  const lab = await makeLink(values.link);
+  const receiver = start('receive', lab?.server.namespace);
+  const sender = start('send', lab?.client.namespace);
+  try {
+    const listening = await ask<{ port: number; sha256: number[] }>(receiver);
+    const where = lab === undefined ? { address: '127.0.0.1' } : { address: '10.90.0.2', device: 'wan0' };
+    await ask(sender, { ...listening, ...where });
+    const cases = [];
+    for (const mbitPerSec of (values.offer ?? '50,150,300,600,1200').split(',').map(Number)) {
+      cases.push(await measure(sender, receiver, { mbitPerSec, seconds }));
+    }
+    console.log(
+      JSON.stringify(
+        { node: process.version, link: values.link ?? 'loopback', datagramBytes: DATAGRAM_BYTES, seconds, cases },
+        undefined,
+        2,
+      ),
+    );
+  } finally {
+    sender.kill();
+    receiver.kill();
+    await lab?.close();
+  }
+}
+
+const role = process.env.WEBTRANSPORT_BENCH;
+if (role === 'receive') await receive();
+else if (role === 'send') await send();
 else await main();
