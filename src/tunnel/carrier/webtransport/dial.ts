@@ -55,7 +55,7 @@ class Attempt {
     const { address, port } = this.#options;
     this.#raw.on('error', (error) => this.#fail(error.message));
     this.#raw.setNoDelay(true);
-    this.#raw.connect({ host: address, port }, () => this.#startTls());
+    this.#raw.connect({ host: address, port }, () => this.#attempt(() => this.#startTls()));
   }
 
   #startTls(): void {
@@ -73,7 +73,7 @@ class Attempt {
     });
     this.#tls.on('error', (error) => this.#fail(error.message));
     this.#tls.on('close', () => this.#fail('the server closed the connection'));
-    this.#tls.on('secureConnect', () => this.#startHttp());
+    this.#tls.on('secureConnect', () => this.#attempt(() => this.#startHttp()));
   }
 
   #startHttp(): void {
@@ -97,13 +97,12 @@ class Attempt {
     session.on('error', (error) => this.#fail(error.message));
     session.on('connect', () => session.setLocalWindowSize(WINDOW_BYTES));
     session.once('remoteSettings', (settings) => {
-      if (settings.enableConnectProtocol === true) this.#request(session);
+      if (settings.enableConnectProtocol === true) this.#attempt(() => this.#request(session));
       else this.#fail('the server has no WebTransport');
     });
   }
 
   #request(session: ClientHttp2Session): void {
-    if (session.destroyed) return;
     const path = `/${Buffer.from(this.#options.proof).toString('base64url')}`;
     const headers = { ':method': 'CONNECT', ':protocol': 'webtransport', ':scheme': 'https', ':path': path };
     const stream = session.request(headers, { endStream: false });
@@ -122,6 +121,15 @@ class Attempt {
     clearTimeout(this.#timer);
     this.connection.open({ stream, session: this.#session!, setUnsentLimit: unsentLimiter(this.#native, this.#raw!) });
     if (this.connection.isOpen) this.connection.events.onOpen();
+  }
+
+  /** Names that are none, an unusable bundle of certificates, a session that has just closed: Node throws. */
+  #attempt(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#fail((error as Error).message);
+    }
   }
 
   /** After it is open, errors only say why it closes. */

@@ -25,7 +25,7 @@ const MAX_TRANSPORTS = 1024;
 const STRANGER_WINDOW_BYTES = 65_535;
 const STRANGER_STREAMS = 32;
 const STRANGER_HEADER_BYTES = 8192;
-const SESSION_MEMORY_MB = 2;
+const SESSION_MEMORY_MB = 1;
 
 const PROOF_PATH = /^\/[\w-]{27}$/;
 const NOTHING_HEARD: TransportEvents = { onOpen: () => undefined, onDatagrams: () => undefined, onClose: () => undefined };
@@ -161,7 +161,7 @@ export class WebTransportListener implements TransportListener {
     socket.on('error', () => undefined);
     const visitor = this.#visitors.get(sourceText(plainAddress(socket.remoteAddress), socket.remotePort ?? 0));
     // It is gone already.
-    if (visitor === undefined) return void socket.destroy();
+    if (visitor === undefined || socket.destroyed) return void socket.destroy();
     if (socket.alpnProtocol !== 'h2') {
       this.#web.http1.emit('connection', socket);
       return;
@@ -180,10 +180,12 @@ export class WebTransportListener implements TransportListener {
   }
 
   #handleStream(visitor: Visitor, session: ServerHttp2Session, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    // It may have been reset in the same breath.
+    if (stream.destroyed || stream.closed) return;
     const wanted = headers[':method'] === 'CONNECT' && headers[':protocol'] === 'webtransport' && !visitor.hasTransport;
     const proof = wanted ? proofOf(headers[':path'] ?? '') : undefined;
     if (proof === undefined || !this.#options.checkProof(proof, visitor.source)) {
-      void this.#web.handleHttp2(stream, headers);
+      this.#web.handleHttp2(stream, headers);
     } else if (this.#transports.size >= MAX_TRANSPORTS) {
       this.#refusedTransports++;
       stream.on('error', () => undefined);

@@ -129,6 +129,10 @@ function isUnchanged(stats: Stats, request: WebRequest): boolean {
   return Number.isFinite(since) && Math.floor(stats.mtimeMs / 1000) * 1000 <= since;
 }
 
+export function busy(request: WebRequest): WebAnswer {
+  return plain(503, 'Service Unavailable', request, { 'retry-after': '10' });
+}
+
 function notFound(request: WebRequest): WebAnswer {
   return plain(404, 'Not Found', request);
 }

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { answerWeb, type WebAnswer, type WebRequest } from './web-folder.js';
+import { answerWeb, busy, type WebAnswer, type WebRequest } from './web-folder.js';
 
 /** Files that are sent at the same time. */
 const MAX_FILES = 64;
@@ -22,17 +22,20 @@ export class WebServer {
     this.#folder = folder;
     this.http1 = createServer(
       { maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: true },
-      (request, response) => void this.#handleHttp1(request, response),
+      (request, response) => void this.#handleHttp1(request, response).catch(() => response.destroy()),
     );
-    // Without a listener Node answers such requests by closing, as it should.
     this.http1.on('clientError', (_error, socket) => {
       if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
       else socket.destroy();
     });
   }
 
-  async handleHttp2(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+  handleHttp2(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     stream.on('error', () => undefined);
+    this.#handleHttp2(stream, headers).catch(() => stream.destroy());
+  }
+
+  async #handleHttp2(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
     // What is uploaded is not read; its window is small.
     const answer = await this.#answer({
       method: headers[':method'] ?? '',
@@ -61,7 +64,8 @@ export class WebServer {
 
   async #answer(request: WebRequest): Promise<WebAnswer> {
     this.requests++;
-    return await answerWeb(this.#files < MAX_FILES ? this.#folder : undefined, request);
+    if (this.#files >= MAX_FILES) return busy(request);
+    return await answerWeb(this.#folder, request);
   }
 
   async #send({ file, text }: WebAnswer, out: Writable): Promise<void> {

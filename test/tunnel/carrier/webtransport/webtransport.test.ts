@@ -1,11 +1,16 @@
 /** Both ends on loopback, over real sockets. */
 
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
+import { loadNative } from '../../../../src/tun/native.js';
 import { makeSelfSigned } from '../../../../src/tunnel/carrier/self-signed.js';
+import { openBoundSocket } from '../../../../src/tunnel/carrier/webtransport/bound-socket.js';
 import { loadWebTransport } from '../../../../src/tunnel/carrier/webtransport/webtransport.js';
-import { makeRig, NAME, PROOF, Relay, type Rig, send } from './rig.js';
+import { dialOptions, makeRig, NAME, PROOF, Relay, type Rig, send } from './rig.js';
 
 async function withRig(t: { teardown(handler: () => Promise<void>): void }, options: Parameters<typeof makeRig>[0] = {}): Promise<Rig> {
   const rig = await makeRig(options);
@@ -96,6 +101,46 @@ t.test('without a pin, the authorities of the host must vouch for the name', asy
   await ear.until(() => ear.closed.length > 0);
   t.match(ear.closed, [/^TLS: self-signed certificate/]);
   t.same(rig.asked, []);
+});
+
+t.test('a certificate that the host trusts is good for its name alone', async (t) => {
+  const rig = await withRig(t);
+  const folder = mkdtempSync(join(tmpdir(), 'authorities-'));
+  const before = process.env.SSL_CERT_FILE;
+  process.env.SSL_CERT_FILE = join(folder, 'bundle.pem');
+  t.teardown(() => {
+    if (before === undefined) delete process.env.SSL_CERT_FILE;
+    else process.env.SSL_CERT_FILE = before;
+    rmSync(folder, { recursive: true });
+  });
+  writeFileSync(process.env.SSL_CERT_FILE, rig.self.certificate);
+  const { near } = await rig.pair({ certificateSha256: undefined });
+  t.equal(near.ear.opened, 1);
+  await t.rejects(rig.pair({ certificateSha256: undefined, serverName: 'other.test' }), /^TLS: Hostname\/IP does not match/);
+  await t.rejects(rig.pair({ certificateSha256: undefined, serverName: '127.0.0.1' }), /^TLS: /);
+});
+
+t.test('a name that is none, and a bundle that is none, are told as reasons', async (t) => {
+  const rig = await withRig(t);
+  await t.rejects(rig.pair({ serverName: 'no name/at all' }), /^(TLS|HTTP\/2): /);
+});
+
+t.test('where binding to a device is refused, the source address leads out', async (t) => {
+  const asked: (string | undefined)[] = [];
+  const native = loadNative();
+  const unprivileged = {
+    tcpOpen: (options: Parameters<typeof native.tcpOpen>[0]) => {
+      asked.push(options.device);
+      if (options.device !== undefined) throw Object.assign(new Error('EPERM'), { code: 'EPERM', syscall: 'SO_BINDTODEVICE' });
+      return native.tcpOpen(options);
+    },
+  } as typeof native;
+  const rig = await withRig(t);
+  const options = { ...dialOptions(rig.listener.port, rig.self), device: 'lo' };
+  const socket = openBoundSocket(unprivileged, { ...options, localAddress: '127.0.0.78' });
+  socket.destroy();
+  t.same(asked, ['lo', undefined]);
+  t.throws(() => openBoundSocket(unprivileged, options), { code: 'EPERM' });
 });
 
 t.test('a wrong proof opens nothing', async (t) => {
