@@ -7,6 +7,12 @@ import { capsuleLengthAt, capsulesLength, emitDatagramCapsule, MAX_DATAGRAM_BYTE
 
 /** Of a datagram, until it is handed to TCP. */
 export const MAX_WAIT_MS = 30;
+/**
+ * A longer time between two calls counts as this: it is not TCP that is slow then, but this process that was held up, and what it has just been given would all be lost. When
+ * nobody sends, time goes slower too, for the few that wait; but not beyond MAX_AGE_MS.
+ */
+export const MAX_GAP_MS = 10;
+export const MAX_AGE_MS = 200;
 /** What comes at once may be as much as a path flushes at once; more than this is 30 ms at more than 130 Mbit/s. */
 export const MAX_QUEUE_BYTES = 512 * 1024;
 
@@ -14,6 +20,7 @@ export const MAX_QUEUE_BYTES = 512 * 1024;
 interface Batch {
   readonly bytes: Buffer;
   readonly queuedMs: number;
+  readonly queuedClockMs: number;
   at: number;
 }
 
@@ -21,6 +28,9 @@ export class SendQueue {
   #batches: Batch[] = [];
   /** Before it, all is sent. */
   #first = 0;
+  /** Time that counts, up to #lastMs. */
+  #clockMs = 0;
+  #lastMs = 0;
   queuedBytes = 0;
   /** Given to take. */
   sentDatagrams = 0;
@@ -28,6 +38,7 @@ export class SendQueue {
 
   /** `count` datagrams back to back in `bytes`, copied. */
   push(bytes: Uint8Array, lengths: Int32Array, count: number, nowMs: number): void {
+    this.#advanceClock(nowMs);
     // What is too long, or empty, does not go; it is rare.
     let [offset, first] = [0, 0];
     for (let i = 0; i < count; i++) {
@@ -42,7 +53,8 @@ export class SendQueue {
 
   /** Whole capsules, as many as fit into `maxBytes`, and one if none does. Undefined: nothing waits. The caller's. */
   take(maxBytes: number, nowMs: number): Buffer | undefined {
-    while (this.#first < this.#batches.length && nowMs - this.#batches[this.#first]!.queuedMs > MAX_WAIT_MS) this.#dropOldest();
+    this.#advanceClock(nowMs);
+    while (this.#first < this.#batches.length && this.#isLate(this.#batches[this.#first]!, nowMs)) this.#dropOldest();
     const batch = this.#batches[this.#first];
     if (batch === undefined) return undefined;
     const { bytes, at } = batch;
@@ -69,9 +81,18 @@ export class SendQueue {
       at = emitDatagramCapsule(out, at, bytes, from, lengths[i]!);
       from += lengths[i]!;
     }
-    this.#batches.push({ bytes: out, queuedMs: nowMs, at: 0 });
+    this.#batches.push({ bytes: out, queuedMs: nowMs, queuedClockMs: this.#clockMs, at: 0 });
     this.queuedBytes += out.length;
     return from;
+  }
+
+  #advanceClock(nowMs: number): void {
+    this.#clockMs += Math.min(nowMs - this.#lastMs, MAX_GAP_MS);
+    this.#lastMs = nowMs;
+  }
+
+  #isLate(batch: Batch, nowMs: number): boolean {
+    return this.#clockMs - batch.queuedClockMs > MAX_WAIT_MS || nowMs - batch.queuedMs > MAX_AGE_MS;
   }
 
   #dropOldest(): void {

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { CAPSULE_HEADER_BYTES, MAX_DATAGRAM_BYTES } from '../../../../src/tunnel/carrier/webtransport/datagram-capsule.js';
-import { MAX_QUEUE_BYTES, MAX_WAIT_MS, SendQueue } from '../../../../src/tunnel/carrier/webtransport/send-queue.js';
+import { MAX_AGE_MS, MAX_QUEUE_BYTES, MAX_WAIT_MS, SendQueue } from '../../../../src/tunnel/carrier/webtransport/send-queue.js';
 import { MAX_PENDING_BYTES, MIN_PENDING_BYTES, WritePace } from '../../../../src/tunnel/carrier/webtransport/write-pace.js';
 
 /** `first`, `first` + 1, … fill them. */
@@ -34,12 +34,28 @@ t.test('whole capsules are taken in their order, as many as fit and one at least
   t.equal(queue.droppedDatagrams, 0);
 });
 
+/** Time passes in steps in which the queue is asked for nothing. */
+function pass(queue: SendQueue, fromMs: number, toMs: number): void {
+  for (let nowMs = fromMs; nowMs <= toMs; nowMs += 5) queue.push(new Uint8Array(0), new Int32Array(0), 0, nowMs);
+}
+
 t.test('what has waited too long is dropped when room comes, and the rest goes', async (t) => {
   const queue = new SendQueue();
   push(queue, [10, 10], 0);
+  pass(queue, 0, 20);
   push(queue, [10], 20, 3);
+  pass(queue, 20, MAX_WAIT_MS);
   t.strictSame(marksOf(queue.take(1, MAX_WAIT_MS)), [1], 'just in time');
   t.strictSame(marksOf(queue.take(100, MAX_WAIT_MS + 1)), [3]);
+  t.equal(queue.droppedDatagrams, 1);
+});
+
+t.test('the time in which the process was held up does not count, but for very much of it', async (t) => {
+  const queue = new SendQueue();
+  push(queue, [10], 0);
+  push(queue, [10], 0, 2);
+  t.strictSame(marksOf(queue.take(1, MAX_AGE_MS)), [1]);
+  t.equal(queue.take(1, MAX_AGE_MS + 1), undefined);
   t.equal(queue.droppedDatagrams, 1);
 });
 

@@ -10,7 +10,7 @@ import { loadNative } from '../../../../src/tun/native.js';
 import { makeSelfSigned } from '../../../../src/tunnel/carrier/self-signed.js';
 import { openBoundSocket } from '../../../../src/tunnel/carrier/webtransport/bound-socket.js';
 import { loadWebTransport } from '../../../../src/tunnel/carrier/webtransport/webtransport.js';
-import { dialOptions, makeRig, NAME, PROOF, Relay, type Rig, send } from './rig.js';
+import { dialOptions, makeRig, NAME, PROOF, Relay, type Rig, send, sendAll } from './rig.js';
 
 async function withRig(t: { teardown(handler: () => Promise<void>): void }, options: Parameters<typeof makeRig>[0] = {}): Promise<Rig> {
   const rig = await makeRig(options);
@@ -28,8 +28,7 @@ t.test('datagrams of all sizes come whole, in their order, both ways', async (t)
     [near, far],
     [far, near],
   ] as const) {
-    for (let i = 0; i < datagrams.length; i += 20) send(from.transport, datagrams.slice(i, i + 20));
-    await to.ear.until((ear) => ear.datagrams.length === datagrams.length);
+    await sendAll(from.transport, datagrams, to.ear);
     t.ok(Buffer.concat(to.ear.datagrams).equals(Buffer.concat(datagrams)));
     t.match(from.transport.counters, { sentDatagrams: datagrams.length, droppedDatagrams: 0 });
     t.equal(to.transport.counters.receivedDatagrams, datagrams.length);
