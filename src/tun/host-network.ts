@@ -12,6 +12,7 @@ import { journalOwner, meansGone, NetworkJournal, readSysctl, setSysctl, type Un
 import { NftTables } from './nft-table.js';
 import { PathAddresses } from './path-addresses.js';
 import { firstPriority, freeMark, readRules } from './policy-rules.js';
+import { linesNotInForce, notPermitted } from './prepared-device.js';
 import { RouteKeeper } from './route-keeper.js';
 import { type PolicyGroup, planPolicy, planRoutes, type RoutePlan } from './route-plan.js';
 import { ensureRunDirectory, runFiles } from './run-directory.js';
@@ -239,8 +240,9 @@ export class HostNetwork {
     const present = new Set(addresses.map((info) => `${info.local}/${info.prefixlen}`));
     // IPv6 tolerates no address below 1280, so the MTU comes first; a tunnel has no neighbours, so duplicate detection is left out.
     const changes = [
-      onDevice(`link set dev ${name} mtu ${plan.mtuBytes}`, `link set dev ${name} mtu ${before.mtu}`),
-      onDevice(`link set dev ${name} txqueuelen ${TX_QUEUE_PACKETS}`, `link set dev ${name} txqueuelen ${before.txqlen ?? 500}`),
+      ...(before.mtu === plan.mtuBytes
+        ? []
+        : [onDevice(`link set dev ${name} mtu ${plan.mtuBytes}`, `link set dev ${name} mtu ${before.mtu}`)]),
       ...plan.addresses
         .map((address) => parsePrefix(address)!)
         .filter((prefix) => !present.has(formatPrefix(prefix)))
@@ -256,8 +258,19 @@ export class HostNetwork {
       await this.#tryChanges(0, [onDevice(`link set dev ${name} addrgenmode none`, `link set dev ${name} addrgenmode ${genMode}`)]);
     await this.#change(0, changes, plan);
     this.#keeper!.keep(0, linesOf(changes.filter(({ line }) => line.startsWith('addr add '))));
-    const gso = onDevice(`link set dev ${name} gso_max_size ${GSO_MAX_BYTES}`, `link set dev ${name} gso_max_size ${before.gso_max_size}`);
-    const failure = before.gso_max_size === undefined ? undefined : await this.#tryChanges(0, [gso]);
+    await this.#tune(before, onDevice);
+  }
+
+  /** What makes it faster: without it works. */
+  async #tune({ ifname: name, txqlen, gso_max_size: gsoMaxBytes }: Link, onDevice: (line: string, undo: string) => Change): Promise<void> {
+    if (txqlen !== TX_QUEUE_PACKETS) {
+      const queue = onDevice(`link set dev ${name} txqueuelen ${TX_QUEUE_PACKETS}`, `link set dev ${name} txqueuelen ${txqlen ?? 500}`);
+      const failure = await this.#tryChanges(0, [queue]);
+      if (failure !== undefined) this.#warn(`txqueuelen of ${name} stays as it is (${failure.reason}): bursts may lose their end`);
+    }
+    if (gsoMaxBytes === undefined || gsoMaxBytes === GSO_MAX_BYTES) return;
+    const gso = onDevice(`link set dev ${name} gso_max_size ${GSO_MAX_BYTES}`, `link set dev ${name} gso_max_size ${gsoMaxBytes}`);
+    const failure = await this.#tryChanges(0, [gso]);
     if (failure !== undefined) this.#warn(`gso_max_size of ${name} stays as it is (${failure.reason}): super-packets may need two sends`);
   }
 
@@ -364,7 +377,11 @@ export class HostNetwork {
 
   async #change(family: BatchFamily, changes: readonly Change[], plan: HostNetworkPlan): Promise<void> {
     const failure = await this.#tryChanges(family, changes);
-    if (failure !== undefined) throw await explain(changes[failure.index]?.line ?? '', failure.reason, plan);
+    if (failure === undefined) return;
+    if (!/Operation not permitted/.test(failure.reason)) throw await explain(changes[failure.index]?.line ?? '', failure.reason, plan);
+    // The device may be one that root has made for this user, with all that belongs to it.
+    const missing = await linesNotInForce(linesOf(changes.slice(failure.index)), plan.device);
+    if (missing.length > 0) throw notPermitted(family, missing);
   }
 
   async #tryChanges(family: BatchFamily, changes: readonly Change[]): Promise<BatchFailure | undefined> {
@@ -426,8 +443,6 @@ function rpFilterPath(device: string): string {
 }
 
 async function explain(line: string, reason: string, plan: HostNetworkPlan): Promise<HostNetworkError> {
-  if (/Operation not permitted/.test(reason))
-    return new HostNetworkError('not-permitted', 'changing the network needs root or CAP_NET_ADMIN: run with sudo');
   const subject = line.split(' ')[2] ?? '';
   if (line.startsWith('route add') && /File exists/.test(reason)) {
     const holder = (await queryIp<{ dev?: string }>(['route', 'show', subject]))[0]?.dev;

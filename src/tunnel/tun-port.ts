@@ -64,7 +64,7 @@ function tunErrorMessage(name: string, code: string | undefined, message: string
   switch (code) {
     case 'EPERM':
     case 'EACCES':
-      return `cannot open the device ${name}: run as root (or with CAP_NET_ADMIN)`;
+      return `cannot open the device ${name}: run as root (or with CAP_NET_ADMIN), or let root make it for you: ip tuntap add ${name} mode tun user ${process.geteuid?.()}`;
     case 'EBUSY':
       return `the device ${name} is in use: another tunnel runs under that name`;
     case 'ENOENT':

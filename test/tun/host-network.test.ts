@@ -411,14 +411,46 @@ t.test('host network', { skip: CANNOT_RUN }, async (t) => {
     });
   });
 
-  t.test('without CAP_NET_ADMIN it says so', async (t) => {
-    const host = new Host(t);
-    const child = spawn(
-      'ip',
-      ['netns', 'exec', host.namespace, 'capsh', '--drop=cap_net_admin', '--', '-c', `exec ${process.execPath} ${ACTOR} ${host.journal}`],
-      { stdio: 'pipe' },
-    );
+  function actorWithoutCapability(t: Test, host: Host): Actor {
+    const drop = ['capsh', '--drop=cap_net_admin', '--', '-c', `exec ${process.execPath} ${ACTOR} ${host.journal}`];
+    const child = spawn('ip', ['netns', 'exec', host.namespace, ...drop], { stdio: 'pipe' });
     t.teardown(() => child.kill('SIGKILL'));
-    t.match(await new Actor(child).apply(PLAN), { code: 'not-permitted', message: /needs root or CAP_NET_ADMIN/ });
+    return new Actor(child);
+  }
+
+  t.test('without CAP_NET_ADMIN it says so', async (t) => {
+    const actor = actorWithoutCapability(t, new Host(t));
+    t.match(await actor.apply(PLAN), { code: 'not-permitted', message: /needs root or CAP_NET_ADMIN/ });
+  });
+
+  t.test('without CAP_NET_ADMIN a device that root has prepared is as wanted, and stays so; what is missing is named', async (t) => {
+    const host = new Host(t);
+    const actor = actorWithoutCapability(t, host);
+    const lack = async (): Promise<string> => {
+      const { code, message } = await actor.apply(PLAN);
+      t.equal(code, 'not-permitted');
+      return String(message).replace(/^.*let root prepare the device: /, '');
+    };
+    host.ip('link set mpt0 txqueuelen 10000 gso_max_size 60000 addrgenmode none');
+    const setUp = await lack();
+    t.match(setUp, 'ip link set dev mpt0 mtu 1420; ip addr add 10.77.0.2/24 dev mpt0; ');
+    host.exec(['sh', '-c', setUp]);
+    const routes = await lack();
+    t.match(routes, 'ip route add 198.51.100.0/24 dev mpt0');
+    host.exec(['sh', '-c', routes]);
+    const before = host.picture();
+    t.same(await actor.apply(PLAN), { mark: 0 });
+    t.same(await actor.say('undo'), { undone: true });
+    t.equal(host.picture(), before);
+  });
+
+  t.test('without CAP_NET_ADMIN nobody can prepare a default route: its way past needs a mark', async (t) => {
+    const host = new Host(t);
+    for (const line of ['mtu 1420', 'txqueuelen 10000', 'gso_max_size 60000', 'addrgenmode none', 'up']) host.ip(`link set mpt0 ${line}`);
+    host.ip('addr add 10.77.0.2/24 dev mpt0');
+    host.ip('addr add fd77::2/64 dev mpt0 nodad');
+    const { code, message } = await actorWithoutCapability(t, host).apply(FULL_TUNNEL);
+    t.equal(code, 'not-permitted');
+    t.notMatch(message, /prepare/);
   });
 });
