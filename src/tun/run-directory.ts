@@ -1,6 +1,6 @@
 /** Where running tunnels keep their control socket, state, log and network journal. */
 
-import { mkdirSync, readlinkSync } from 'node:fs';
+import { accessSync, constants, lstatSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 /**
@@ -13,11 +13,46 @@ export function runDirectory(environment: NodeJS.ProcessEnv = process.env): stri
   return join(baseDirectory(environment), networkNamespaceInode());
 }
 
-/** An ordinary user has one of its own; without a session there is none, and /tmp serves. */
+/**
+ * An ordinary user has one of its own, and so has the "root" of a user namespace, to whom /run does not belong. Without a session there is none, and /tmp serves. Throws Error where somebody else has taken that
+ * name.
+ */
 function baseDirectory({ XDG_RUNTIME_DIR: own }: NodeJS.ProcessEnv): string {
   const user = process.geteuid?.() ?? 0;
-  if (user === 0) return '/run/mptunnel';
-  return own !== undefined && own !== '' ? join(own, 'mptunnel') : `/tmp/mptunnel-${user}`;
+  if (user === 0 && isWritable('/run')) return '/run/mptunnel';
+  if (own !== undefined && own !== '' && isWritable(own)) return join(own, 'mptunnel');
+  const shared = `/tmp/mptunnel-${userOutside(user)}`;
+  requireOwn(shared, user);
+  return shared;
+}
+
+/** In a user namespace many are root. */
+function userOutside(user: number): number {
+  try {
+    for (const line of readFileSync('/proc/self/uid_map', 'utf8').trim().split('\n')) {
+      const [inside = 0, outside = 0, count = 0] = line.trim().split(/\s+/).map(Number);
+      if (user >= inside && user < inside + count) return outside + user - inside;
+    }
+  } catch {
+    // Without /proc there is no other number.
+  }
+  return user;
+}
+
+function isWritable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** In /tmp anybody can make anything, and what is told to a stranger's control socket is a stranger's. */
+function requireOwn(directory: string, user: number): void {
+  const found = lstatSync(directory, { throwIfNoEntry: false });
+  if (found === undefined || (found.isDirectory() && found.uid === user && (found.mode & 0o022) === 0)) return;
+  throw new Error(`${directory} is not this user's own: set MPTUNNEL_RUN_DIR to a folder that is`);
 }
 
 function networkNamespaceInode(): string {
