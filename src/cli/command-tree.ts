@@ -19,6 +19,8 @@ export interface ArgumentFacts {
   readonly usage: string;
   readonly name: string;
   readonly description: string;
+  /** The words that it may be; empty where it may be any. */
+  readonly choices: readonly string[];
 }
 
 export interface CommandFacts {
@@ -43,7 +45,12 @@ export function commandTree(command: Command, above: readonly string[] = []): Co
     description: command.description(),
     arguments: command.registeredArguments.map((argument) => {
       const name = argument.name();
-      return { name, usage: argument.required ? `<${name}>` : `[${name}]`, description: argument.description };
+      return {
+        name,
+        usage: argument.required ? `<${name}>` : `[${name}]`,
+        description: argument.description,
+        choices: argument.argChoices ?? [],
+      };
     }),
     options: help.visibleOptions(command).map(({ flags, short, long, required, optional, description, defaultValue, negate }) => ({
       flags,

@@ -14,6 +14,10 @@ function takesTunnel(command: CommandFacts): boolean {
   return command.arguments.some(({ name }) => TUNNEL_ARGUMENTS.has(name));
 }
 
+function choiceWords(command: CommandFacts): string[] {
+  return command.arguments.flatMap(({ choices }) => choices);
+}
+
 function takesFile(command: CommandFacts): boolean {
   return command.arguments.some(({ name }) => name === 'config');
 }
@@ -26,7 +30,7 @@ function keyOf(command: CommandFacts): string {
 export function bashCompletion(tree: CommandFacts): string {
   const cases = allCommands(tree)
     .map((command) => {
-      const words = [...command.commands.map(({ name }) => name), ...optionWords(command)].join(' ');
+      const words = [...command.commands.map(({ name }) => name), ...choiceWords(command), ...optionWords(command)].join(' ');
       const tunnels = takesTunnel(command) ? ` $(${LIST_TUNNELS})` : '';
       return `    '${keyOf(command)}') words="${words}${tunnels}"; files=${takesFile(command) ? 1 : 0} ;;`;
     })
@@ -57,7 +61,10 @@ complete -F _mptunnel mptunnel
 export function zshCompletion(tree: CommandFacts): string {
   const cases = allCommands(tree)
     .map((command) => {
-      const commands = command.commands.map(({ name, description }) => quote(`${escapeColon(name)}:${description}`)).join(' ');
+      const commands = [
+        ...command.commands.map(({ name, description }) => quote(`${escapeColon(name)}:${description}`)),
+        ...choiceWords(command).map(quote),
+      ].join(' ');
       const options = command.options
         .flatMap(({ short, long, description }) =>
           [short, long].filter((flag): flag is string => flag !== undefined).map((flag) => quote(`${flag}:${description}`)),
@@ -107,6 +114,7 @@ export function fishCompletion(tree: CommandFacts): string {
     const begin = `complete -c mptunnel -f -n ${quote(here)}`;
     return [
       ...command.commands.map(({ name, description }) => `${begin} -a ${quote(name)} -d ${quote(description)}`),
+      ...choiceWords(command).map((word) => `${begin} -a ${quote(word)}`),
       ...command.options.map(({ short, long, takesValue, description }) => {
         const flags = [short === undefined ? '' : ` -s ${short.slice(1)}`, long === undefined ? '' : ` -l ${long.slice(2)}`].join('');
         return `${begin}${flags}${takesValue ? ' -r' : ''} -d ${quote(description)}`;

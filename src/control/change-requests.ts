@@ -1,8 +1,10 @@
-/** Requests on the control socket that change the running tunnel: paths, their policy, the whole configuration. */
+/** Requests on the control socket that change the running tunnel: paths, their policy, the limits of peers, the whole configuration. */
 
+import type { ZodError } from 'zod';
 import type { PathConfig } from '../tunnel/config.js';
-import { type PathTable, pathSchema, policySchema } from '../tunnel/config-schema.js';
+import { type PathTable, type PeerLimitsTable, pathSchema, peerLimitsSchema, policySchema } from '../tunnel/config-schema.js';
 import { pathConfigOf } from '../tunnel/config-values.js';
+import type { LimitedPeer } from '../tunnel/gateway/peer-limits.js';
 import type { PathChange } from '../tunnel/link.js';
 import { type PolicyTable, policyOf } from '../tunnel/path-policy.js';
 
@@ -10,14 +12,17 @@ export type ChangeRequest =
   | { command: 'path-add'; path: PathConfig }
   | { command: 'path-remove'; name: string }
   | { command: 'path-set'; name: string; change: PathChange }
+  /** Of either limit 0: from now on there is none. */
+  | { command: 'peer-set'; name: string; change: LimitedPeer }
   /** Reads the configuration file again. */
   | { command: 'reload' };
 
-/** The same as it is asked for, with keys and values as in [[path]]. */
+/** The same as it is asked for, with keys and values as in [[path]] and [[peer]]. */
 export type ChangeMessage =
   | { command: 'path-add'; path: PathTable }
   | { command: 'path-set'; name: string; change: PolicyTable }
   | { command: 'path-remove'; name: string }
+  | { command: 'peer-set'; name: string; change: PeerLimitsTable }
   | { command: 'reload' };
 
 /** Lines for people. */
@@ -27,7 +32,7 @@ export interface ChangeReply {
   left: string[];
 }
 
-const COMMANDS: readonly string[] = ['path-add', 'path-remove', 'path-set', 'reload'] satisfies ChangeRequest['command'][];
+const COMMANDS: readonly string[] = ['path-add', 'path-remove', 'path-set', 'peer-set', 'reload'] satisfies ChangeRequest['command'][];
 
 export function isChangeCommand(command: unknown): boolean {
   return typeof command === 'string' && COMMANDS.includes(command);
@@ -46,6 +51,11 @@ export function parseChange(message: Record<string, unknown>): ChangeRequest | s
       if (!change.success) return 'change does not fit';
       return typeof name === 'string' ? { command, name, change: policyOf(change.data) } : 'name is no text';
     }
+    case 'peer-set': {
+      const change = peerLimitsSchema.safeParse(message.change);
+      if (!change.success) return 'change does not fit';
+      return typeof name === 'string' ? { command, name, change: policyOf(change.data) } : 'name is no text';
+    }
     case 'path-add': {
       const path = checkPath(message.path);
       return typeof path === 'string' ? path : { command, path: pathConfigOf(path) };
@@ -58,7 +68,16 @@ export function parseChange(message: Record<string, unknown>): ChangeRequest | s
 /** Keys as in [[path]]. What is wrong, as a fault string. */
 export function checkPath(value: unknown): PathTable | string {
   const checked = pathSchema.safeParse(value);
-  if (checked.success) return checked.data;
-  const { path, message } = checked.error.issues[0]!;
-  return `${path.join('.') || 'path'} ${message}`;
+  return checked.success ? checked.data : faultOf(checked.error, 'path');
+}
+
+/** Keys as in [[peer]], those of its limits alone. What is wrong, as a fault string. */
+export function checkPeerLimits(value: unknown): PeerLimitsTable | string {
+  const checked = peerLimitsSchema.safeParse(value);
+  return checked.success ? checked.data : faultOf(checked.error, 'peer');
+}
+
+function faultOf(error: ZodError, what: string): string {
+  const { path, message } = error.issues[0]!;
+  return `${path.join('.') || what} ${message}`;
 }

@@ -213,6 +213,10 @@ class TunnelLife {
         tunnel.changePath(request.name, request.change);
         tunnel.report({ type: 'configuration', what: `path ${request.name}: ${describePolicy(request.change)}` });
         return { done: [`path ${request.name}: changed`], left: [] };
+      case 'peer-set':
+        tunnel.changePeer(request.name, request.change);
+        tunnel.report({ type: 'configuration', what: `peer ${request.name}: ${describePolicy(request.change)}` });
+        return { done: [`peer ${request.name}: changed`], left: [] };
       case 'reload':
         return this.#reload(tunnel);
     }

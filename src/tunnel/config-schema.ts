@@ -162,6 +162,14 @@ export const pathSchema = z.strictObject({
 /** A [[path]] table, checked. */
 export type PathTable = z.infer<typeof pathSchema>;
 
+/** What a peer may carry; what can be changed of it while it is there. */
+export const peerLimitsSchema = z.strictObject({
+  limit_up: text(rateFault).optional(),
+  limit_down: text(rateFault).optional(),
+});
+/** Such a table, checked. */
+export type PeerLimitsTable = z.infer<typeof peerLimitsSchema>;
+
 /** A [[peer]]; also the whole of a file in the peers' folder. */
 export const peerSchema = z.strictObject({
   name: name.optional(),
@@ -174,8 +182,7 @@ export const peerSchema = z.strictObject({
   server_name: serverName.optional(),
   certificate_sha256: sha256.optional(),
   accept_forwards: z.boolean().optional(),
-  limit_up: text(rateFault).optional(),
-  limit_down: text(rateFault).optional(),
+  ...peerLimitsSchema.shape,
 });
 
 const forward = forwardSchema(ports.optional());

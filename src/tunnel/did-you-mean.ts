@@ -12,6 +12,11 @@ export function didYouMean(word: string, candidates: readonly string[]): string 
   return bestDistance <= Math.max(1, Math.floor(word.length / 3)) ? best : undefined;
 }
 
+/** The end of a message that something is not there: which are. The first ten, where they are many. */
+export function knownAre(names: readonly string[]): string {
+  return names.length === 0 ? 'there is none' : `known are ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''}`;
+}
+
 /** `"a" or "b" or "c"` */
 export function quotedList(options: readonly unknown[]): string {
   return options.map((option) => `"${String(option)}"`).join(' or ');

@@ -5,6 +5,7 @@ import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import type { DescriptorStore } from './descriptor-store.js';
 import type { TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
+import type { LimitedPeer } from './gateway/peer-limits.js';
 import type { PacketTap, PathChange, PeerLink } from './link.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
@@ -30,6 +31,8 @@ export interface Tunnel {
   addPath(config: PathConfig): Promise<string>;
   removePath(name: string): void;
   changePath(name: string, change: PathChange): void;
+  /** Its limits from now on, under connections that go on; of either 0: none. Throws TunnelError `no-such-peer`. */
+  changePeer(name: string, change: LimitedPeer): void;
   /** Goes over to another configuration, as far as that touches no connection. Rejects with TunnelError when it is another tunnel's. */
   reconfigure(config: TunnelConfig): Promise<Reconfigured>;
   /** A peer that comes while the tunnel runs: known, and routed to. Rejects with TunnelError or HostNetworkError, with nothing left of it. */

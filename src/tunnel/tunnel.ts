@@ -14,6 +14,7 @@ import { literalAddress } from './carrier/endpoint.js';
 import type { AutoPathsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
+import { knownAre } from './did-you-mean.js';
 import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
@@ -21,7 +22,7 @@ import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressChoice } from './gateway/egress-choice.js';
 import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
 import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-network.js';
-import { PeerLimits } from './gateway/peer-limits.js';
+import { type LimitedPeer, PeerLimits } from './gateway/peer-limits.js';
 import { RefusedSources } from './gateway/refused-sources.js';
 import { RouteGuard } from './gateway/route-guard.js';
 import type { InnerDevice } from './inner-device.js';
@@ -348,6 +349,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.startedLink.changePath(name, change);
     this.budgets?.tick();
     this.drive(performance.now());
+  }
+
+  changePeer(name: string, change: LimitedPeer): void {
+    const config = this.peerConfigs.get(name);
+    if (config === undefined)
+      throw new TunnelError('no-such-peer', `There is no peer "${name}" here: ${knownAre([...this.peerConfigs.keys()])}.`);
+    this.limitPeer({ ...config, ...change });
   }
 
   async reconfigure(config: TunnelConfig): Promise<Reconfigured> {

@@ -11,6 +11,7 @@ import type { ResolvedAddress, ResolvedEndpoint } from './carrier/endpoint.js';
 import type { InterfaceInfo } from './carrier/interface-info.js';
 import { Uplink } from './carrier/uplink.js';
 import type { PathConfig } from './config.js';
+import { knownAre } from './did-you-mean.js';
 import type { PathChange, PathRestriction } from './link.js';
 import { emitAddressRecord, formatRemote } from './path/address-record.js';
 import type { LinkContext } from './path/link-context.js';
@@ -243,8 +244,8 @@ export class Uplinks {
   #named(name: string): Uplink {
     const uplink = this.#uplinks.find(({ config }) => config.name === name);
     if (uplink !== undefined) return uplink;
-    const names = this.#uplinks.map(({ config }) => config.name).join(', ');
-    throw new TunnelError('no-such-path', `There is no path "${name}" here: ${names === '' ? 'there is none' : `known are ${names}`}.`);
+    const names = this.#uplinks.map(({ config }) => config.name);
+    throw new TunnelError('no-such-path', `There is no path "${name}" here: ${knownAre(names)}.`);
   }
 
   #freeIndex(): number {

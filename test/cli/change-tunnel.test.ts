@@ -43,6 +43,29 @@ t.test('paths are set, added and removed by command', async (t) => {
   });
 });
 
+t.test('the limits of a peer are set by command', async (t) => {
+  const cli = new CliRunner(t);
+  t.match(await cli.run(['up', cli.config]), { code: 0 });
+  t.match(await cli.run(['set', 'mpt0', 'peer', 'laptop', 'limit_down=12 Mbit/s']), {
+    code: 0,
+    stdout: 'peer laptop: changed\n',
+    stderr: '',
+  });
+  await untilLogged(cli, 'fake: limit laptop {"limitDownBytesPerSec":1500000}');
+  await untilLogged(cli, 'configuration: peer laptop: limit_down = 12 Mbit/s');
+  t.match(await cli.run(['set', 'mpt0', 'peer', 'laptop', 'limit_up=5Mbit/s', 'limit_down=off', '--json']), {
+    code: 0,
+    stdout: '{"done":["peer laptop: changed"],"left":[]}\n',
+  });
+  await untilLogged(cli, 'fake: limit laptop {"limitUpBytesPerSec":625000,"limitDownBytesPerSec":0}');
+  await untilLogged(cli, 'configuration: peer laptop: limit_up = 5 Mbit/s, limit_down = off');
+  t.match(await cli.run(['set', 'mpt0', 'peer', 'lap', 'limit_up=off']), {
+    code: 1,
+    stdout: '',
+    stderr: 'mptunnel: There is no peer "lap" here: known are laptop, phone.\n',
+  });
+});
+
 t.test('wrong settings are refused before anybody is asked', async (t) => {
   const cli = new CliRunner(t);
   for (const [args, fault] of [
@@ -54,7 +77,14 @@ t.test('wrong settings are refused before anybody is asked', async (t) => {
     [['set', 'mpt0', 'path', 'lte', 'budget=20GB'], /budget "20GB" is no budget: write it as "20 GB\/month"/],
     [['set', 'mpt0', 'path', 'lte', 'interface=eth0'], /"interface=eth0" is no setting of a path/],
     [['set', 'mpt0', 'path', 'lte', 'backup=on', 'backup=off'], /set twice/],
-    [['set', 'mpt0', 'peer', 'lte', 'backup=on'], /"peer" cannot be set/],
+    [
+      ['set', 'mpt0', 'pear', 'lte', 'backup=on'],
+      /"pear" cannot be set: write `mptunnel set mpt0 path PATH backup=on`, or `mptunnel set mpt0 peer PEER/,
+    ],
+    [['set', 'mpt0', 'peer', 'laptop', 'backup=on'], /"backup=on" is no setting of a peer: write limit_up="5 Mbit\/s", limit_down=off\n/],
+    [['set', 'mpt0', 'peer', 'laptop', 'limit_up=fast'], /limit_up "fast" is no rate: write it as "20 Mbit\/s"/],
+    [['set', 'mpt0', 'peer', 'laptop', 'limit_up=off', 'limit_up=off'], /set twice/],
+    [['set', 'mpt0', 'peer', 'laptop', 'limit_up=off'], /no tunnel named mpt0 is running/],
     [['path', 'add', 'mpt0', 'a b', 'interface=usb0'], /name "a b" may hold only/],
     [['path', 'add', 'mpt0', 'usb', 'address=nowhere'], /address "nowhere" is no IP address/],
     [['set', 'mpt0', 'path', 'lte', 'backup=on'], /no tunnel named mpt0 is running/],

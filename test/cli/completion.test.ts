@@ -21,8 +21,11 @@ t.test('completions know every command, its subcommands and its options', async 
   t.same(complete(bash.stdout, ['mptunnel', 'invite', 're']), ['revoke']);
   t.same(complete(bash.stdout, ['mptunnel', 'init', 'server', '--listen']), ['--listen-port']);
   t.ok(complete(bash.stdout, ['mptunnel', 'up', '--f']).includes('--foreground'));
+  t.same(complete(bash.stdout, ['mptunnel', 'set', 'home', 'pe']), ['peer'], 'an argument that is one of few words');
   t.same(complete(bash.stdout, ['mptunnel', 'man']), [''], 'what is hidden stays so');
   for (const { stdout } of [zsh, fish]) for (const word of ['invite', 'revoke', 'listen-port', 'capture']) t.match(stdout, word);
+  t.match(zsh.stdout, /'set'\) commands=\('path' 'peer'\)/);
+  t.match(fish.stdout, /^complete -c mptunnel -f -n '__fish_seen_subcommand_from set' -a 'peer'$/m);
   t.match(fish.stdout, /^complete -c mptunnel -f -n '__fish_use_subcommand' -a 'join' /m);
 });
 

@@ -116,6 +116,10 @@ async function startTunnel({ config, log }: StartTunnelOptions): Promise<Tunnel>
       log.info(`fake: remove ${name}`);
     },
     changePath: (name, change) => log.info(`fake: change ${name} ${JSON.stringify(change)}`),
+    changePeer: (name, change) => {
+      if (name !== 'laptop') throw new TunnelError('no-such-peer', `There is no peer "${name}" here: known are laptop, phone.`);
+      log.info(`fake: limit ${name} ${JSON.stringify(change)}`);
+    },
     reconfigure: async ({ paths }) => ({ done: paths.map(({ name }) => `path ${name}: added`), left: ['[stream]'] }),
     setTap: (tap) => {
       tapped = tap;

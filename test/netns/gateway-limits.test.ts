@@ -141,7 +141,7 @@ t.test('limits of peers', async (t) => {
     t.ok(one > 18e6, `not limited: ${(one / 1e6).toFixed(2)} Mbit/s`);
   });
 
-  await t.test('a limit is changed, and lifted, by a reload under a running download', async (t) => {
+  await t.test('a limit is changed, and lifted, by a reload and by command under a running download', async (t) => {
     const samples: Sample[] = [];
     const download = startTraffic(hosts.two, { op: 'download', ...target, seconds: 120 }, (line) => {
       if (line.type === 'sample') samples.push(line);
@@ -157,14 +157,24 @@ t.test('limits of peers', async (t) => {
     t.ok(before < 5.4e6, `before: ${(before / 1e6).toFixed(2)} Mbit/s`);
     rig.configureGateway(EGRESS, { two: 'limit_down = "12 Mbit/s"' });
     t.equal((await rig.mptunnel('gateway', 'reload', 'mpt0')).trim(), 'peer two: limit_up = off, limit_down = 12 Mbit/s');
-    const changed = async () => {
+    const changedTo = (bitsPerSec: number) => async () => {
       const rate = await rateNow(2000);
-      t.ok(rate < 12.8e6, `changed: ${(rate / 1e6).toFixed(2)} Mbit/s`);
+      t.ok(rate < 1.07 * bitsPerSec, `changed: ${(rate / 1e6).toFixed(2)} Mbit/s`);
       return rate;
     };
-    t.ok((await measured(changed, (rate) => rate > 10e6)) > 10e6);
+    t.ok((await measured(changedTo(12e6), (rate) => rate > 10e6)) > 10e6);
+    t.equal((await rig.mptunnel('gateway', 'set', 'mpt0', 'peer', 'two', 'limit_down=8 Mbit/s')).trim(), 'peer two: changed');
+    t.ok((await measured(changedTo(8e6), (rate) => rate > 6.5e6)) > 6.5e6);
+    await t.rejects(
+      rig.mptunnel('gateway', 'set', 'mpt0', 'peer', 'four', 'limit_down=off'),
+      /no peer "four" here: known are one, two, three/,
+    );
     rig.configureGateway(EGRESS);
-    await rig.mptunnel('gateway', 'reload', 'mpt0');
+    t.equal(
+      (await rig.mptunnel('gateway', 'reload', 'mpt0')).trim(),
+      'peer two: limit_up = off, limit_down = off',
+      'what was set by command gives way to the file',
+    );
     const free = await measured(
       () => rateNow(2000),
       (rate) => rate > UNLIMITED_BITS_PER_SEC,

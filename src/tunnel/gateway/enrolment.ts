@@ -6,6 +6,7 @@ import { publicKeyOf } from '../../crypto/x25519.js';
 import { parsePrefix, prefixContains } from '../../tun/ip-prefix.js';
 import { serverCertificate } from '../carrier/server-certificate.js';
 import type { InterfaceConfig, PeerConfig, TunnelConfig } from '../config.js';
+import { knownAre } from '../did-you-mean.js';
 import type { PeerLink, PeerState } from '../link.js';
 import { peerDirectory, peerNameFault, removePeerFile, writePeerFile } from '../peer-directory.js';
 import type { PeerMessage } from '../session/slow-control.js';
@@ -155,7 +156,7 @@ export class Enrolment {
   async revoke(peer: string): Promise<void> {
     const invite = this.#store.invites.find((one) => one.peer === peer);
     if (invite === undefined)
-      throw new TunnelError('no-invite', `there is no open invite for ${peer}${this.#hint(this.#store.invites.map((one) => one.peer))}`);
+      throw new TunnelError('no-invite', `there is no open invite for ${peer}: ${knownAre(this.#store.invites.map((one) => one.peer))}`);
     this.#store.remove([invite]);
     await this.#options.tunnel.removePeer(INVITE_PREFIX + peer);
     this.#options.log.info(`invite for ${peer}: revoked`);
@@ -178,7 +179,7 @@ export class Enrolment {
       throw new TunnelError('in-main-file', `${name} is no peer of ${this.#directory}${inMain ? `: take it out of ${configFile}` : ''}`);
     }
     if (!(await tunnel.removePeer(name)))
-      throw new TunnelError('no-peer', `there is no peer named ${name}${this.#hint(this.#peers().map((peer) => peer.name))}`);
+      throw new TunnelError('no-peer', `there is no peer named ${name}: ${knownAre(this.#peers().map((peer) => peer.name))}`);
   }
 
   #peers(): PeerLink[] {
@@ -187,10 +188,6 @@ export class Enrolment {
 
   #isKnown(name: string): boolean {
     return this.#peers().some((peer) => peer.name === name);
-  }
-
-  #hint(names: readonly string[]): string {
-    return names.length === 0 ? ': there is none' : `: known are ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''}`;
   }
 
   #requireFree(peer: string): void {
