@@ -23,6 +23,7 @@
         'src/tun/native/open.c',
         'src/tun/native/packet.c',
         'src/tun/native/receive.c',
+        'src/tun/native/relay.c',
         'src/tun/native/scheduling.c',
         'src/tun/native/seal-compressed.c',
         'src/tun/native/seal.c',

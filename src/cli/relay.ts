@@ -66,7 +66,7 @@ async function relay(options: RelayOptions): Promise<void> {
     maxSessionsPerHost: options.sessionsPerHost,
     rateBytesPerSec: options.rate,
   });
-  await server.start();
+  server.start();
   const tell = (type: 'started' | 'status' | 'stopped'): void => {
     const status = server.status();
     process.stdout.write(options.json === true ? `${jsonLine(type, status)}\n` : `${textLine(type, status)}\n`);
@@ -80,7 +80,7 @@ async function relay(options: RelayOptions): Promise<void> {
   });
   clearInterval(timer);
   tell('stopped');
-  await server.close();
+  server.close();
 }
 
 function jsonLine(type: string, { publicKey, ...status }: RelayStatus): string {

@@ -26,6 +26,9 @@ export interface SenderHandle {
 export interface OpenTableHandle {
   readonly kind: 'open-table';
 }
+export interface RelayHandle {
+  readonly kind: 'relay';
+}
 export interface NftHandle {
   readonly kind: 'nftables';
 }
@@ -152,6 +155,20 @@ export interface ReceiveCounters {
   /** Compressed segments whose base we don't have, or that make no sense. */
   unknownBase: number;
 }
+
+export interface RelayCounters {
+  forwardedDatagrams: number;
+  forwardedBytes: number;
+  /** From a place that has no other. */
+  unknownSources: number;
+  /** Beyond what a pair may carry. */
+  overRate: number;
+  /** For the relay itself, but too long, or there was no room. */
+  droppedMessages: number;
+}
+
+/** int32 fields of what `relayForward` hands over: offset and length in the arena, index of the address record. */
+export const RELAY_DESCRIPTOR_INTS = 3;
 
 export interface SendCounters {
   sentDatagrams: number;
@@ -405,6 +422,21 @@ export interface NativeAddon {
   ): number;
   /** Totals since the table was made. */
   receiveCounters(table: OpenTableHandle): ReceiveCounters;
+
+  // ---- relaying ----
+  /** Forwards what `udp` receives, between pairs of places; nothing else may receive there. It holds the socket; `seed`: 8 random bytes. */
+  relayCreate(udp: UdpHandle, seed: Uint8Array): RelayHandle;
+  /** What comes from `a` goes to `b` from now on, and the other way round; address records. A place that had another one loses it. `bytesPerSec`: of IP packets, both ways together; 0: no limit. */
+  relayConnect(relay: RelayHandle, a: Uint8Array, b: Uint8Array, bytesPerSec: number): void;
+  /** What comes from there goes nowhere; call it for both places of a pair. */
+  relayDisconnect(relay: RelayHandle, place: Uint8Array): void;
+  /**
+   * Rounds of recvmmsg and sendmmsg, until it would block or `rounds` are over. Datagrams whose first byte is `mark` are not forwarded but put into `arena`. Returns how many
+   * (longer ones than 64 bytes, and what finds no room, are dropped and counted), or -errno.
+   */
+  relayForward(relay: RelayHandle, mark: number, arena: Uint8Array, descriptors: Int32Array, addresses: Uint8Array, rounds: number): number;
+  relayCounters(relay: RelayHandle): RelayCounters;
+  relayClose(relay: RelayHandle): void;
 
   // ---- loop ----
   /** One watcher for a handle at a time. Closing the handle closes its watcher. After an error of a TUN (its device was removed) it fires once and is paused. */

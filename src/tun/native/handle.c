@@ -6,8 +6,9 @@ static const napi_type_tag TAGS[KIND_COUNT] = {
     {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a01ULL}, {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a02ULL},
     {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a03ULL}, {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a04ULL},
     {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a05ULL}, {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a06ULL},
+    {0x6d7074756e6e656cULL, 0x1f6a0c3d5b7e4a07ULL},
 };
-static const char *const NAMES[KIND_COUNT] = {"tun", "udp", "sealer", "sender", "open table", "nftables socket"};
+static const char *const NAMES[KIND_COUNT] = {"tun", "udp", "sealer", "sender", "open table", "nftables socket", "relay"};
 
 void handle_retain(Handle *handle) { handle->references++; }
 

@@ -4,7 +4,7 @@
 
 #include "arguments.h"
 
-typedef enum { KIND_TUN, KIND_UDP, KIND_SEALER, KIND_SENDER, KIND_OPEN_TABLE, KIND_NFT, KIND_COUNT } HandleKind;
+typedef enum { KIND_TUN, KIND_UDP, KIND_SEALER, KIND_SENDER, KIND_OPEN_TABLE, KIND_NFT, KIND_RELAY, KIND_COUNT } HandleKind;
 
 typedef struct Handle Handle;
 struct Handle {

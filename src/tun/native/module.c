@@ -4,6 +4,7 @@
 #include "nft-set.h"
 #include "notify.h"
 #include "open.h"
+#include "relay.h"
 #include "scheduling.h"
 #include "seal.h"
 #include "tcp.h"
@@ -57,6 +58,12 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("installBase", open_install_base),
     EXPORT("receive", open_receive),
     EXPORT("receiveCounters", open_counters),
+    EXPORT("relayCreate", relay_create),
+    EXPORT("relayConnect", relay_connect),
+    EXPORT("relayDisconnect", relay_disconnect),
+    EXPORT("relayForward", relay_forward),
+    EXPORT("relayCounters", relay_counters),
+    EXPORT("relayClose", relay_close),
     EXPORT("watchReadable", loop_watch_readable),
     EXPORT("createFineTimer", loop_create_fine_timer),
     EXPORT("notifyService", notify_service),

@@ -46,7 +46,7 @@ t.test('the relay is started anew: the hosts find each other again', async (t) =
   const { port } = first.relay;
   const pair = await startRelayed(t, first.via);
   await until('up', () => isUp(pair.client) && isUp(pair.server));
-  await first.relay.close();
+  first.relay.close();
   await until('down', () => pair.client.peer.paths[0]!.state === 'down', 15_000);
   const second = await startRelay(t, { port });
   await until('up again', () => isUp(pair.client) && isUp(pair.server), 20_000);

@@ -21,7 +21,7 @@ export async function startRelay(t: Test, more: Partial<RelayServerOptions> = {}
     rateBytesPerSec: 0,
     ...more,
   });
-  await relay.start();
+  relay.start();
   t.teardown(() => relay.close());
   return { relay, via: viaOf(relay) };
 }
