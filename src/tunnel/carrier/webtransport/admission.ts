@@ -3,7 +3,8 @@
  * a peer proves itself within a few round trips, and who floods us has to keep ahead of that.
  */
 
-export const MAX_STRANGERS = 256;
+/** One in the middle of TLS costs some 60 KB. */
+export const MAX_STRANGERS = 512;
 export const MAX_STRANGERS_PER_SOURCE = 32;
 /** Whatever it does: somebody who reads the web pages comes again. */
 export const MAX_STRANGER_AGE_MS = 120_000;
