@@ -16,7 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   bin: ['cli', 'control', 'proxy', 'tunnel', 'mptcp-over-udp', 'crypto', 'tun'],
   cli: ['control', 'proxy', 'tunnel', 'mptcp-over-udp', 'crypto', 'tun', 'lab'],
   control: ['tunnel', 'mptcp-over-udp', 'crypto', 'tun'],
-  proxy: ['tunnel', 'tun'],
+  proxy: ['control', 'tunnel', 'tun'],
   tunnel: ['mptcp-over-udp', 'crypto', 'tun'],
   lab: ['mptcp-over-udp', 'tun'],
   host: ['mptcp-over-udp', 'tun'],

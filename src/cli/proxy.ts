@@ -1,14 +1,17 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ProxyPlace, startProxies } from '../proxy/proxies.js';
+import { runFiles } from '../tun/run-directory.js';
 import type { TunnelConfig } from '../tunnel/config.js';
+import { loadConfig } from '../tunnel/config-file.js';
 import { parseEndpoint } from '../tunnel/config-schema.js';
 import type { CliContext } from './cli-context.js';
 import { parseSeconds } from './numbers.js';
-import { runTunnel, type UpOptions } from './up.js';
+import { type DaemonCommand, runTunnel, type UpOptions } from './up.js';
 
 interface ProxyOptions extends UpOptions {
   socks: ProxyPlace | 'off';
   http: ProxyPlace | 'off';
+  idle: number;
 }
 
 const SOCKS = '127.0.0.1:1080';
@@ -29,19 +32,23 @@ export function addProxy(program: Command, context: CliContext): void {
       parseSeconds,
       DEFAULT_TIMEOUT_SECONDS,
     )
+    .option('--idle <seconds>', 'stop when nobody has used it for so long; 0: never', parseSeconds, 0)
     .addHelpText('after', '\nExamples:\n  mptunnel proxy ./home.toml\n  curl --proxy socks5h://127.0.0.1:1080 https://example.org')
-    .action((config: string, options: ProxyOptions) => {
-      const { socks, http } = options;
-      const flags = ['--socks', textOf(socks), '--http', textOf(http)];
-      const places = { socks: socks === 'off' ? undefined : socks, http: http === 'off' ? undefined : http };
-      const command = {
-        name: 'proxy',
-        flags,
-        adapt: withoutDevice,
-        startService: (tunnel: Parameters<typeof startProxies>[0]) => startProxies(tunnel, places),
-      };
-      return runTunnel(command, config, options, context);
-    });
+    .action((config: string, options: ProxyOptions) => runTunnel(proxyCommand(config, options), config, options, context));
+}
+
+/** The daemon, which also serves `mptunnel connect`. */
+export function proxyCommand(nameOrPath: string, { socks, http, idle }: Pick<ProxyOptions, 'socks' | 'http' | 'idle'>): DaemonCommand {
+  const places = { socks: socks === 'off' ? undefined : socks, http: http === 'off' ? undefined : http };
+  return {
+    name: 'proxy',
+    flags: ['--socks', textOf(socks), '--http', textOf(http), '--idle', String(idle)],
+    adapt: withoutDevice,
+    startService: (tunnel, stop) => {
+      const local = runFiles(loadConfig(nameOrPath).interface.name).proxy;
+      return startProxies(tunnel, { ...places, local }, { idleMs: idle * 1000, onIdle: () => stop(`nobody has used it for ${idle} s`) });
+    },
+  };
 }
 
 /** The same configuration serves `up` and these. */

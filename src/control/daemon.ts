@@ -31,8 +31,8 @@ export interface DaemonOptions {
   onReady: () => void;
   /** What becomes of the file's configuration when it is read again. Default: it is taken as it is. */
   adapt?: (config: TunnelConfig) => TunnelConfig;
-  /** What serves programs of this host while the tunnel runs, from when it is up; resolves to what ends that. */
-  startService?: (tunnel: Tunnel) => Promise<() => Promise<void>>;
+  /** What serves programs of this host while the tunnel runs, from when it is up; resolves to what ends that. `stop` ends the daemon. */
+  startService?: (tunnel: Tunnel, stop: (reason: string) => void) => Promise<() => Promise<void>>;
 }
 
 /** What ends a daemon from outside. */
@@ -153,7 +153,7 @@ class TunnelLife {
     if (readyTimeoutMs === 0) this.#manager.ready('waiting for the peer');
     const ready = this.#tunnel.ready(readyTimeoutMs === 0 ? FOREVER_MS : readyTimeoutMs).then(() => true);
     if ((await this.#unlessStopped(ready)) === undefined) return;
-    this.#endService = await this.#options.startService?.(this.#tunnel);
+    this.#endService = await this.#options.startService?.(this.#tunnel, (reason) => this.#stop.request(reason));
     this.#stop.onReload = () => void this.#change({ command: 'reload' }).catch(() => {});
     this.#manager.ready('up');
     this.#options.onReady();

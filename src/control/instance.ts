@@ -115,6 +115,7 @@ export async function cleanLeftovers(name: string): Promise<string[]> {
   const files = runFiles(name);
   const failures = await undoJournal(files.journal);
   rmSync(files.socket, { force: true });
+  rmSync(files.proxy, { force: true });
   rmSync(files.state, { force: true });
   return failures;
 }

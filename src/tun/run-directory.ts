@@ -71,6 +71,8 @@ export function ensureRunDirectory(directory: string = runDirectory()): string {
 
 export interface RunFiles {
   readonly socket: string;
+  /** An HTTP proxy for `mptunnel connect`, where there is no TUN. */
+  readonly proxy: string;
   readonly state: string;
   readonly log: string;
   /** Undo list of HostNetwork. */
@@ -82,6 +84,7 @@ export interface RunFiles {
 export function runFiles(name: string, directory: string = runDirectory()): RunFiles {
   return {
     socket: join(directory, `${name}.sock`),
+    proxy: join(directory, `${name}.http`),
     state: join(directory, `${name}.json`),
     log: join(directory, `${name}.log`),
     journal: join(directory, `${name}.journal`),

@@ -18,14 +18,25 @@ const NAME = 'web.example';
 const HTTP_PORT = 8000;
 const ECHO_PORT = 9000;
 const CLOSED_PORT = 9;
+const [REFLECT_PORT, MUTE_PORT, HEARD_PORT] = [9001, 9002, 9003];
+const REFLECTED_BYTES = 3_000_000;
 const BODY_BYTES = 40_000_000;
 const SOCKS = '127.0.0.1:1080';
 const HTTP = '127.0.0.1:8080';
 
 t.setTimeout(240_000);
 
+interface Ports {
+  httpPort: number;
+  echoPort: number;
+  reflectPort: number;
+  mutePort: number;
+  heardPort: number;
+  bytes: number;
+}
+
 /** HTTP with a large and a small answer, and an echo of datagrams. */
-async function web({ httpPort, echoPort, bytes }: { httpPort: number; echoPort: number; bytes: number }, say: Say): Promise<void> {
+async function web({ httpPort, echoPort, reflectPort, mutePort, heardPort, bytes }: Ports, say: Say): Promise<void> {
   const { createServer } = await import('node:http');
   const { createSocket } = await import('node:dgram');
   const server = createServer((request, response) => {
@@ -36,6 +47,23 @@ async function web({ httpPort, echoPort, bytes }: { httpPort: number; echoPort: 
   const socket = createSocket('udp4');
   socket.on('message', (message, from) => socket.send(message, from.port, from.address));
   await new Promise<void>((resolve) => socket.bind(echoPort, resolve));
+  const { createServer: createTcp } = await import('node:net');
+  // Says nothing before it has heard all; ends before it has heard anything; tells what the one before has heard.
+  createTcp({ allowHalfOpen: true }, (client) => {
+    const chunks: Buffer[] = [];
+    client.on('error', () => {}).on('data', (chunk) => chunks.push(chunk));
+    client.on('end', () => client.end(Buffer.concat(chunks)));
+  }).listen(reflectPort);
+  let heard = '';
+  createTcp({ allowHalfOpen: true }, (client) => {
+    client
+      .on('error', () => {})
+      .on('data', (chunk) => {
+        heard += chunk;
+      });
+    client.end();
+  }).listen(mutePort);
+  createTcp((client) => client.on('error', () => {}).end(heard)).listen(heardPort);
   say('ready');
   await new Promise(() => {});
 }
@@ -81,6 +109,8 @@ interface Rig extends TunnelRig {
   /** The program, as nobody. */
   run(side: 'client' | 'server', ...args: string[]): Promise<{ stdout: string; stderr: string }>;
   curl(...args: string[]): Promise<string>;
+  /** Bits a second of the large answer, whole. */
+  download(...args: string[]): Promise<number>;
 }
 
 async function createRig(t: Test): Promise<Rig> {
@@ -114,13 +144,27 @@ async function createRig(t: Test): Promise<Rig> {
     ];
     return host.run(command[0]!, command.slice(1), { timeoutMs: 40_000 });
   };
-  const { said } = inside(rig.lab.web, web, { httpPort: HTTP_PORT, echoPort: ECHO_PORT, bytes: BODY_BYTES });
+  const { said } = inside(rig.lab.web, web, {
+    httpPort: HTTP_PORT,
+    echoPort: ECHO_PORT,
+    reflectPort: REFLECT_PORT,
+    mutePort: MUTE_PORT,
+    heardPort: HEARD_PORT,
+    bytes: BODY_BYTES,
+  });
   await said;
   await run('server', 'up', gateway);
   await run('client', 'proxy', rig.configFile('client'));
   const curl = async (...args: string[]): Promise<string> =>
     (await rig.lab.client.run('curl', ['--silent', '--show-error', '--max-time', '60', ...args], { timeoutMs: 70_000 })).stdout;
-  return Object.assign(rig, { run, curl });
+  const download: Rig['download'] = async (...args) => {
+    const format = '%{size_download} %{time_total}';
+    const said = await curl(...args, '-o', '/dev/null', '-w', format, `http://${WEB_ADDRESS}:${HTTP_PORT}/large`);
+    const [bytes, seconds] = said.split(' ').map(Number) as [number, number];
+    if (bytes !== BODY_BYTES) throw new Error(`${bytes} of ${BODY_BYTES} bytes came`);
+    return (bytes * 8) / seconds;
+  };
+  return Object.assign(rig, { run, curl, download });
 }
 
 t.test('gateway and proxy run without any privilege', async (t) => {
@@ -143,19 +187,15 @@ t.test('gateway and proxy run without any privilege', async (t) => {
     t.match(await rig.curl('--proxy', `http://${HTTP}`, '--proxytunnel', `http://${NAME}:${HTTP_PORT}/d`), 'GET /d from ');
   });
 
+  /** Of downloads by the proxy. */
+  const rates: number[] = [];
   await t.test('a download has both links', async (t) => {
     const before = await Promise.all(rig.lab.links.map((link) => link.counters()));
-    const format = '%{size_download} %{time_total}';
-    const [bytes, seconds] = (
-      await rig.curl('--proxy', `socks5://${SOCKS}`, '-o', '/dev/null', '-w', format, `http://${WEB_ADDRESS}:${HTTP_PORT}/large`)
-    )
-      .split(' ')
-      .map(Number) as [number, number];
+    rates.push(await rig.download('--proxy', `socks5://${SOCKS}`));
     const after = await Promise.all(rig.lab.links.map((link) => link.counters()));
-    t.equal(bytes, BODY_BYTES);
     const carried = after.map(({ downBytes }, i) => downBytes - before[i]!.downBytes);
     for (const [i, link] of carried.entries()) t.ok(link > BODY_BYTES / 10, `link ${i}: ${link}`);
-    t.ok((bytes * 8) / seconds > 50e6, `${((bytes * 8) / seconds / 1e6).toFixed(1)} of 80 Mbit/s`);
+    rates.push(await rig.download('--proxy', `socks5://${SOCKS}`));
   });
 
   await t.test('datagrams by UDP ASSOCIATE, to a name too', async (t) => {
@@ -174,34 +214,63 @@ t.test('gateway and proxy run without any privilege', async (t) => {
     t.match(await rig.curl('--proxy', `http://${HTTP}`, `http://${WEB_ADDRESS}:${CLOSED_PORT}/`), /refused/);
   });
 
-  await t.test('connect joins standard input and output to one connection', async (t) => {
-    // A session of its own would take the proxy's place at the gateway: one key is one peer.
-    await rig.run('client', 'down', 'mpt0');
-    await until(
-      'it is down',
-      () =>
-        rig.run('client', 'status', 'mpt0').then(
-          () => false,
-          () => true,
-        ),
-      5000,
+  await t.test('connect joins standard input and output to one connection, through the proxy that runs', async (t) => {
+    const before = JSON.parse((await rig.run('client', 'status', 'mpt0', '--json')).stdout) as TunnelStatus;
+    const answers = await Promise.all(
+      [1, 2, 3].map((i) => connect(rig, `${NAME}:${HTTP_PORT}`, `printf 'GET /${i} HTTP/1.0\\r\\n\\r\\n' |`)),
     );
-    const shell = `printf 'GET /e HTTP/1.0\\r\\n\\r\\n' | "$@"`;
-    const ask = (place: string): Promise<{ stdout: string }> =>
-      rig.lab.client.run('sh', [
-        '-c',
-        shell,
-        'sh',
-        ...UNPRIVILEGED,
-        'env',
-        'NODE_OPTIONS=',
-        process.execPath,
-        PROGRAM,
-        'connect',
-        place,
-        rig.configFile('client'),
-      ]);
-    t.match((await ask(`${NAME}:${HTTP_PORT}`)).stdout, /GET \/e from /);
-    await t.rejects(ask(`${WEB_ADDRESS}:${CLOSED_PORT}`), { message: /refused/ });
+    for (const [i, answer] of answers.entries()) t.match(answer, `GET /${i + 1} from `);
+    const after = JSON.parse((await rig.run('client', 'status', 'mpt0', '--json')).stdout) as TunnelStatus;
+    t.equal(after.pid, before.pid);
+    await t.rejects(connect(rig, `${WEB_ADDRESS}:${CLOSED_PORT}`), { message: /198\.51\.100\.2:9: the connection was refused/ });
+    await t.rejects(connect(rig, `nowhere.example:${HTTP_PORT}`), { message: /the gateway knows no such name/ });
+  });
+
+  await t.test('each direction ends by itself, and nothing is lost at the end', async (t) => {
+    const digest = `| sha256sum`;
+    const expected = (await rig.lab.client.run('sh', ['-c', `head -c ${REFLECTED_BYTES} /dev/zero | tr '\\0' x ${digest}`])).stdout;
+    const feed = `head -c ${REFLECTED_BYTES} /dev/zero | tr '\\0' x |`;
+    t.equal(await connect(rig, `${WEB_ADDRESS}:${REFLECT_PORT}`, feed, digest), expected, 'the far side answers after our end');
+    const late = `(sleep 1; printf 'said after the end of the far side') |`;
+    t.equal(await connect(rig, `${WEB_ADDRESS}:${MUTE_PORT}`, late), '', 'the far side ends first');
+    const heard = async (): Promise<string> => await connect(rig, `${WEB_ADDRESS}:${HEARD_PORT}`, ':|');
+    await until('what was said then has arrived', async () => (await heard()) === 'said after the end of the far side', 10_000);
+  });
+
+  await t.test('without a proxy connect starts one, which others share, and which ends when nobody needs it', async (t) => {
+    await rig.run('client', 'down', 'mpt0');
+    const answers = await Promise.all(
+      [1, 2, 3].map((i) => connect(rig, `${NAME}:${HTTP_PORT}`, `printf 'GET /${i} HTTP/1.0\\r\\n\\r\\n' |`)),
+    );
+    for (const [i, answer] of answers.entries()) t.match(answer, `GET /${i + 1} from `);
+    t.match((await rig.run('client', 'status', 'mpt0')).stdout, /mpt0/, 'it waits for another');
+    await rig.run('client', 'down', 'mpt0');
+    await rig.run('client', 'proxy', rig.configFile('client'), '--socks', 'off', '--http', 'off', '--idle', '1');
+    const hasEnded = (): Promise<boolean> =>
+      rig.run('client', 'status', 'mpt0').then(
+        () => false,
+        () => true,
+      );
+    await until('it has ended by itself', hasEnded, 30_000);
+  });
+
+  await t.test('a download is as fast as one by a TUN, with root, on both sides', async (t) => {
+    const byProxy = Math.max(...rates);
+    await rig.run('server', 'down', 'mpt0');
+    const gateway = rig.configFile('server');
+    writeFileSync(gateway, readFileSync(gateway, 'utf8').replace('device = "none"\n', ''));
+    await rig.up('server');
+    await rig.up('client');
+    const byTun = Math.max(await rig.download(), await rig.download());
+    const ratio = byProxy / byTun;
+    t.comment(`by the proxy ${(byProxy / 1e6).toFixed(1)}, by the TUN ${(byTun / 1e6).toFixed(1)} Mbit/s of 80: ${ratio.toFixed(2)}`);
+    t.ok(ratio > 0.7, `${ratio.toFixed(2)}`);
   });
 });
+
+/** `connect` as nobody, in a pipeline of the shell; what the pipeline writes. */
+async function connect(rig: Rig, place: string, before = '', after = ''): Promise<string> {
+  const environment = ['env', 'NODE_OPTIONS=', `MPTUNNEL_RUN_DIR=${join(rig.lab.folder, 'client')}`];
+  const command = [...UNPRIVILEGED, ...environment, process.execPath, PROGRAM, 'connect', place, rig.configFile('client')];
+  return (await rig.lab.client.run('sh', ['-c', `${before} "$@" ${after}`, 'sh', ...command])).stdout;
+}
