@@ -83,8 +83,27 @@ async function checkUplinks(config: TunnelConfig): Promise<Finding[]> {
       findings.push({ check, verdict: 'fail', found: (error as Error).message });
       continue;
     }
-    const checked = await Promise.all(config.paths.map((path) => checkUplink(path, endpoint, interfaces)));
+    const direct = config.paths.filter(({ via }) => via === undefined);
+    const checked = await Promise.all(direct.map((path) => checkUplink(path, endpoint, interfaces)));
     findings.push(...checked.flat());
+  }
+  return [...findings, ...(await checkRelays(config, interfaces))];
+}
+
+/** Paths that go by relays, and relays at which this host waits. */
+async function checkRelays({ interface: { relays = [] }, paths }: TunnelConfig, interfaces: readonly InterfaceInfo[]): Promise<Finding[]> {
+  const uses = [...paths.map((path) => ({ path, relay: path.via })), ...relays.map((relay) => ({ path: undefined, relay }))];
+  const findings: Finding[] = [];
+  for (const { path, relay } of uses) {
+    if (relay === undefined) continue;
+    const check = `relay ${relay.endpoint}`;
+    try {
+      const endpoint = await resolveEndpoint(relay.endpoint);
+      findings.push({ check, verdict: 'ok', found: endpoint.addresses.map(({ address }) => address).join(', ') });
+      if (path !== undefined) findings.push(...(await checkUplink(path, endpoint, interfaces)));
+    } catch (error) {
+      findings.push({ check, verdict: 'fail', found: (error as Error).message });
+    }
   }
   return findings;
 }

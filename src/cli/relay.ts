@@ -76,7 +76,7 @@ async function relay(options: RelayOptions): Promise<void> {
   await new Promise<void>((resolve) => {
     process.once('SIGINT', resolve);
     process.once('SIGTERM', resolve);
-    process.on('SIGUSR1', () => tell('status'));
+    process.on('SIGUSR2', () => tell('status'));
   });
   clearInterval(timer);
   tell('stopped');

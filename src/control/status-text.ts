@@ -1,7 +1,7 @@
 /** A tunnel's status as people read it. */
 
 import { formatBudget, formatRate } from '../tunnel/path-policy.js';
-import type { BudgetStatus, PathStatus, PeerStatus, TunnelStatus } from '../tunnel/status.js';
+import type { BudgetStatus, PathStatus, PeerStatus, RelayPlaceStatus, TunnelStatus } from '../tunnel/status.js';
 import { formatBitRate, formatBytes, formatDuration, formatMs, formatPercent, plural } from './text-figures.js';
 import { type Column, cutText, formatTable, wrapText } from './text-table.js';
 
@@ -47,6 +47,7 @@ export function formatStatus(status: TunnelStatus, options: StatusTextOptions = 
   const counters = Object.entries(status.counters).filter(([, value]) => value > 0);
   const counted =
     verbose && counters.length > 0 ? wrapText(`  counted: ${counters.map(([key, value]) => `${key} ${value}`).join(', ')}`, width) : [];
+  lines.push(...(status.relays ?? []).flatMap((place) => wrapText(`  ${placeText(place)}`, width)));
   lines.push(...formatPeers(status.peers, width, maxLines - lines.length - counted.length), ...counted);
   return `${lines.join('\n')}\n`;
 }
@@ -120,6 +121,11 @@ function limitNotes({ limitUpBytesPerSec: up, limitDownBytesPerSec: down }: Peer
   if (up === undefined && down === undefined) return [];
   const words = [...(up === undefined ? [] : [`up ${formatRate(up)}`]), ...(down === undefined ? [] : [`down ${formatRate(down)}`])];
   return [`limited over all paths: ${words.join(', ')}`];
+}
+
+function placeText({ relay, waits, seenAs, problem }: RelayPlaceStatus): string {
+  if (waits) return `waits at relay ${relay}, seen as ${seenAs}`;
+  return `does not wait at relay ${relay}${problem === '' ? ' yet' : `: ${problem}`}`;
 }
 
 /** What is wrong with a path, and why. */

@@ -24,7 +24,7 @@ import type { SessionConstants } from './session/constants.js';
 import { createSessionEndpoint } from './session/endpoint.js';
 import { FEATURE_HEADER_COMPRESSION, FEATURES } from './session/messages.js';
 import type { PeerMessage } from './session/slow-control.js';
-import type { AeadStatus } from './status.js';
+import type { AeadStatus, RelayPlaceStatus } from './status.js';
 import { TunnelError, type TunnelLog } from './tunnel-api.js';
 import { Uplinks } from './uplinks.js';
 
@@ -53,6 +53,8 @@ export interface LinkLayerOptions {
 export interface CountingLinkLayer extends LinkLayer {
   /** What our handshakes offer, the preferred one first. */
   readonly aeads: readonly AeadStatus[];
+  /** Where this side waits to be called. */
+  readonly relayPlaces: readonly RelayPlaceStatus[];
   /** Drops, refusals and what else is worth counting, of the link layer, the session and the addon. */
   counters(): Record<string, number>;
 }
@@ -151,6 +153,10 @@ class UdpLinkLayer implements CountingLinkLayer {
 
   get peers(): readonly PeerLink[] {
     return this.#context.peers;
+  }
+
+  get relayPlaces(): readonly RelayPlaceStatus[] {
+    return this.#relays.places;
   }
 
   addPeer(config: PeerConfig): PeerLink {

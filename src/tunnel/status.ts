@@ -103,6 +103,20 @@ export interface DatagramStatus {
   resequencing: { flows: number; heldPackets: number };
 }
 
+/** A relay at which this side waits to be called. */
+export interface RelayPlaceStatus {
+  /** "relay.example:5181" */
+  relay: string;
+  /** The relay knows that it does. */
+  waits: boolean;
+  /** Where the relay sees it; "" when it has not said. */
+  seenAs: string;
+  /** Why it does not wait there, "" when it does, or when nothing is known yet. */
+  problem: string;
+  /** Calls that are answered, and whose caller is there. */
+  called: number;
+}
+
 /** An AEAD that our handshakes offer. */
 export interface AeadStatus {
   name: AeadName;
@@ -121,6 +135,8 @@ export interface TunnelStatus {
   connections: number;
   /** Once the planes run. */
   datagrams?: DatagramStatus;
+  /** Absent: it waits nowhere. */
+  relays?: readonly RelayPlaceStatus[];
   /** The preferred one first; two peers take what is fastest for both. Once there is a link layer. */
   aeads?: readonly AeadStatus[];
   /** Named counters of drops and refusals, for diagnosis. */

@@ -260,6 +260,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...(this.datagrams === undefined
         ? {}
         : { datagrams: { flows: this.datagrams.flowsByMode(), resequencing: this.datagrams.resequencing } }),
+      ...(this.link === undefined || this.link.relayPlaces.length === 0 ? {} : { relays: this.link.relayPlaces }),
       ...(this.link === undefined ? {} : { aeads: this.link.aeads }),
       counters: {
         ...this.link?.counters(),

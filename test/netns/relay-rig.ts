@@ -79,7 +79,11 @@ export class RelayRig {
     });
     this.#configure('a', vias.map((via, i) => `[[path]]\nname = "relay${i}"\ninterface = "lan"\nvia = "${via}"\n`).join('\n'), '');
     this.#configure('b', '', `relays = ${JSON.stringify(vias)}`);
-    for (const site of ['b', 'a'] as const) await this.mptunnel(site, 'up', this.#configFile(site), '--timeout', '30');
+    for (const site of ['b', 'a'] as const) await this.start(site);
+  }
+
+  async start(site: Site): Promise<void> {
+    await this.mptunnel(site, 'up', this.#configFile(site), '--timeout', '30');
   }
 
   mptunnel(site: Site, ...args: string[]) {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { runTraffic, startTrafficServer, TRAFFIC_PORT } from '../../src/lab/traffic.js';
 import { ADDRESS, type NatKind, RelayRig, type Site } from './relay-rig.js';
-import { until } from './tunnel-rig.js';
+import { crash, until } from './tunnel-rig.js';
 
 t.setTimeout(300_000);
 
@@ -86,4 +86,9 @@ t.test('the direct way is cut: the path goes on by the relay', async (t) => {
   });
   await until('by the relay on both sides', () => is(true), 30_000);
   await carries(t, rig, 'by the relay');
+  t.match((await rig.mptunnel('b', 'status', 'mpt0')).stdout, /waits at relay 203\.0\.113\.2:5181, seen as 198\.18\.2\.2:/);
+  await crash(rig, 'b');
+  await rig.start('b');
+  await until('by the relay again', () => is(true), 60_000);
+  await carries(t, rig, 'after a crash of the waiting side');
 });

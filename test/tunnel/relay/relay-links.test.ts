@@ -1,5 +1,6 @@
 import t from 'tap';
 import { KEYS, startSide, until } from '../link-pair.js';
+import { Nat } from '../nat.js';
 import { dialling, exchange, isUp, startRelay, startRelayed, startWaiting, withoutDirectWay } from './relay-rig.js';
 
 t.test('two hosts that know a relay alone have a session, and packets pass both ways', async (t) => {
@@ -63,4 +64,40 @@ t.test('the waiting host is started anew: it is called again', async (t) => {
   await until('up again', () => isUp(pair.client) && isUp(server), 20_000);
   await exchange(t, { client: pair.client, server });
   t.equal(relay.status().connectedSessions, 1);
+});
+
+t.test('the NAT of the dialling host gives it another port: the relay follows, and the session is the same', async (t) => {
+  const { relay, via } = await startRelay(t);
+  const nat = await Nat.create(relay.port);
+  t.teardown(() => nat.close());
+  const behind = { ...via, endpoint: nat.endpoint };
+  const server = await startWaiting(t, via);
+  const client = await startSide(
+    dialling([{ name: 'dsl', interface: undefined, address: '127.0.0.1', via: behind }]),
+    withoutDirectWay(behind),
+  );
+  t.teardown(() => client.layer.close());
+  await until('up', () => isUp(client) && isUp(server));
+  t.equal(client.peer.paths[0]!.seenAs, nat.outer());
+  const unknown = relay.status().counters.unknownSources!;
+  await nat.rebind();
+  await until('the relay does not know who that is', () => relay.status().counters.unknownSources! > unknown);
+  await until('it is told', () => client.peer.paths[0]!.seenAs === nat.outer(), 10_000);
+  await until('up again', () => isUp(client) && isUp(server), 10_000);
+  await exchange(t, { client, server });
+  t.notOk(client.observer.peerStates.slice(1).includes('connecting'));
+  t.equal(relay.status().connectedSessions, 1);
+});
+
+t.test('a waiting host says where it waits, and why it does not', async (t) => {
+  const { relay, via } = await startRelay(t);
+  const pair = await startRelayed(t, via);
+  await until('up', () => isUp(pair.client) && isUp(pair.server));
+  const [place] = pair.server.layer.relayPlaces;
+  t.match(place, { relay: via.endpoint, waits: true, seenAs: /^127\.0\.0\.1:\d+$/, problem: '', called: 1 });
+  t.same(pair.client.layer.relayPlaces, []);
+  relay.close();
+  const nowhere = await startWaiting(t, via);
+  await until('it gives up', () => nowhere.layer.relayPlaces[0]!.problem !== '', 15_000);
+  t.match(nowhere.layer.relayPlaces[0], { waits: false, problem: /does not answer, or does not allow our key/, called: 0 });
 });
