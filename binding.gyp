@@ -22,6 +22,7 @@
         'src/tun/native/notify.c',
         'src/tun/native/open.c',
         'src/tun/native/packet.c',
+        'src/tun/native/raw.c',
         'src/tun/native/receive.c',
         'src/tun/native/relay.c',
         'src/tun/native/scheduling.c',

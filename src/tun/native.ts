@@ -282,6 +282,14 @@ export interface NativeAddon {
   /** Totals since the socket was opened. */
   udpCounters(udp: UdpHandle): SendCounters;
 
+  /**
+   * Datagrams as they are, back to back into `out` (64 KB at least), each with its length and address record. One receive call (16 messages, each of one datagram or, with
+   * GRO, of several). Returns how many; 0: would block; or -errno. What has no room stays, and fires the watcher on the next turn of the event loop.
+   */
+  udpReceiveRaw(udp: UdpHandle, out: Uint8Array, lengths: Int32Array, addresses: Uint8Array): number;
+  /** Stages one datagram for `udpFlush`; those of one size to one address leave as one message. */
+  udpStageRaw(udp: UdpHandle, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void;
+
   // ---- ports without a socket ----
   /**
    * A port in memory, to be used as a UDP socket is: what is staged on it is taken with `memoryTake` after `udpFlush`, what was put in is received as if it had come from

@@ -146,8 +146,7 @@ export class PathCarriers {
         if (carrier === undefined) path.machine.handleLinkLost(nowMs, reason);
         else if (path.machine.linkLost) path.machine.handleLinkBack(nowMs);
         path.machine.probeSoon();
-        // The handshake, if one is due, begins anew where the path goes now.
-        path.peer.routesText = '';
+        driver.restartRoutes(path.peer, nowMs);
         context.pathChanged(path, nowMs);
       },
       tryBeside: (carrier) => {

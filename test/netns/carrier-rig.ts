@@ -22,7 +22,7 @@ export async function createCarrierRig({
   up = true,
   ...options
 }: TunnelRigOptions & { blocked?: string }): Promise<CarrierRig> {
-  const server = `\n[carriers]\nwebtransport_port = ${CARRIER_PORT}\n${options.append?.server ?? ''}`;
+  const server = `\n[carriers]\nquic_port = ${CARRIER_PORT}\nwebtransport_port = ${CARRIER_PORT}\n${options.append?.server ?? ''}`;
   // What the server keeps: not this host's own.
   const stateFolder = mkdtempSync(join(tmpdir(), 'mpt-state-'));
   const environment = { ...options.environment, MPTUNNEL_STATE_DIR: stateFolder };
@@ -41,7 +41,7 @@ export async function createCarrierRig({
     await rig.up('server');
     const hash = /certificate_sha256 = "([0-9a-f]{64})"/.exec(rig.log('server'))?.[1];
     if (hash === undefined) throw new Error(`the server does not say which certificate it has: ${rig.log('server')}`);
-    const ports = `webtransport_port = ${CARRIER_PORT}\n`;
+    const ports = `quic_port = ${CARRIER_PORT}\nwebtransport_port = ${CARRIER_PORT}\n`;
     appendFileSync(rig.configFile('client'), `${ports}certificate_sha256 = "${hash}"\n`);
     await block(blocked);
     if (up) await rig.up('client');

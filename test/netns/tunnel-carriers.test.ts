@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { SERVER_PUBLIC_ADDRESS } from '../../src/lab/topology.js';
 import { startTraffic } from '../../src/lab/traffic.js';
-import { carriersOf, createCarrierRig, firstByteMs, rateOf, TARGET } from './carrier-rig.js';
+import { CARRIER_PORT, carriersOf, createCarrierRig, firstByteMs, rateOf, TARGET } from './carrier-rig.js';
 import { until } from './tunnel-rig.js';
 
 const LINKS = [
@@ -12,20 +12,26 @@ const LINKS = [
   { rateBitsPerSec: 30e6, delayMs: 30, queuePackets: 250 },
 ];
 const DROP_UDP = 'meta l4proto udp drop;';
+const DROP_UDP_BUT_443 = `meta l4proto udp udp dport != ${CARRIER_PORT} drop;`;
 const SECONDS = 6;
 const STEADY_MS = 2000;
 const UP_LIMIT_MS = 15_000;
 
 t.setTimeout(240_000);
 
-t.test('all UDP is dropped: the tunnel comes up over WebTransport, and one stream has both links', async (t) => {
-  const rig = await createCarrierRig({ links: LINKS, blocked: DROP_UDP });
-  t.teardown(() => rig.close());
-  const upMs = await until('both paths up', async () => (await carriersOf(rig)).every((one) => one === 'webtransport'), UP_LIMIT_MS);
-  t.comment(`both up ${upMs.toFixed(0)} ms after the client was ready`);
-  const mbit = (await rateOf(rig, 'download', SECONDS, STEADY_MS)) / 1e6;
-  t.ok(mbit > 45, `download: ${mbit.toFixed(1)} of 80 Mbit/s`);
-});
+for (const [what, blocked, carrier] of [
+  ['all UDP is dropped', DROP_UDP, 'webtransport'],
+  [`UDP passes on ${CARRIER_PORT} only`, DROP_UDP_BUT_443, 'quic'],
+] as const) {
+  t.test(`${what}: the tunnel comes up over ${carrier}, and one stream has both links`, async (t) => {
+    const rig = await createCarrierRig({ links: LINKS, blocked });
+    t.teardown(() => rig.close());
+    const upMs = await until('both paths up', async () => (await carriersOf(rig)).every((one) => one === carrier), UP_LIMIT_MS);
+    t.comment(`both up ${upMs.toFixed(0)} ms after the client was ready`);
+    const mbit = (await rateOf(rig, 'download', SECONDS, STEADY_MS)) / 1e6;
+    t.ok(mbit > 45, `download: ${mbit.toFixed(1)} of 80 Mbit/s`);
+  });
+}
 
 t.test('UDP is dropped in the middle of a transfer: it goes on over another carrier, and back when UDP passes again', async (t) => {
   const rig = await createCarrierRig({ links: LINKS });

@@ -4,6 +4,7 @@
 #include "nft-set.h"
 #include "notify.h"
 #include "open.h"
+#include "raw.h"
 #include "relay.h"
 #include "scheduling.h"
 #include "seal.h"
@@ -33,6 +34,8 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("udpFd", udp_fd),
     EXPORT("udpClose", udp_close),
     EXPORT("udpSendRaw", udp_send_raw),
+    EXPORT("udpReceiveRaw", raw_receive),
+    EXPORT("udpStageRaw", raw_stage),
     EXPORT("udpFlush", udp_flush),
     EXPORT("udpLastError", udp_last_error),
     EXPORT("udpCounters", udp_counters),

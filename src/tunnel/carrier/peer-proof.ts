@@ -2,12 +2,13 @@
  * With what a client shows a QUIC or WebTransport port that it has a known peer's key, in the first bytes that it sends: before that nothing is done for a stranger. It is
  * not what secures the tunnel (the session does), and somebody who has seen it may show it again for ten minutes.
  *
- *   +--------------+------------------------+-------------------+
- *   | hint (4)     | seconds, low 32 bits   | MAC (12)          |
- *   |              | big endian (4)         |                   |
- *   +--------------+------------------------+-------------------+
+ *   +--------------+------------------------+-----------+-------------------+
+ *   | hint (4)     | seconds, low 32 bits   | serial    | MAC (10)          |
+ *   |              | big endian (4)         | (2)       |                   |
+ *   +--------------+------------------------+-----------+-------------------+
  *
- * Key: X25519 of both static keys, through BLAKE2s. Hint: which peer it may be, another one each day, so that nobody can follow it. MAC: keyed BLAKE2s of the first eight bytes.
+ * Key: X25519 of both static keys, through BLAKE2s. Hint: which peer it may be, another one each day, so that nobody can follow it. Serial: no two paths show the same.
+ * MAC: keyed BLAKE2s of what precedes it.
  */
 
 import { blake2sInto } from '../../crypto/blake2s.js';
@@ -19,7 +20,8 @@ export const PROOF_BYTES = 20;
 export const PROOF_TOLERANCE_SECONDS = 600;
 
 const HINT_BYTES = 4;
-const STATED_BYTES = 8;
+const SERIAL_AT = 8;
+const STATED_BYTES = 10;
 const MAC_BYTES = PROOF_BYTES - STATED_BYTES;
 const DAY_SECONDS = 86_400;
 const KEY_LABEL = Buffer.from('mptunnel 1 carrier proof', 'ascii');
@@ -29,11 +31,16 @@ const HINT_LABEL = 0x68;
 export function createProofMaker(privateKey: Uint8Array, peerPublicKey: Uint8Array): (wallClockMs: number) => Uint8Array {
   const key = proofKey(importPrivateKey(privateKey), peerPublicKey);
   if (key === undefined) throw new RangeError('peerPublicKey is weak');
+  let serial: number | undefined;
   return (wallClockMs) => {
+    // After a restart it goes on elsewhere.
+    serial = ((serial ?? wallClockMs) + 1) & 0xffff;
     const seconds = Math.floor(wallClockMs / 1000);
     const proof = new Uint8Array(PROOF_BYTES);
     putHint(proof, key, Math.floor(seconds / DAY_SECONDS));
-    new DataView(proof.buffer).setUint32(HINT_BYTES, seconds >>> 0);
+    const view = new DataView(proof.buffer);
+    view.setUint32(HINT_BYTES, seconds >>> 0);
+    view.setUint16(SERIAL_AT, serial);
     putMac(proof, STATED_BYTES, key, proof);
     return proof;
   };

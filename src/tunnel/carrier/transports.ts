@@ -16,7 +16,7 @@ export type LoadTransport = (kind: TransportKind) => Promise<TransportProvider>;
 /** Rejects with TunnelError `carrier-missing`. */
 export const loadTransport: LoadTransport = async (kind) => {
   if (kind === 'webtransport') return (await import('./webtransport/webtransport.js')).loadWebTransport();
-  return Promise.reject(new TunnelError('carrier-missing', `the carrier ${kind} is not built yet`));
+  return (await import('./quic/quic.js')).loadQuic();
 };
 
 export class Transports {

@@ -81,6 +81,13 @@ export class SessionDriver {
     this.drain(nowMs);
   }
 
+  /** A route leads elsewhere now: the handshake, if one is due, begins anew there. */
+  restartRoutes(peer: Peer, nowMs: number): void {
+    if (peer.sendEpoch === undefined) this.#session.setRoutes(peer.peerId, [], nowMs);
+    peer.routesText = '';
+    this.updateRoutes(peer, nowMs);
+  }
+
   /** The peer said goodbye: its keys are worth nothing any longer; an initiator begins anew. */
   forget(peer: Peer, nowMs: number): void {
     this.#session.removePeer(peer.peerId);

@@ -23,6 +23,7 @@ t.test('a proof says whose it is, and nobody else can make it', (t) => {
   t.equal(proof.length, PROOF_BYTES);
   t.equal(checker.check(proof, NOON_MS), 'anna');
   t.equal(checker.check(createProofMaker(otto, publicKeyOf(server))(NOON_MS), NOON_MS), 'otto');
+  t.notSame(make(NOON_MS), proof, 'no two are the same');
   const stranger = createProofMaker(generatePrivateKey(randomBytes), publicKeyOf(server));
   t.equal(checker.check(stranger(NOON_MS), NOON_MS), undefined);
   t.equal(checker.check(createProofMaker(anna, publicKeyOf(otto))(NOON_MS), NOON_MS), undefined, 'made for another server');

@@ -1,0 +1,220 @@
+/** One connection of QUIC in the worker: its datagrams, its packets, its deadlines. */
+
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { ADDRESS_BYTES } from '../../../tun/native.js';
+import type { QuicSocket } from './quic-socket.js';
+import type { QuicheConnection } from './quiche.js';
+import type { DatagramBatch } from './worker-messages.js';
+
+/** Of the library's path: addresses are our matter, and the session's inside. */
+const ANY_HOST = { host: '127.0.0.1', port: 1 };
+export const ANY_PATH = { from: ANY_HOST, to: ANY_HOST };
+/** Datagrams that wait longer for the congestion control are late: dropped. */
+const QUEUE_MAX_MS = 30;
+const KEEPALIVE_MS = 3000;
+const BATCH_BYTES = 256 * 1024;
+const PACKET_BYTES = 65_536;
+
+const packet = new Uint8Array(PACKET_BYTES);
+
+export interface QuicConnectionEvents {
+  onOpen(connection: QuicConnection): void;
+  onDatagrams(connection: QuicConnection, batch: DatagramBatch): void;
+  onClosed(connection: QuicConnection, reason: string): void;
+}
+
+export class QuicConnection {
+  readonly id: number;
+  readonly quiche: QuicheConnection;
+  readonly remote = new Uint8Array(ADDRESS_BYTES);
+  readonly socket: QuicSocket;
+  /** Something came or is to be sent; kept by the owner. */
+  touched = false;
+  droppedDatagrams = 0;
+  readonly #events: QuicConnectionEvents;
+  readonly #certificateSha256: Uint8Array | undefined;
+  #isOpen = false;
+  #closed = false;
+  #queuedSinceMs = -1;
+  #keptAliveMs = 0;
+
+  /** `certificateSha256`: of the other side; undefined: the library has checked what is to be checked. */
+  constructor(
+    id: number,
+    quiche: QuicheConnection,
+    socket: QuicSocket,
+    remote: Uint8Array,
+    events: QuicConnectionEvents,
+    certificateSha256: Uint8Array | undefined,
+  ) {
+    this.id = id;
+    this.quiche = quiche;
+    this.socket = socket;
+    this.remote.set(remote);
+    this.#events = events;
+    this.#certificateSha256 = certificateSha256;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** A packet from `remote`. Who is behind a NAT may come from elsewhere: it is followed once the packet has proved to be the peer's. */
+  receive(bytes: Uint8Array, remote: Uint8Array): void {
+    const moved = !isSameAddress(this.remote, remote);
+    const before = moved ? this.quiche.stats().recv : 0;
+    try {
+      this.quiche.recv(bytes, ANY_PATH);
+    } catch {
+      // Not of this connection, or its end: `flush` finds out.
+    }
+    if (moved && this.quiche.stats().recv > before) this.remote.set(remote);
+  }
+
+  send({ bytes, lengths, count }: DatagramBatch): void {
+    let at = 0;
+    for (let i = 0; i < count; i++) {
+      const length = lengths[i]!;
+      try {
+        if (this.quiche.isDgramSendQueueFull()) this.droppedDatagrams++;
+        else this.quiche.dgramSend(bytes.subarray(at, at + length));
+      } catch {
+        this.droppedDatagrams++;
+      }
+      at += length;
+    }
+  }
+
+  /** Hands up what has come, sends what may be sent, and sees whether it opens or ends. */
+  flush(nowMs: number): void {
+    if (this.#closed) return;
+    this.#open();
+    if (this.#isOpen) this.#takeDatagrams();
+    this.#transmit();
+    if (this.#isOpen) this.#watchQueue(nowMs);
+    if (this.quiche.isClosed()) this.#finish(this.#closeReason());
+  }
+
+  /** Absolute; Infinity: none. */
+  nextTimeoutMs(nowMs: number): number {
+    const timeoutMs = this.quiche.timeout();
+    return Math.min(
+      timeoutMs === null ? Number.POSITIVE_INFINITY : nowMs + timeoutMs,
+      this.#isOpen ? this.#keptAliveMs + KEEPALIVE_MS : Number.POSITIVE_INFINITY,
+    );
+  }
+
+  handleTimeout(nowMs: number): void {
+    if (this.quiche.timeout() === 0) this.quiche.onTimeout();
+    if (this.#isOpen && nowMs - this.#keptAliveMs >= KEEPALIVE_MS) {
+      this.#keptAliveMs = nowMs;
+      this.quiche.sendAckEliciting();
+    }
+  }
+
+  /** Its goodbye leaves; nothing is told any more. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      this.quiche.close(true, 0, new Uint8Array(0));
+    } catch {
+      // It was ending already.
+    }
+    this.#transmit();
+    this.socket.flush();
+  }
+
+  #open(): void {
+    if (this.#isOpen || !this.quiche.isEstablished()) return;
+    if (this.#certificateSha256 !== undefined && !this.#isExpected(this.#certificateSha256)) {
+      this.close();
+      this.#events.onClosed(this, 'TLS: the certificate is not the one that was announced');
+      return;
+    }
+    this.#isOpen = true;
+    this.#keptAliveMs = performance.now();
+    this.#events.onOpen(this);
+  }
+
+  #isExpected(sha256: Uint8Array): boolean {
+    const [leaf] = this.quiche.peerCertChain() ?? [];
+    if (leaf === undefined) return false;
+    const digest = createHash('sha256').update(leaf).digest();
+    return digest.length === sha256.length && timingSafeEqual(digest, sha256);
+  }
+
+  #takeDatagrams(): void {
+    const waiting = this.quiche.dgramRecvQueueLen();
+    if (waiting === 0) return;
+    let left = waiting;
+    while (left > 0) {
+      const bytes = new Uint8Array(Math.min(this.quiche.dgramRecvQueueByteSize(), BATCH_BYTES));
+      const lengths = new Int32Array(left);
+      let [used, count] = [0, 0];
+      while (count < left) {
+        const next = this.quiche.dgramRecvFrontLen();
+        if (next === null || next > bytes.length - used) break;
+        const length = this.quiche.dgramRecv(bytes.subarray(used));
+        if (length === null) break;
+        lengths[count++] = length;
+        used += length;
+      }
+      if (count === 0) return;
+      this.#events.onDatagrams(this, { bytes, lengths, count });
+      left -= count;
+    }
+  }
+
+  #transmit(): void {
+    for (;;) {
+      let sent: readonly [number, unknown] | null;
+      try {
+        sent = this.quiche.send(packet);
+      } catch {
+        return;
+      }
+      if (sent === null) return;
+      this.socket.stage(this.remote, packet, sent[0]);
+    }
+  }
+
+  #watchQueue(nowMs: number): void {
+    const waiting = this.quiche.dgramSendQueueLen();
+    if (waiting === 0) this.#queuedSinceMs = -1;
+    else if (this.#queuedSinceMs < 0) this.#queuedSinceMs = nowMs;
+    else if (nowMs - this.#queuedSinceMs > QUEUE_MAX_MS) {
+      this.quiche.dgramPurgeOutgoing(() => true);
+      this.droppedDatagrams += waiting;
+      this.#queuedSinceMs = -1;
+    }
+  }
+
+  #closeReason(): string {
+    if (this.quiche.isTimedOut()) return this.#isOpen ? 'no answer for ten seconds' : 'no answer';
+    const error = this.quiche.peerError() ?? this.quiche.localError();
+    if (error === null) return 'the connection is closed';
+    const reason = Buffer.from(error.reason)
+      .toString('latin1')
+      .replaceAll(/[^\x20-\x7e]/g, '');
+    return error.errorCode === 0 && reason === ''
+      ? 'the other side closed it'
+      : `QUIC error ${error.errorCode}${reason === '' ? '' : `: ${reason}`}`;
+  }
+
+  #finish(reason: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#events.onClosed(this, reason);
+  }
+}
+
+function isSameAddress(a: Uint8Array, b: Uint8Array): boolean {
+  // Family, port and remote address; which of our own addresses it reached may differ.
+  for (let i = 0; i < 20; i++) if (a[i] !== b[i]) return false;
+  return true;
+}

@@ -1,0 +1,254 @@
+/** All connections of QUIC of this process, in a worker: what is dialled, and what comes to the ports that are listened on. */
+
+import { randomBytes } from 'node:crypto';
+import type { NativeAddon } from '../../../tun/native.js';
+import { emitAddressRecord, formatLocalAddress, formatRemote } from '../../path/address-record.js';
+import type { DialOptions, TransportAddress } from '../transport.js';
+import { ANY_PATH, QuicConnection, type QuicConnectionEvents } from './quic-connection.js';
+import { QuicListener } from './quic-listener.js';
+import { QuicSocket } from './quic-socket.js';
+import { CONNECTION_ID_BYTES, emitKnock } from './quic-wire.js';
+import { clientConfig, type Quiche } from './quiche.js';
+import type { FromWorker, OpenFacts, ToWorker } from './worker-messages.js';
+
+const KNOCK_EVERY_MS = 200;
+const OPENING_MS = 10_000;
+const IP_UDP_BYTES = { 4: 28, 6: 48 } as const;
+const MIN_DATAGRAM_BYTES = 1280;
+const MIN_TIMER_MS = 1;
+
+export class QuicEngine {
+  readonly #native: NativeAddon;
+  readonly #quiche: Quiche;
+  readonly #post: (message: FromWorker, transfer?: ArrayBuffer[]) => void;
+  readonly #connections = new Map<number, QuicConnection>();
+  readonly #listeners = new Map<number, QuicListener>();
+  readonly #timers = new Map<QuicConnection, { timer: NodeJS.Timeout; atMs: number }>();
+  readonly #ends = new Map<QuicConnection, () => void>();
+  #touched: QuicConnection[] = [];
+
+  constructor(native: NativeAddon, quiche: Quiche, post: (message: FromWorker, transfer?: ArrayBuffer[]) => void) {
+    this.#native = native;
+    this.#quiche = quiche;
+    this.#post = post;
+  }
+
+  handle(message: ToWorker): void {
+    switch (message.type) {
+      case 'dial':
+        this.#dial(message.id, message.options);
+        return;
+      case 'listen':
+        this.#listen(message);
+        return;
+      case 'send': {
+        const connection = this.#connections.get(message.id);
+        if (connection === undefined) return;
+        connection.send(message.batch);
+        this.#touch(connection);
+        this.#endBatch();
+        return;
+      }
+      case 'close':
+        this.#close(message.id);
+        return;
+      case 'admit':
+        this.#listeners.get(message.listener)?.admit(message.source);
+        this.#endBatch();
+        return;
+      case 'hang':
+        for (;;);
+    }
+  }
+
+  // ---- beginnings ----
+
+  #dial(id: number, options: DialOptions): void {
+    const family = options.address.includes(':') ? 6 : 4;
+    const remote = emitAddressRecord(options.address, options.port);
+    let connection: QuicConnection | undefined;
+    let knocks: NodeJS.Timeout | undefined;
+    try {
+      const socket = new QuicSocket(
+        this.#native,
+        { family, port: 0, address: options.localAddress, device: options.device, mark: options.mark },
+        (bytes, from) => {
+          if (connection === undefined) return;
+          connection.receive(bytes, from);
+          this.#touch(connection);
+        },
+        () => this.#endBatch(),
+      );
+      const pinned = options.certificateSha256;
+      const config = clientConfig(this.#quiche, pinned !== undefined, options.mtuBytes - IP_UDP_BYTES[family]);
+      const quiche = this.#quiche.Connection.connect(
+        options.serverName,
+        randomBytes(CONNECTION_ID_BYTES),
+        ANY_PATH.from,
+        ANY_PATH.to,
+        config,
+      );
+      const events = this.#events((facts) => this.#post({ type: 'open', id, facts }));
+      connection = new QuicConnection(id, quiche, socket, remote, events, pinned);
+      this.#connections.set(id, connection);
+      this.#ends.set(connection, () => {
+        clearInterval(knocks);
+        socket.close();
+      });
+      const { proof } = options;
+      const startedMs = performance.now();
+      const knock = (): void => {
+        if (connection!.isOpen) clearInterval(knocks);
+        else if (performance.now() - startedMs > OPENING_MS) this.#end(connection!, 'no answer');
+        else {
+          const bytes = emitKnock(proof);
+          socket.stage(remote, bytes, bytes.length);
+          socket.flush();
+        }
+      };
+      knock();
+      knocks = setInterval(knock, KNOCK_EVERY_MS);
+      this.#touch(connection);
+      this.#endBatch();
+    } catch (error) {
+      clearInterval(knocks);
+      if (connection !== undefined) this.#forget(connection);
+      this.#post({ type: 'closed', id, reason: (error as Error).message });
+    }
+  }
+
+  #listen({ id, port, mark, certificate, privateKey }: Extract<ToWorker, { type: 'listen' }>): void {
+    try {
+      const listener: QuicListener = new QuicListener({
+        native: this.#native,
+        quiche: this.#quiche,
+        port,
+        mark,
+        certificate,
+        privateKey,
+        askProof: (proof, source) => this.#post({ type: 'proof', listener: id, proof, source }),
+        create: (quiche, socket, remote) => {
+          const own = this.#nextOwnId--;
+          const events = this.#events((facts) => this.#post({ type: 'accepted', id: own, listener: id, facts }));
+          const connection = new QuicConnection(own, quiche, socket, remote, events, undefined);
+          this.#connections.set(own, connection);
+          this.#ends.set(connection, () => listener.forget(connection));
+          return connection;
+        },
+        touch: (connection) => this.#touch(connection),
+        endBatch: () => this.#endBatch(),
+        report: (counters) => this.#post({ type: 'counters', listener: id, counters }),
+      });
+      this.#listeners.set(id, listener);
+      this.#post({ type: 'listening', id, port: listener.port, errorCode: '', message: '' });
+    } catch (error) {
+      const { code = 'listen', message } = error as NodeJS.ErrnoException;
+      this.#post({ type: 'listening', id, port: 0, errorCode: code, message });
+    }
+  }
+
+  /** Of accepted connections: below zero, so that they never meet those of the other thread. */
+  #nextOwnId = -1;
+
+  #events(opened: (facts: OpenFacts) => void): QuicConnectionEvents {
+    return {
+      onOpen: (connection) => {
+        const maxDatagramBytes = connection.quiche.dgramMaxWritableLen() ?? 0;
+        if (maxDatagramBytes < MIN_DATAGRAM_BYTES) this.#end(connection, `datagrams of ${maxDatagramBytes} bytes are too small`);
+        else opened({ maxDatagramBytes, local: localOf(connection), remote: addressOf(formatRemote(connection.remote)) });
+      },
+      onDatagrams: (connection, batch) =>
+        this.#post({ type: 'datagrams', id: connection.id, batch, dropped: connection.droppedDatagrams }, [
+          batch.bytes.buffer,
+          batch.lengths.buffer,
+        ]),
+      onClosed: (connection, reason) => {
+        this.#post({ type: 'closed', id: connection.id, reason });
+        this.#forget(connection);
+      },
+    };
+  }
+
+  // ---- driving ----
+
+  #touch(connection: QuicConnection): void {
+    if (connection.touched) return;
+    connection.touched = true;
+    this.#touched.push(connection);
+  }
+
+  #endBatch(): void {
+    const touched = this.#touched;
+    if (touched.length === 0) return;
+    this.#touched = [];
+    const nowMs = performance.now();
+    for (const connection of touched) {
+      connection.touched = false;
+      connection.flush(nowMs);
+      this.#arm(connection, nowMs);
+    }
+    for (const { socket } of touched) socket.flush();
+  }
+
+  #arm(connection: QuicConnection, nowMs: number): void {
+    if (connection.closed) return;
+    const atMs = connection.nextTimeoutMs(nowMs);
+    const armed = this.#timers.get(connection);
+    // One that fires too early looks again.
+    if (armed !== undefined && armed.atMs <= atMs) return;
+    clearTimeout(armed?.timer);
+    const timer = setTimeout(() => this.#expire(connection), Math.max(MIN_TIMER_MS, Math.ceil(atMs - nowMs)));
+    this.#timers.set(connection, { timer, atMs });
+  }
+
+  #expire(connection: QuicConnection): void {
+    this.#timers.delete(connection);
+    if (connection.closed) return;
+    connection.handleTimeout(performance.now());
+    this.#touch(connection);
+    this.#endBatch();
+  }
+
+  // ---- ends ----
+
+  #close(id: number): void {
+    const connection = this.#connections.get(id);
+    if (connection !== undefined) {
+      connection.close();
+      this.#forget(connection);
+      return;
+    }
+    const listener = this.#listeners.get(id);
+    if (listener === undefined) return;
+    this.#listeners.delete(id);
+    for (const one of listener.connections()) {
+      one.close();
+      this.#forget(one);
+    }
+    listener.close();
+  }
+
+  #end(connection: QuicConnection, reason: string): void {
+    connection.close();
+    this.#post({ type: 'closed', id: connection.id, reason });
+    this.#forget(connection);
+  }
+
+  #forget(connection: QuicConnection): void {
+    clearTimeout(this.#timers.get(connection)?.timer);
+    this.#timers.delete(connection);
+    this.#connections.delete(connection.id);
+    this.#ends.get(connection)?.();
+    this.#ends.delete(connection);
+  }
+}
+
+function localOf({ remote, socket }: QuicConnection): TransportAddress {
+  return { address: formatLocalAddress(remote), port: socket.port };
+}
+
+/** "192.0.2.1:443", "[2001:db8::1]:443" */
+function addressOf(text: string): TransportAddress {
+  const at = text.lastIndexOf(':');
+  return { address: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) };
+}
