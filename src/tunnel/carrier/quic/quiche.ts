@@ -41,11 +41,13 @@ export function clientConfig(quiche: Quiche, pinned: boolean, sendMaxBytes: numb
   return configured(quiche.Config.withBoringSslCtx(true, pinned, authorities), sendMaxBytes);
 }
 
-function configured(config: Config, sendMaxBytes: number): Config {
+/** `maxBytes`: of one UDP payload. */
+function configured(config: Config, maxBytes: number): Config {
   config.setApplicationProtos([ALPN]);
   config.setMaxIdleTimeout(IDLE_MS);
-  config.setMaxRecvUdpPayloadSize(RECEIVE_MAX_BYTES);
-  config.setMaxSendUdpPayloadSize(sendMaxBytes);
+  // Told to the other side, which knows nothing of our interface and sends no longer ones either.
+  config.setMaxRecvUdpPayloadSize(maxBytes);
+  config.setMaxSendUdpPayloadSize(maxBytes);
   config.enableDgram(true, RECEIVE_QUEUE_DATAGRAMS, SEND_QUEUE_DATAGRAMS);
   config.setDisableActiveMigration(true);
   config.setCcAlgorithmName(CONGESTION_CONTROL);
