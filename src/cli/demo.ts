@@ -157,7 +157,7 @@ async function up(lab: Lab, host: NamespaceHost, role: string, config: string): 
   mkdirSync(runFolder, { mode: 0o700 });
   const file = join(lab.folder, `${role}.toml`);
   writeFileSync(file, config, { mode: 0o600 });
-  const command = [`MPTUNNEL_RUN_DIR=${runFolder}`, process.execPath, PROGRAM, 'up', file];
+  const command = [`MPTUNNEL_RUN_DIR=${runFolder}`, `MPTUNNEL_STATE_DIR=${runFolder}.state`, process.execPath, PROGRAM, 'up', file];
   await host.run('env', command, { timeoutMs: UP_TIMEOUT_MS });
 }
 

@@ -6,6 +6,7 @@ import { requireSocketPath } from '../control/control-protocol.js';
 import { type DaemonOptions, listenForStop, runDaemon } from '../control/daemon.js';
 import { cleanIfDead, prepareRunDirectory, removeLog, requireNotRunning } from '../control/instance.js';
 import { runDirectory, runFiles } from '../tun/run-directory.js';
+import { stateDirectory } from '../tun/state-directory.js';
 import type { TunnelConfig } from '../tunnel/config.js';
 import { configPath, loadConfig } from '../tunnel/config-file.js';
 import type { TunnelLog } from '../tunnel/tunnel-api.js';
@@ -196,8 +197,9 @@ function startDaemon(
 /** Hooks that were meant for us (test runners, coverage, debuggers) do not go along into a process that stays. */
 function daemonEnvironment(): NodeJS.ProcessEnv {
   const environment = { ...process.env };
-  // It may be relative, and the daemon works elsewhere.
+  // They may be relative, and the daemon works elsewhere.
   if (environment.MPTUNNEL_RUN_DIR) environment.MPTUNNEL_RUN_DIR = runDirectory();
+  if (environment.MPTUNNEL_STATE_DIR) environment.MPTUNNEL_STATE_DIR = stateDirectory();
   for (const name of ['NODE_OPTIONS', 'NODE_V8_COVERAGE', 'NODE_INSPECT_RESUME_ON_START']) delete environment[name];
   return environment;
 }

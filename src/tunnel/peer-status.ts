@@ -7,7 +7,8 @@ import type { PathLink, PeerLink } from './link.js';
 import type { LinkEvents } from './link-events.js';
 import type { PathRateMeter } from './path-rates.js';
 import type { StreamPlane } from './planes/stream-plane.js';
-import type { PathStatus, PeerStatus } from './status.js';
+import type { PathStatus, PeerStatus, PeerTrafficStatus } from './status.js';
+import type { PeerTotals } from './totals/peer-totals.js';
 
 export interface StatusSources {
   readonly rates: PathRateMeter;
@@ -15,6 +16,7 @@ export interface StatusSources {
   /** undefined before the tunnel is up, and when it closes. */
   readonly streams: StreamPlane | undefined;
   readonly budgets: BudgetKeeper | undefined;
+  readonly totals: PeerTotals | undefined;
   readonly refusedSources: RefusedSources;
   readonly limits: PeerLimits | undefined;
 }
@@ -22,6 +24,7 @@ export interface StatusSources {
 const NO_CONNECTIONS = { rxConnections: 0, txConnections: 0 };
 
 export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number): PeerStatus {
+  const traffic = sources.totals?.of(peer) ?? carriedBy(peer, sources.streams);
   const refusedSource = sources.refusedSources.of(peer.name);
   return {
     name: peer.name,
@@ -31,9 +34,14 @@ export function peerStatus(peer: PeerLink, sources: StatusSources, nowMs: number
     paths: peer.paths.map((path) => pathStatus(peer, path, sources, nowMs)),
     connections: sources.streams?.connectionCount(peer) ?? 0,
     ...(refusedSource && { refusedSource }),
-    ...(peer.traffic === undefined ? {} : { traffic: { ...peer.traffic, ...(sources.streams?.connectionTotals(peer) ?? NO_CONNECTIONS) } }),
+    ...(traffic && { traffic }),
     ...sources.limits?.of(peer),
   };
+}
+
+/** Since it is there; undefined: it is not counted. */
+export function carriedBy(peer: PeerLink, streams: StreamPlane | undefined): PeerTrafficStatus | undefined {
+  return peer.traffic && { ...peer.traffic, ...(streams?.connectionTotals(peer) ?? NO_CONNECTIONS) };
 }
 
 function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams, budgets }: StatusSources, nowMs: number): PathStatus {

@@ -83,7 +83,7 @@ export interface PeerStatus {
   limitDownBytesPerSec?: number;
 }
 
-/** Since the peer is known here: the start of the tunnel, or its enrolment. Over all paths, those that are gone too. */
+/** Since its key is known here, also before the tunnel was started. Over all paths, those that are gone too. */
 export interface PeerTrafficStatus {
   /** UDP payload. */
   rxBytes: number;

@@ -31,7 +31,7 @@ import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { NativeMptcp, ownAddresses } from './native-mptcp.js';
 import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
-import { peerStatus } from './peer-status.js';
+import { carriedBy, peerStatus } from './peer-status.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { createOwnAddressTest } from './planes/own-addresses.js';
 import { StreamPlane } from './planes/stream-plane.js';
@@ -40,6 +40,8 @@ import { applyConfig, withPolicyOf } from './reconfigure.js';
 import { RulesInForce } from './rules-in-force.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
+import { PeerTotals, TOTALS_TICK_MS } from './totals/peer-totals.js';
+import { TotalsFile } from './totals/totals-file.js';
 import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
@@ -108,6 +110,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private rateSampling: NodeJS.Timeout | undefined;
   private budgets: BudgetKeeper | undefined;
   private budgetTicks: NodeJS.Timeout | undefined;
+  private totals: PeerTotals | undefined;
+  private totalsTicks: NodeJS.Timeout | undefined;
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
@@ -200,6 +204,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       () => this.refresh.soon(),
     );
     this.keepBudgets(this.link);
+    this.keepTotals();
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
     this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
     this.rateSampling = setInterval(() => this.rates.sample(this.peers, performance.now()), RATE_SAMPLE_MS);
@@ -246,10 +251,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { rates, linkEvents, streams, budgets, refusedSources, limits } = this;
+    const { rates, linkEvents, streams, budgets, totals, refusedSources, limits } = this;
     const peers = this.peers
       .filter((peer) => !peer.enrolling)
-      .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, refusedSources, limits }, nowMs));
+      .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, totals, refusedSources, limits }, nowMs));
     return {
       name: this.config.interface.name,
       state: this.state,
@@ -468,6 +473,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   /** Resets first, then goodbye, then nothing. */
   private dropPeer(peer: PeerLink): void {
     this.leaving = peer;
+    this.totals?.handlePeerRemoved(peer);
     this.streams?.removePeer(peer, performance.now());
     this.routes.remove(peer);
     this.link?.flush();
@@ -659,6 +665,15 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.budgetTicks = setInterval(() => this.budgets?.tick(), BUDGET_TICK_MS);
   }
 
+  private keepTotals(): void {
+    this.totals = new PeerTotals({
+      peers: () => this.peers,
+      carried: (peer) => carriedBy(peer, this.streams),
+      file: new TotalsFile(this.config.interface.name, (message) => this.events.log.warn(message)),
+    });
+    this.totalsTicks = setInterval(() => this.totals?.tick(), TOTALS_TICK_MS);
+  }
+
   private setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void {
     if (!this.peers.some((peer) => peer.initiator)) return;
     if (config !== undefined && this.autoPaths !== undefined) {
@@ -706,7 +721,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
     clearInterval(this.sweep);
     clearInterval(this.rateSampling);
     clearInterval(this.budgetTicks);
+    clearInterval(this.totalsTicks);
     await this.budgets?.close();
+    await this.totals?.close();
     this.watch?.close();
     this.refresh.close();
     this.autoPaths?.close();

@@ -27,11 +27,17 @@ t.test('with CAP_NET_ADMIN alone an ordinary user runs a tunnel over two devices
   t.teardown(() => receiver.close());
   await rig.up('server');
 
-  const [config, run] = [join(folder, 'client.toml'), join(folder, 'run')];
+  const [config, run, state] = [join(folder, 'client.toml'), join(folder, 'run'), join(folder, 'state')];
   copyFileSync(rig.configFile('client'), config);
-  mkdirSync(run, { mode: 0o700 });
-  for (const path of [config, run]) chownSync(path, NOBODY, NOBODY);
-  const environment = [`MPTUNNEL_RUN_DIR=${run}`, 'NODE_OPTIONS=', `NOTIFY_SOCKET=${receiver.socket}`, 'WATCHDOG_USEC=1000000'];
+  for (const path of [run, state]) mkdirSync(path, { mode: 0o700 });
+  for (const path of [config, run, state]) chownSync(path, NOBODY, NOBODY);
+  const environment = [
+    `MPTUNNEL_RUN_DIR=${run}`,
+    `MPTUNNEL_STATE_DIR=${state}`,
+    'NODE_OPTIONS=',
+    `NOTIFY_SOCKET=${receiver.socket}`,
+    'WATCHDOG_USEC=1000000',
+  ];
   const capabilities = ['--inh-caps', '-all,+net_admin', '--ambient-caps', '-all,+net_admin', '--bounding-set', '-all,+net_admin'];
   const command = [
     ...environment,

@@ -20,7 +20,8 @@ export class Hosts {
 
   /** `run`: whose run directory, where two daemons share a host. */
   async mptunnel(side: Side, args: readonly string[], options: { run?: string; input?: string; timeoutMs?: number } = {}) {
-    const environment = [`MPTUNNEL_RUN_DIR=${join(this.etc[options.run ?? side]!, 'run')}`, 'NODE_OPTIONS='];
+    const own = this.etc[options.run ?? side]!;
+    const environment = [`MPTUNNEL_RUN_DIR=${join(own, 'run')}`, `MPTUNNEL_STATE_DIR=${join(own, 'state')}`, 'NODE_OPTIONS='];
     const { input, timeoutMs = 90_000 } = options;
     return this.lab[side].run('env', [...environment, process.execPath, PROGRAM, ...args], {
       timeoutMs,

@@ -198,4 +198,22 @@ t.test('limits of peers', async (t) => {
     t.match(metrics, `mptunnel_peer_accepted_connections_total{tunnel="mpt0",peer="two"} ${two.traffic.rxConnections}\n`);
     t.match(metrics, /mptunnel_count_total\{tunnel="mpt0",name="droppedByPeerLimit"\} [1-9]\d*\n/);
   });
+
+  await t.test('and outlives the daemon', async (t) => {
+    const trafficOf = async (name: string) => (await rig.status('gateway')).peers.find((peer) => peer.name === name)!.traffic!;
+    const before = { one: await trafficOf('one'), two: await trafficOf('two') };
+    await rig.mptunnel('gateway', 'down', 'mpt0');
+    await rig.up('gateway');
+    for (const name of ['one', 'two'] as const) {
+      const after = await trafficOf(name);
+      t.ok(after.txBytes >= before[name].txBytes && after.txBytes < before[name].txBytes + 1e6, `${name}: ${JSON.stringify(after)}`);
+      t.equal(after.rxConnections, before[name].rxConnections);
+    }
+    t.match(await rig.mptunnel('gateway', 'metrics', 'mpt0'), /mptunnel_peer_sent_bytes_total\{tunnel="mpt0",peer="one"\} \d{8}/);
+    const counted = (await trafficOf('two')).rxConnections;
+    const once = () => runTraffic(hosts.two, { op: 'download', ...target, bytes: 100_000 });
+    await until('two is back', async () => (await rig.status('gateway')).peers.find(({ name }) => name === 'two')!.state === 'up', 30_000);
+    await once();
+    t.equal((await trafficOf('two')).rxConnections, counted + 1, 'and is counted on');
+  });
 });

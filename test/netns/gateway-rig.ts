@@ -93,7 +93,7 @@ ${tail}
   }
 
   async mptunnel(side: Side, ...args: string[]): Promise<string> {
-    const environment = [`MPTUNNEL_RUN_DIR=${this.#folder(side)}`, 'NODE_OPTIONS='];
+    const environment = [`MPTUNNEL_RUN_DIR=${this.#folder(side)}`, `MPTUNNEL_STATE_DIR=${this.#folder(side)}.state`, 'NODE_OPTIONS='];
     const { stdout } = await this.hosts[side].run('env', [...environment, process.execPath, PROGRAM, ...args], { timeoutMs: 60_000 });
     return stdout;
   }

@@ -87,7 +87,7 @@ export class RelayRig {
   }
 
   mptunnel(site: Site, ...args: string[]) {
-    const environment = [`MPTUNNEL_RUN_DIR=${this.#folder(site)}`, 'NODE_OPTIONS='];
+    const environment = [`MPTUNNEL_RUN_DIR=${this.#folder(site)}`, `MPTUNNEL_STATE_DIR=${this.#folder(site)}.state`, 'NODE_OPTIONS='];
     return this.hosts[site].run('env', [...environment, process.execPath, PROGRAM, ...args], { timeoutMs: UP_TIMEOUT_MS });
   }
 

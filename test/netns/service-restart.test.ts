@@ -30,8 +30,9 @@ t.setTimeout(180_000);
 
 function managed(rig: TunnelRig, side: 'client' | 'server'): FakeServiceManager {
   const host = rig.lab[side];
+  const folder = join(rig.lab.folder, side);
   const run = (command: string, args: string[]) =>
-    host.spawnPiped('env', [`MPTUNNEL_RUN_DIR=${join(rig.lab.folder, side)}`, command, ...args]);
+    host.spawnPiped('env', [`MPTUNNEL_RUN_DIR=${folder}`, `MPTUNNEL_STATE_DIR=${folder}.state`, command, ...args]);
   const service = [process.execPath, PROGRAM, 'up', rig.configFile(side), '--foreground', '--timeout', '0'];
   return new FakeServiceManager(run, join(rig.lab.folder, `${side}.notify`), service);
 }

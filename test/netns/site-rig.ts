@@ -116,7 +116,7 @@ deny = ${JSON.stringify(deny)}
   }
 
   mptunnel(site: SiteName, ...args: string[]) {
-    const environment = [`MPTUNNEL_RUN_DIR=${this.folder(site)}`, 'NODE_OPTIONS='];
+    const environment = [`MPTUNNEL_RUN_DIR=${this.folder(site)}`, `MPTUNNEL_STATE_DIR=${this.folder(site)}.state`, 'NODE_OPTIONS='];
     return this.gateway(site).run('env', [...environment, process.execPath, PROGRAM, ...args], { timeoutMs: 60_000 });
   }
 

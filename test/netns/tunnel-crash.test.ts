@@ -42,6 +42,7 @@ async function tryUp(rig: TunnelRig, change: (config: string) => string): Promis
   const startMs = performance.now();
   const run = rig.lab.client.spawn('env', [
     `MPTUNNEL_RUN_DIR=${join(rig.lab.folder, 'client')}`,
+    `MPTUNNEL_STATE_DIR=${join(rig.lab.folder, 'client.state')}`,
     process.execPath,
     PROGRAM,
     'up',
@@ -91,10 +92,11 @@ t.test('the host is as it was', async (t) => {
   });
 
   await t.test('after Ctrl-C, in the middle of a transfer', async (t) => {
-    const environment = `MPTUNNEL_RUN_DIR=${join(rig.lab.folder, 'client')}`;
+    const folder = join(rig.lab.folder, 'client');
+    const environment = [`MPTUNNEL_RUN_DIR=${folder}`, `MPTUNNEL_STATE_DIR=${folder}.state`];
     // Packets come while the tunnel closes, a little sooner or later each time.
     for (let i = 0; i < 5; i++) {
-      const command = [environment, process.execPath, PROGRAM, 'up', rig.configFile('client'), '--foreground'];
+      const command = [...environment, process.execPath, PROGRAM, 'up', rig.configFile('client'), '--foreground'];
       const foreground = rig.lab.client.spawn('env', command);
       await until(
         'it is up',

@@ -138,6 +138,7 @@ async function createRig(t: Test): Promise<Rig> {
       'env',
       'NODE_OPTIONS=',
       `MPTUNNEL_RUN_DIR=${join(rig.lab.folder, side)}`,
+      `MPTUNNEL_STATE_DIR=${join(rig.lab.folder, side, 'state')}`,
       process.execPath,
       PROGRAM,
       ...args,

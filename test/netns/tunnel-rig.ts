@@ -56,9 +56,12 @@ export async function createTunnelRig(options: TunnelRigOptions): Promise<Tunnel
   const hostOf = (side: 'client' | 'server'): NamespaceHost => (side === 'client' ? lab.client : lab.server);
   const configFile = (side: string): string => join(lab.folder, `${side}.toml`);
   const mptunnel: TunnelRig['mptunnel'] = (side, ...args) => {
-    const environment = Object.entries({ ...options.environment, MPTUNNEL_RUN_DIR: folderOf(side), NODE_OPTIONS: '' }).map(
-      ([k, v]) => `${k}=${v}`,
-    );
+    const environment = Object.entries({
+      MPTUNNEL_STATE_DIR: `${folderOf(side)}.state`,
+      ...options.environment,
+      MPTUNNEL_RUN_DIR: folderOf(side),
+      NODE_OPTIONS: '',
+    }).map(([k, v]) => `${k}=${v}`);
     const nodeOptions = args[0] === 'up' ? (options.nodeOptions ?? []) : [];
     return hostOf(side).run('env', [...environment, process.execPath, ...nodeOptions, PROGRAM, ...args], {
       timeoutMs: UP_TIMEOUT_MS,

@@ -39,7 +39,17 @@ async function prepare(t: Test): Promise<User> {
   for (const path of [config, run]) chownSync(path, NOBODY, NOBODY);
   await startTrafficServer(rig.lab.web);
   await rig.up('server');
-  const up = ['env', `MPTUNNEL_RUN_DIR=${run}`, 'NODE_OPTIONS=', process.execPath, PROGRAM, 'up', config, '--foreground'];
+  const up = [
+    'env',
+    `MPTUNNEL_RUN_DIR=${run}`,
+    `MPTUNNEL_STATE_DIR=${run}/state`,
+    'NODE_OPTIONS=',
+    process.execPath,
+    PROGRAM,
+    'up',
+    config,
+    '--foreground',
+  ];
   return { rig, folder, up };
 }
 
