@@ -1,5 +1,9 @@
-/** The library: an MPTCP host for programs. The tunnel is `bin/mptunnel.ts`. */
+/** The library: a tunnel for programs without root (`connectTunnel`), and an MPTCP host. The program is `bin/mptunnel.ts`. */
 
+export type { ClientSocket } from './client/client-socket.js';
+export { type ClientTunnel, type ConnectTunnelOptions, connectTunnel } from './client/connect-tunnel.js';
+export type { DatagramSource, UdpSocket } from './client/udp-socket.js';
+export type { ConnectForUndici } from './client/undici-connector.js';
 export { CONGESTION_CONTROL_NAMES, SCHEDULER_NAMES } from './host/algorithms.js';
 export { type ConnectOptions, createHost, type DeviceOptions, Host, type HostOptions } from './host/host.js';
 export { HostError } from './host/host-error.js';

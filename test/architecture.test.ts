@@ -21,7 +21,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   lab: ['mptcp-over-udp', 'tun'],
   host: ['mptcp-over-udp', 'tun'],
   // The package's entry: the library.
-  index: ['host'],
+  index: ['host', 'client'],
+  client: ['tunnel', 'tun'],
   // Examples do as users do.
   examples: ['index'],
   'mptcp-over-udp': [],
