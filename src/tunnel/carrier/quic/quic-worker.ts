@@ -11,7 +11,7 @@ const HEARTBEAT_MS = 250;
 const port = parentPort!;
 const { heartbeat } = workerData as WorkerData;
 const post = (message: FromWorker, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
-const engine = new QuicEngine(loadNative(), await loadQuiche(), post);
+const engine = new QuicEngine(loadNative(), loadQuiche(), post);
 setInterval(() => Atomics.add(heartbeat, 0, 1), HEARTBEAT_MS);
 port.on('message', (message: ToWorker) => engine.handle(message));
 post({ type: 'ready' });

@@ -14,7 +14,7 @@ import type {
   TransportListener,
   TransportProvider,
 } from '../transport.js';
-import { loadQuiche } from './quiche.js';
+import { loadQuiche, QUICHE_PACKAGE } from './quiche.js';
 import type { FromWorker, OpenFacts, ToWorker, WorkerData } from './worker-messages.js';
 
 const WATCH_MS = 1000;
@@ -27,11 +27,11 @@ const SEEN_PROOFS = 8192;
 /** Rejects with TunnelError `carrier-missing`. */
 export async function loadQuic(): Promise<TransportProvider & { hangForTest(): void }> {
   try {
-    await loadQuiche();
+    loadQuiche();
   } catch (cause) {
     throw new TunnelError(
       'carrier-missing',
-      'the carrier quic needs the package @matrixai/quic, which has binaries for x64: `npm install @matrixai/quic` in the folder of mptunnel',
+      `the carrier quic needs the package ${QUICHE_PACKAGE}, for Linux on x64: \`npm install ${QUICHE_PACKAGE}\` in the folder of mptunnel`,
       { cause },
     );
   }

@@ -1,15 +1,11 @@
 /** The library that speaks QUIC (quiche, sans-IO), and how it is set up: datagrams only (RFC 9221), no streams. */
 
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { rootCertificates } from 'node:tls';
-import type { Config, ConfigConstructor, Connection, ConnectionConstructor } from '@matrixai/quic/native/types.js';
+import type { Quiche, QuicheConfig } from './quiche-binding.js';
 
-export interface Quiche {
-  readonly Config: ConfigConstructor;
-  readonly Connection: ConnectionConstructor;
-}
-
-export type { Config as QuicheConfig, Connection as QuicheConnection };
+export type { Quiche, QuicheConfig, QuicheConnection } from './quiche-binding.js';
 
 /** What most QUIC of the web says. */
 const ALPN = 'h3';
@@ -20,15 +16,16 @@ const RECEIVE_QUEUE_DATAGRAMS = 4096;
 const RECEIVE_MAX_BYTES = 65_527;
 /** The subflows inside have a congestion control of their own: this one shall follow them, not halve at each loss. */
 const CONGESTION_CONTROL = 'bbr';
+/** The binary of @matrixai/quic alone. */
+export const QUICHE_PACKAGE = '@matrixai/quic-linux-x64';
 const SYSTEM_AUTHORITIES = ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/certs/ca-bundle.crt'];
 
-/** Rejects when the package is not installed, or has no binary for this machine. */
-export async function loadQuiche(): Promise<Quiche> {
-  const { quiche } = await import('@matrixai/quic/native/index.js');
-  return quiche as unknown as Quiche;
+/** Throws when there is no binary for this machine, or it is not installed. */
+export function loadQuiche(): Quiche {
+  return createRequire(import.meta.url)(QUICHE_PACKAGE) as Quiche;
 }
 
-export function serverConfig(quiche: Quiche, certificate: string, privateKey: string): Config {
+export function serverConfig(quiche: Quiche, certificate: string, privateKey: string): QuicheConfig {
   return configured(
     quiche.Config.withBoringSslCtx(false, false, null, [Buffer.from(privateKey)], [Buffer.from(certificate)]),
     RECEIVE_MAX_BYTES,
@@ -36,13 +33,13 @@ export function serverConfig(quiche: Quiche, certificate: string, privateKey: st
 }
 
 /** `pinned`: the caller looks at the certificate itself. `sendMaxBytes`: of one UDP payload. */
-export function clientConfig(quiche: Quiche, pinned: boolean, sendMaxBytes: number): Config {
+export function clientConfig(quiche: Quiche, pinned: boolean, sendMaxBytes: number): QuicheConfig {
   const authorities = pinned ? null : Buffer.from(hostAuthorities());
   return configured(quiche.Config.withBoringSslCtx(true, pinned, authorities), sendMaxBytes);
 }
 
 /** `maxBytes`: of one UDP payload. */
-function configured(config: Config, maxBytes: number): Config {
+function configured(config: QuicheConfig, maxBytes: number): QuicheConfig {
   config.setApplicationProtos([ALPN]);
   config.setMaxIdleTimeout(IDLE_MS);
   // Told to the other side, which knows nothing of our interface and sends no longer ones either.
