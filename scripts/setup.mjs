@@ -16,7 +16,15 @@ const BUILD_PACKAGES = { gcc: 'gcc', 'g++': 'g++', make: 'make', python3: 'pytho
 const RUN_PACKAGES = { ip: 'iproute2', nft: 'nftables' };
 /** Triples the speed of AES-256-GCM. Debian 12 and Ubuntu 24.04 have the first, Debian 13 the second. */
 const IPSEC_MB_PACKAGES = ['libipsec-mb1', 'libipsec-mb2'];
-const TEST_PACKAGES = { tshark: 'tshark', tcpdump: 'tcpdump', iperf3: 'iperf3', ping: 'iputils-ping', curl: 'curl' };
+const TEST_PACKAGES = {
+  tshark: 'tshark',
+  tcpdump: 'tcpdump',
+  iperf3: 'iperf3',
+  ping: 'iputils-ping',
+  curl: 'curl',
+  ssh: 'openssh-client',
+  dropbear: 'dropbear-bin',
+};
 /** What `npm run bench` measures beside us. Where they cannot be had the table says so. */
 const PEER_PACKAGES = { 'wireguard-go': 'wireguard-go', wg: 'wireguard-tools', openvpn: 'openvpn', openssl: 'openssl' };
 

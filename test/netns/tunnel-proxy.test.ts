@@ -1,6 +1,6 @@
 /** Bonding without root: gateway and client run as an ordinary user without any capability, and real programs go through the proxy. */
 
-import { chownSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { WEB_ADDRESS } from '../../src/lab/topology.js';
@@ -225,6 +225,43 @@ t.test('gateway and proxy run without any privilege', async (t) => {
     t.equal(after.pid, before.pid);
     await t.rejects(connect(rig, `${WEB_ADDRESS}:${CLOSED_PORT}`), { message: /198\.51\.100\.2:9: the connection was refused/ });
     await t.rejects(connect(rig, `nowhere.example:${HTTP_PORT}`), { message: /the gateway knows no such name/ });
+  });
+
+  await t.test('ssh goes through connect', async (t) => {
+    const folder = join(rig.lab.folder, 'ssh');
+    const [key, hostKey] = [join(folder, 'key'), join(folder, 'host-key')];
+    mkdirSync(join(folder, 'home', '.ssh'), { recursive: true, mode: 0o700 });
+    await rig.lab.web.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+    await rig.lab.web.run('dropbearkey', ['-t', 'ed25519', '-f', hostKey]);
+    copyFileSync(`${key}.pub`, join(folder, 'home', '.ssh', 'authorized_keys'));
+    for (const path of [folder, key]) chownSync(path, NOBODY, NOBODY);
+    // root's home on that host, and nowhere else.
+    const serve = `mount --bind ${join(folder, 'home')} /root && exec dropbear -F -E -s -r ${hostKey} -p 22 -P ''`;
+    rig.lab.web.spawn('unshare', ['-m', 'sh', '-c', serve]);
+    const proxyCommand = `ProxyCommand=env NODE_OPTIONS= MPTUNNEL_RUN_DIR=${join(rig.lab.folder, 'client')} ${process.execPath} ${PROGRAM} connect %h:%p ${rig.configFile('client')}`;
+    const options = [
+      '-F',
+      'none',
+      '-i',
+      key,
+      '-o',
+      'BatchMode=yes',
+      '-o',
+      'StrictHostKeyChecking=no',
+      '-o',
+      'UserKnownHostsFile=/dev/null',
+    ];
+    const ssh = [...UNPRIVILEGED, 'ssh', ...options, '-o', proxyCommand, `root@${WEB_ADDRESS}`, 'echo "$SSH_CONNECTION"; cat'];
+    let said = '';
+    const answers = async (): Promise<boolean> => {
+      const command = `head -c 1000000 /dev/zero | "$@"`;
+      const { stdout } = await rig.lab.client.run('sh', ['-c', command, 'sh', ...ssh]).catch(() => ({ stdout: '' }));
+      said = stdout;
+      return said !== '';
+    };
+    await until('it answers', answers, 20_000);
+    t.match(said, /^198\.51\.100\.1 \d+ 198\.51\.100\.2 22\n/, 'from the gateway');
+    t.equal(said.length - said.indexOf('\n') - 1, 1_000_000);
   });
 
   await t.test('each direction ends by itself, and nothing is lost at the end', async (t) => {
