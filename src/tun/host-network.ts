@@ -8,6 +8,7 @@ import { findForwardBlockers } from './forward-filter.js';
 import { enableForwarding } from './forwarding.js';
 import { type BatchFailure, type BatchFamily, HostNetworkError, queryIp, ROUTE_PROTOCOL, runIpBatch, runIpBatchAll } from './ip-command.js';
 import { formatIp, formatPrefix, type IpFamily, parsePrefix } from './ip-prefix.js';
+import { forwardLanReplies } from './lan-forwarding.js';
 import { journalOwner, meansGone, NetworkJournal, readSysctl, setSysctl, type UndoEntry, undoJournal } from './network-journal.js';
 import { NftTables } from './nft-table.js';
 import { PathAddresses } from './path-addresses.js';
@@ -83,6 +84,8 @@ export class HostNetwork {
   /** 0: nothing goes past the tunnel by a mark. */
   #mark = 0;
   #isBypassable = false;
+  /** From which nothing is forwarded but answers. */
+  #guardedUplinks = new Set<string>();
 
   constructor(options: HostNetworkOptions = {}) {
     this.#journalFile = options.journalFile;
@@ -105,6 +108,7 @@ export class HostNetwork {
     this.#applied = journalFile;
     this.#plan = plan;
     this.#isBypassable = false;
+    this.#guardedUplinks = new Set();
     try {
       const routes = planRoutes(plan.routes, plan.addresses, plan.outerAddresses);
       const mark = routes.policy.length > 0 || plan.killSwitch !== undefined ? await freeMark(Math.max(1, routes.policy.length)) : 0;
@@ -135,6 +139,7 @@ export class HostNetwork {
     if (this.#applied === undefined) return;
     await this.#loosenReversePathFilter(plan, true);
     for (const uplink of this.#laterUplinks) this.#loosen(uplink, true);
+    await this.#forwardLanReplies(plan);
     await this.#wholeHost?.refresh();
   }
 
@@ -172,6 +177,7 @@ export class HostNetwork {
     if (plan.answersByTunnel === true) await this.#passMarkedByMain(plan);
     this.#isBypassable = true;
     await this.#loosenReversePathFilter(plan);
+    await this.#forwardLanReplies(plan);
     return this.#mark;
   }
 
@@ -359,6 +365,15 @@ export class HostNetwork {
     const defaultLike = policy.some((group) => group.family === 4);
     const others = this.#isBypassable || (defaultLike && plan.uplinks.length === 0) ? await defaultRouteDevices() : [];
     for (const uplink of new Set([...plan.uplinks, ...others])) this.#loosen(uplink, isAgain);
+  }
+
+  /** By which uplink a LAN host's packet leaves that bypasses, the routes say at any moment. */
+  async #forwardLanReplies({ lan, device, uplinks }: HostNetworkPlan): Promise<void> {
+    if (lan === undefined || !this.#isBypassable) return;
+    const all = new Set([...uplinks, ...this.#laterUplinks, ...(await defaultRouteDevices())]);
+    for (const inside of [device, ...lan.interfaces]) all.delete(inside);
+    if (this.#applied === undefined) return;
+    await forwardLanReplies([...all], { journal: this.#journal!, tables: this.#tables!, warn: this.#warn }, this.#guardedUplinks);
   }
 
   /** `isAgain`: what hangs on other tunnels was noted the first time. */

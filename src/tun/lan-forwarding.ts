@@ -6,7 +6,7 @@
 import { enableForwarding } from './forwarding.js';
 import { parsePrefix } from './ip-prefix.js';
 import { type NetworkJournal, readSysctl, setSysctl } from './network-journal.js';
-import type { NftTable } from './nft-table.js';
+import type { NftTable, NftTables } from './nft-table.js';
 
 export interface LanOptions {
   /** Where those hosts are; they may come later. */
@@ -57,6 +57,48 @@ export function lanTable({ device, mtuBytes, addresses }: LanTunnel, { masquerad
   return { family: 'inet', purpose: 'lan', body: lines.join('\n'), neededBy: '[lan]' };
 }
 
+/**
+ * What a LAN host sends past the tunnel is answered over an uplink, from which nothing was forwarded so far. Nothing but such answers is from now on, where the host did not
+ * forward from there already.
+ */
+export async function forwardLanReplies(
+  uplinks: readonly string[],
+  { journal, tables, warn }: { journal: NetworkJournal; tables: NftTables; warn: (message: string) => void },
+  guarded: Set<string>,
+): Promise<void> {
+  const closed = uplinks.filter((name) => readSysctl(forwardingPath(name)) === '0');
+  if (closed.length === 0) return;
+  for (const name of closed) guarded.add(name);
+  // First, lest there be a moment in which all may pass.
+  await tables.apply(repliesTable([...guarded]));
+  for (const name of closed) switchOn(name, journal, warn, `what hosts behind this one send past the tunnel by ${name} is not answered`);
+}
+
+function repliesTable(uplinks: readonly string[]): NftTable {
+  const names = `{ ${uplinks.map((name) => JSON.stringify(name)).join(', ')} }`;
+  const lines = [
+    '  chain forward {',
+    '    type filter hook forward priority filter - 5; policy accept;',
+    `    iifname ${names} meta nfproto ipv4 ct direction reply accept`,
+    `    iifname ${names} meta nfproto ipv4 drop`,
+    '  }',
+  ];
+  return { family: 'inet', purpose: 'lan-replies', body: lines.join('\n'), neededBy: '[lan] beside a [[rule]] with bypass' };
+}
+
+function forwardingPath(device: string): string {
+  return `/proc/sys/net/ipv4/conf/${device}/forwarding`;
+}
+
+function switchOn(device: string, journal: NetworkJournal, warn: (message: string) => void, consequence: string): void {
+  const path = forwardingPath(device);
+  try {
+    setSysctl(journal, path, '1');
+  } catch (error) {
+    warn(`${path} cannot be set to 1 (${(error as NodeJS.ErrnoException).code}): ${consequence}`);
+  }
+}
+
 /** Call again when interfaces have come: what is as it should be then is left alone. */
 export async function forwardLan(
   { device, addresses }: LanTunnel,
@@ -66,13 +108,8 @@ export async function forwardLan(
   isAgain = false,
 ): Promise<void> {
   for (const name of [device, ...interfaces]) {
-    const path = `/proc/sys/net/ipv4/conf/${name}/forwarding`;
-    if (isAgain && readSysctl(path) === '1') continue;
-    try {
-      setSysctl(journal, path, '1');
-    } catch (error) {
-      warn(`${path} cannot be set to 1 (${(error as NodeJS.ErrnoException).code}): hosts behind ${name} do not reach the tunnel`);
-    }
+    if (isAgain && readSysctl(forwardingPath(name)) === '1') continue;
+    switchOn(name, journal, warn, `hosts behind ${name} do not reach the tunnel`);
   }
   const carriesIpv6 = addresses.some((address) => parsePrefix(address)?.family === 6);
   if (carriesIpv6 && !(isAgain && readSysctl('/proc/sys/net/ipv6/conf/all/forwarding') === '1'))

@@ -35,6 +35,8 @@ export interface RulesInForceOptions {
   device: string;
   /** Of the device, "10.77.0.2/24". */
   addresses: readonly string[];
+  /** Behind them there are hosts that use the tunnel through this one. */
+  lanInterfaces?: readonly string[];
   native: Pick<NativeAddon, 'nftOpen' | 'nftHasElement' | 'nftClose'>;
   tables: () => Pick<NftTables, 'nameOf' | 'apply' | 'remove' | 'change'>;
   /** Makes sure that what carries the mark goes past the tunnel; the mark. */
@@ -175,7 +177,7 @@ export class RulesInForce implements RuleKnowledge, DnsListener {
 
   async #applyTable(rules: readonly RuleConfig[]): Promise<void> {
     if (this.#closed) return;
-    const { device, addresses, tables, native } = this.#options;
+    const { device, addresses, lanInterfaces = [], tables, native } = this.#options;
     if (!needsNft(rules)) {
       await tables().remove(TABLE_FAMILY, TABLE_PURPOSE);
       this.#owners?.close();
@@ -187,7 +189,7 @@ export class RulesInForce implements RuleKnowledge, DnsListener {
     const nowMs = performance.now();
     const known = new Map(rules.map((rule) => [rule, this.#book.addressesOf(rule.domains ?? [], nowMs)]));
     const addressesOf = (rule: RuleConfig) => known.get(rule) ?? [];
-    const body = rulesTableBody({ device, addresses, rules, mark, addressesOf });
+    const body = rulesTableBody({ device, addresses, lanInterfaces, rules, mark, addressesOf });
     await tables().apply({ family: TABLE_FAMILY, purpose: TABLE_PURPOSE, body, neededBy: nftNeed(rules) });
     this.#kernel.setRules(rules, addressesOf, nowMs);
     this.#tellWhatCameMeanwhile(rules);

@@ -497,6 +497,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
     return new RulesInForce({
       device: this.config.interface.name,
       addresses: this.config.interface.addresses,
+      lanInterfaces: this.config.lan?.interfaces ?? [],
       native: this.native,
       tables: () => this.hostNetwork.tables,
       makeBypassable: () => this.hostNetwork.makeBypassable(),

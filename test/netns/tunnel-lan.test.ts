@@ -15,6 +15,9 @@ const LINKS = [
 const LAN_NETWORKS = ['192.168.5.0/24', 'fd95::/64'];
 const LAN_ADDRESS = '192.168.5.2';
 const LAN_ADDRESS_V6 = 'fd95::2';
+/** Of the client on its first link. */
+const OUTER_ADDRESS = '10.90.0.1';
+const OUTER_ADDRESS_V6 = 'fd90::1';
 const TELLER_PORT = 7777;
 const SYSCTLS = [
   'ipv4/conf/br0/forwarding',
@@ -198,4 +201,61 @@ t.test('with the kill switch nothing of the LAN leaves beside the tunnel either,
   await ping(rig.lab.client, LAN_ADDRESS);
   t.equal((await watch.packets()).others, 0, 'not a packet has left');
   await rig.mptunnel('client', 'down', 'mpt0');
+});
+
+t.test('what a rule takes past the tunnel, it takes for the hosts of the LAN, too, and brings back nothing but the answers', async (t) => {
+  const port = TELLER_PORT + 1;
+  const { rig, lan } = await createLanRig(
+    t,
+    'masquerade = true\n\n[[rule]]\nprotocol = "udp"\nport = 7777\nbypass = true\n\n[[rule]]\nprotocol = "tcp"\nbypass = true\n',
+  );
+  changeConfig(rig, 'client', withInterface('kill_switch = true'));
+  const { client, server, web } = rig.lab;
+  const teller = startAddressTeller(web, port);
+  t.teardown(() => teller.stop());
+  await teller.said;
+  const picture = async (): Promise<string> => `${await sysctls(client)}\n${(await client.run('nft', ['list', 'ruleset'])).stdout}`;
+  const before = await picture();
+  await rig.up('server');
+  await rig.up('client');
+
+  await t.test('datagrams and TCP, under the address of the link', async (t) => {
+    t.equal(await seenAs(lan, WEB_ADDRESS, TELLER_PORT), OUTER_ADDRESS);
+    t.equal(await seenAs(lan, WEB_ADDRESS_V6, TELLER_PORT), OUTER_ADDRESS_V6);
+    t.equal(await seenAs(client, WEB_ADDRESS, TELLER_PORT), OUTER_ADDRESS, "the host's own likewise");
+    const watch = await watchLinks(server);
+    const result = await runTraffic(lan, { op: 'download', host: WEB_ADDRESS, port: TRAFFIC_PORT, bytes: 1_000_000 });
+    t.match(result, { bytes: 1_000_000, faultAt: -1 });
+    t.ok((await watch.packets()).others > 20, 'it went past the tunnel');
+    await watch.close();
+  });
+
+  await t.test('and nothing else', async (t) => {
+    const watch = await watchLinks(server);
+    t.equal(await seenAs(lan, WEB_ADDRESS, port), '10.77.0.2');
+    await ping(lan, WEB_ADDRESS);
+    t.equal((await watch.packets()).others, 0);
+    await watch.close();
+  });
+
+  await t.test('nobody on an uplink gets in', async (t) => {
+    await server.run('ip', ['route', 'add', '192.168.5.0/24', 'via', OUTER_ADDRESS]);
+    const table =
+      'table inet watch { counter strangers { }; chain in { type filter hook prerouting priority -400; ip saddr 10.90.0.2 counter name "strangers"; }; }';
+    await lan.run('nft', [table]);
+    const strangers = async (): Promise<string> => (await lan.run('nft', ['list', 'counter', 'inet', 'watch', 'strangers'])).stdout;
+    const knock = async (): Promise<void> => {
+      await t.rejects(ping(server, LAN_ADDRESS));
+      await seenAs(server, LAN_ADDRESS, TELLER_PORT).catch(() => undefined);
+    };
+    await knock();
+    t.match(await strangers(), /packets 0 /, 'not even by the port of the rule');
+    await client.run('nft', ['delete', 'table', 'inet', 'mptunnel_mpt0_lan-replies']);
+    await knock();
+    t.match(await strangers(), /packets [1-9]/, 'but for that table they would');
+  });
+
+  await crash(rig, 'client');
+  await rig.mptunnel('client', 'down', 'mpt0');
+  t.equal(await picture(), before, 'after a crash and down all is as it was');
 });

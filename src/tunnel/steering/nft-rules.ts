@@ -4,7 +4,8 @@
  * - `fwmark`, `user`: whatever is about to enter the tunnel and fits is written down by its addresses, protocol and ports, in sets whose elements live a minute longer than
  *   their flow is silent. The packet itself is not changed; who reads it from the TUN asks the sets (OwnerSets). It is written down last of all in postrouting, so as it is read.
  * - `bypass`: the first packet of a connection decides, as conntrack sees connections. One that fits gets the mark by which the policy routing takes the tunnel's own datagrams past
- *   the tunnel, and is routed again. Its socket has chosen the tunnel's address by then, so that is masqueraded. The decision stays with the connection.
+ *   the tunnel, and is routed again. Its socket has chosen the tunnel's address by then, so that is masqueraded; and so are hosts of a
+ *   LAN of ours, whose addresses nobody outside knows. The decision stays with the connection.
  */
 
 import { formatIp, type IpFamily, type IpPrefix, parsePrefix, prefixContains } from '../../tun/ip-prefix.js';
@@ -16,6 +17,8 @@ export interface NftRulesInput {
   readonly device: string;
   /** Of the device, "10.77.0.2/24". */
   readonly addresses: readonly string[];
+  /** Behind them there are hosts that use the tunnel through this one. */
+  readonly lanInterfaces?: readonly string[];
   readonly rules: readonly RuleConfig[];
   /** What the policy routing takes past the tunnel; only read when a rule says bypass. */
   readonly mark: number;
@@ -135,6 +138,7 @@ function bypassLines(input: NftRulesInput): string[] {
     '}',
     'chain source { type nat hook postrouting priority srcnat; policy accept;',
     ...FAMILIES.flatMap((family) => masqueradeLine(input, family)),
+    ...lanMasqueradeLines(input),
     '}',
   ];
 }
@@ -155,6 +159,13 @@ function masqueradeLine({ device, addresses, mark }: NftRulesInput, family: IpFa
   if (own.length === 0) return [];
   const list = own.map(({ bytes }) => formatIp(bytes)).join(', ');
   return [`ct mark ${hex(mark)} oifname != "${device}" ${header(family)} saddr { ${list} } masquerade`];
+}
+
+/** By whose address it is: where it came in, older kernels do not tell in postrouting. */
+function lanMasqueradeLines({ device, mark, lanInterfaces = [] }: NftRulesInput): string[] {
+  if (lanInterfaces.length === 0) return [];
+  const inside = [device, ...lanInterfaces].map((name) => JSON.stringify(name)).join(', ');
+  return [`ct mark ${hex(mark)} oifname != { ${inside} } fib saddr type != local masquerade`];
 }
 
 /** Lines that fit what the rule fits, of which the first counts: nft has no "or" between headers. */

@@ -96,6 +96,19 @@ t.test('only what bears an address of the tunnel is masqueraded, and only outsid
   ]);
 });
 
+t.test('hosts of a LAN have no address that is known outside, and nobody but they is masqueraded beside the tunnel', async (t) => {
+  const rules = [{ bypass: true }];
+  const input = { device: 'mpt0', addresses: ['10.77.0.2/24'], rules, mark: MARK, addressesOf: () => NOBODY_KNOWS };
+  const lines = rulesTableBody({ ...input, lanInterfaces: ['br0', 'guest'] }).split('\n');
+  t.same(
+    lines.filter((line) => line.includes('masquerade')),
+    [
+      'ct mark 0x6d70 oifname != "mpt0" ip saddr { 10.77.0.2 } masquerade',
+      'ct mark 0x6d70 oifname != { "mpt0", "br0", "guest" } fib saddr type != local masquerade',
+    ],
+  );
+});
+
 t.test('addresses that are known already are in the sets from the first moment', async (t) => {
   const known = [
     { address: '192.0.2.1', remainingMs: 1500 },
