@@ -12,6 +12,8 @@ import { startNameServer, watchLinks } from './whole-host-rig.js';
 
 /** Wires, since automatic paths pass by the emulator's devices, which are TUNs; the DSL is full when it has reached the limit of the guide. */
 const NAME_SERVER = '9.9.9.9';
+/** Of what goes past the tunnel. */
+const STREAMING_ADDRESS = '198.51.100.40';
 const DEAD_DSL = `table inet dead {
   chain arriving { type filter hook prerouting priority -300; iifname "wan0" drop; }
   chain leaving { type filter hook postrouting priority 300; oifname "wan0" drop; }
@@ -49,10 +51,13 @@ t.test('a home router with DSL and LTE', async (t) => {
   await ip(behind, 'link set lo up', 'address add 192.168.5.2/24 dev eth0', 'link set eth0 up', 'route add default via 192.168.5.1');
   await ip(lab.web, `address add ${NAME_SERVER}/32 dev lo`);
   await ip(lab.server, `route add ${NAME_SERVER} via ${WEB_ADDRESS}`);
+  await ip(lab.web, `address add ${STREAMING_ADDRESS}/24 dev lan0`);
   const web = await startWeb(lab.web);
+  const streaming = await startWeb(lab.web, STREAMING_ADDRESS);
   const names = startNameServer(lab.web, NAME_SERVER, 'web.example', WEB_ADDRESS);
   t.teardown(() => {
     web.stop();
+    streaming.stop();
     names.stop();
   });
   await names.said;
