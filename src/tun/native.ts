@@ -289,6 +289,8 @@ export interface NativeAddon {
   udpReceiveRaw(udp: UdpHandle, out: Uint8Array, lengths: Int32Array, addresses: Uint8Array): number;
   /** Stages one datagram for `udpFlush`; those of one size to one address leave as one message. */
   udpStageRaw(udp: UdpHandle, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void;
+  /** Puts /dev/null in the place of what a thread has open that hangs and will not close it: a port is free again. */
+  vacateDescriptor(descriptor: number): void;
 
   // ---- ports without a socket ----
   /**

@@ -36,6 +36,7 @@ static const napi_property_descriptor EXPORTS[] = {
     EXPORT("udpSendRaw", udp_send_raw),
     EXPORT("udpReceiveRaw", raw_receive),
     EXPORT("udpStageRaw", raw_stage),
+    EXPORT("vacateDescriptor", descriptor_vacate),
     EXPORT("udpFlush", udp_flush),
     EXPORT("udpLastError", udp_last_error),
     EXPORT("udpCounters", udp_counters),

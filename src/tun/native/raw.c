@@ -1,7 +1,9 @@
 #include "raw.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "loop.h"
 #include "udp.h"
@@ -79,5 +81,26 @@ napi_value raw_stage(napi_env env, napi_callback_info info) {
   }
   memcpy(stage_reserve(udp, bytes.length), bytes.data, bytes.length);
   stage_commit(udp, &target, bytes.length);
+  return js_undefined(env);
+}
+
+// Whoever has it open still may close it, and then closes what is there now.
+napi_value descriptor_vacate(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  size_t argc = 1;
+  int64_t descriptor;
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+  if (!arg_int(env, argv[0], "descriptor", 0, INT32_MAX, &descriptor)) return NULL;
+  int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (nothing < 0) {
+    throw_errno(env, errno, "open", NULL);
+    return NULL;
+  }
+  int error = dup3(nothing, (int)descriptor, O_CLOEXEC) < 0 ? errno : 0;
+  close(nothing);
+  if (error != 0) {
+    throw_errno(env, error, "dup3", NULL);
+    return NULL;
+  }
   return js_undefined(env);
 }

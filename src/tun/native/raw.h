@@ -6,5 +6,6 @@
 
 napi_value raw_receive(napi_env env, napi_callback_info info);
 napi_value raw_stage(napi_env env, napi_callback_info info);
+napi_value descriptor_vacate(napi_env env, napi_callback_info info);
 
 #endif

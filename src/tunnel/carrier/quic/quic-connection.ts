@@ -28,6 +28,7 @@ export class QuicConnection {
   readonly quiche: QuicheConnection;
   readonly remote = new Uint8Array(ADDRESS_BYTES);
   readonly socket: QuicSocket;
+  readonly createdMs = performance.now();
   /** Something came or is to be sent; kept by the owner. */
   touched = false;
   droppedDatagrams = 0;
@@ -35,7 +36,9 @@ export class QuicConnection {
   readonly #certificateSha256: Uint8Array | undefined;
   #isOpen = false;
   #closed = false;
-  #queuedSinceMs = -1;
+  /** Datagrams that the library was given, ever; and in order of time, what batches of them may still wait there: until which of all. */
+  #queued = 0;
+  readonly #batches: { readonly sentMs: number; readonly endsAt: number }[] = [];
   #keptAliveMs = 0;
 
   /** `certificateSha256`: of the other side; undefined: the library has checked what is to be checked. */
@@ -75,18 +78,22 @@ export class QuicConnection {
     if (moved && this.quiche.stats().recv > before) this.remote.set(remote);
   }
 
-  send({ bytes, lengths, count }: DatagramBatch): void {
+  send({ bytes, lengths, count }: DatagramBatch, nowMs: number): void {
     let at = 0;
     for (let i = 0; i < count; i++) {
       const length = lengths[i]!;
       try {
         if (this.quiche.isDgramSendQueueFull()) this.droppedDatagrams++;
-        else this.quiche.dgramSend(bytes.subarray(at, at + length));
+        else {
+          this.quiche.dgramSend(bytes.subarray(at, at + length));
+          this.#queued++;
+        }
       } catch {
         this.droppedDatagrams++;
       }
       at += length;
     }
+    this.#batches.push({ sentMs: nowMs, endsAt: this.#queued });
   }
 
   /** Hands up what has come, sends what may be sent, and sees whether it opens or ends. */
@@ -95,7 +102,7 @@ export class QuicConnection {
     this.#open();
     if (this.#isOpen) this.#takeDatagrams();
     this.#transmit();
-    if (this.#isOpen) this.#watchQueue(nowMs);
+    if (this.#batches.length > 0) this.#dropLate(nowMs);
     if (this.quiche.isClosed()) this.#finish(this.#closeReason());
   }
 
@@ -183,15 +190,21 @@ export class QuicConnection {
     }
   }
 
-  #watchQueue(nowMs: number): void {
+  /** Those that have waited too long go; what came later stays. */
+  #dropLate(nowMs: number): void {
     const waiting = this.quiche.dgramSendQueueLen();
-    if (waiting === 0) this.#queuedSinceMs = -1;
-    else if (this.#queuedSinceMs < 0) this.#queuedSinceMs = nowMs;
-    else if (nowMs - this.#queuedSinceMs > QUEUE_MAX_MS) {
-      this.quiche.dgramPurgeOutgoing(() => true);
-      this.droppedDatagrams += waiting;
-      this.#queuedSinceMs = -1;
+    const gone = this.#queued - waiting;
+    let late = 0;
+    while (this.#batches.length > 0) {
+      const { sentMs, endsAt } = this.#batches[0]!;
+      if (endsAt > gone && nowMs - sentMs <= QUEUE_MAX_MS) break;
+      late = Math.max(late, endsAt - gone);
+      this.#batches.shift();
     }
+    if (late === 0) return;
+    this.droppedDatagrams += late;
+    let left = late;
+    this.quiche.dgramPurgeOutgoing(() => left-- > 0);
   }
 
   #closeReason(): string {

@@ -1,5 +1,6 @@
 /** All connections of QUIC of this process, in a worker: what is dialled, and what comes to the ports that are listened on. */
 
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import type { NativeAddon } from '../../../tun/native.js';
 import { emitAddressRecord, formatLocalAddress, formatRemote } from '../../path/address-record.js';
@@ -9,27 +10,36 @@ import { QuicListener } from './quic-listener.js';
 import { QuicSocket } from './quic-socket.js';
 import { CONNECTION_ID_BYTES, emitKnock } from './quic-wire.js';
 import { clientConfig, type Quiche } from './quiche.js';
-import type { FromWorker, OpenFacts, ToWorker } from './worker-messages.js';
+import { type DatagramBatch, type FromWorker, MAX_BYTES_BETWEEN, type OpenFacts, SHARED, type ToWorker } from './worker-messages.js';
 
 const KNOCK_EVERY_MS = 200;
 const OPENING_MS = 10_000;
-const IP_UDP_BYTES = { 4: 28, 6: 48 } as const;
 const MIN_DATAGRAM_BYTES = 1280;
 const MIN_TIMER_MS = 1;
 
 export class QuicEngine {
   readonly #native: NativeAddon;
   readonly #quiche: Quiche;
+  readonly #shared: Int32Array<SharedArrayBuffer>;
   readonly #post: (message: FromWorker, transfer?: ArrayBuffer[]) => void;
   readonly #connections = new Map<number, QuicConnection>();
   readonly #listeners = new Map<number, QuicListener>();
   readonly #timers = new Map<QuicConnection, { timer: NodeJS.Timeout; atMs: number }>();
   readonly #ends = new Map<QuicConnection, () => void>();
   #touched: QuicConnection[] = [];
+  #postedBytes = 0;
+  /** Dropped datagrams, by connection. */
+  readonly #told = new Map<number, number>();
 
-  constructor(native: NativeAddon, quiche: Quiche, post: (message: FromWorker, transfer?: ArrayBuffer[]) => void) {
+  constructor(
+    native: NativeAddon,
+    quiche: Quiche,
+    shared: Int32Array<SharedArrayBuffer>,
+    post: (message: FromWorker, transfer?: ArrayBuffer[]) => void,
+  ) {
     this.#native = native;
     this.#quiche = quiche;
+    this.#shared = shared;
     this.#post = post;
   }
 
@@ -42,9 +52,10 @@ export class QuicEngine {
         this.#listen(message);
         return;
       case 'send': {
+        Atomics.add(this.#shared, SHARED.bytesTakenByWorker, message.batch.bytes.length);
         const connection = this.#connections.get(message.id);
         if (connection === undefined) return;
-        connection.send(message.batch);
+        connection.send(message.batch, performance.now());
         this.#touch(connection);
         this.#endBatch();
         return;
@@ -56,8 +67,22 @@ export class QuicEngine {
         this.#listeners.get(message.listener)?.admit(message.source);
         this.#endBatch();
         return;
+      case 'refuse':
+        this.#listeners.get(message.listener)?.refuse(message.source);
+        return;
       case 'hang':
-        for (;;);
+        if (message.nativelyMs > 0) spawnSync('sleep', [String(message.nativelyMs / 1000)]);
+        else for (;;);
+    }
+  }
+
+  /** Tells what was dropped since it was asked last. */
+  reportDropped(): void {
+    for (const { id, droppedDatagrams } of this.#connections.values()) {
+      const told = this.#told.get(id) ?? 0;
+      if (droppedDatagrams === told) continue;
+      this.#told.set(id, droppedDatagrams);
+      this.#post({ type: 'dropped', id, dropped: droppedDatagrams });
     }
   }
 
@@ -71,7 +96,14 @@ export class QuicEngine {
     try {
       const socket = new QuicSocket(
         this.#native,
-        { family, port: 0, address: options.localAddress, device: options.device, mark: options.mark },
+        {
+          family,
+          port: 0,
+          address: options.localAddress,
+          device: options.device,
+          deviceAddress: options.deviceAddress,
+          mark: options.mark,
+        },
         (bytes, from) => {
           if (connection === undefined) return;
           connection.receive(bytes, from);
@@ -80,7 +112,7 @@ export class QuicEngine {
         () => this.#endBatch(),
       );
       const pinned = options.certificateSha256;
-      const config = clientConfig(this.#quiche, pinned !== undefined, options.mtuBytes - IP_UDP_BYTES[family]);
+      const config = clientConfig(this.#quiche, pinned !== undefined, options.mtuBytes, family);
       const quiche = this.#quiche.Connection.connect(
         options.serverName,
         randomBytes(CONNECTION_ID_BYTES),
@@ -136,14 +168,15 @@ export class QuicEngine {
           return connection;
         },
         touch: (connection) => this.#touch(connection),
+        end: (connection) => this.#end(connection, 'it did not begin'),
         endBatch: () => this.#endBatch(),
         report: (counters) => this.#post({ type: 'counters', listener: id, counters }),
       });
       this.#listeners.set(id, listener);
-      this.#post({ type: 'listening', id, port: listener.port, errorCode: '', message: '' });
+      this.#post({ type: 'listening', id, port: listener.port, descriptor: listener.descriptor, errorCode: '', message: '' });
     } catch (error) {
       const { code = 'listen', message } = error as NodeJS.ErrnoException;
-      this.#post({ type: 'listening', id, port: 0, errorCode: code, message });
+      this.#post({ type: 'listening', id, port: 0, descriptor: -1, errorCode: code, message });
     }
   }
 
@@ -157,16 +190,23 @@ export class QuicEngine {
         if (maxDatagramBytes < MIN_DATAGRAM_BYTES) this.#end(connection, `datagrams of ${maxDatagramBytes} bytes are too small`);
         else opened({ maxDatagramBytes, local: localOf(connection), remote: addressOf(formatRemote(connection.remote)) });
       },
-      onDatagrams: (connection, batch) =>
-        this.#post({ type: 'datagrams', id: connection.id, batch, dropped: connection.droppedDatagrams }, [
-          batch.bytes.buffer,
-          batch.lengths.buffer,
-        ]),
+      onDatagrams: (connection, batch) => this.#deliver(connection, batch),
       onClosed: (connection, reason) => {
         this.#post({ type: 'closed', id: connection.id, reason });
         this.#forget(connection);
       },
     };
+  }
+
+  /** What the tunnel has no time for is dropped here, as a full socket would. */
+  #deliver(connection: QuicConnection, batch: DatagramBatch): void {
+    const waitingBytes = (this.#postedBytes - Atomics.load(this.#shared, SHARED.bytesTakenByTunnel)) | 0;
+    if (waitingBytes > MAX_BYTES_BETWEEN) {
+      connection.droppedDatagrams += batch.count;
+      return;
+    }
+    this.#postedBytes = (this.#postedBytes + batch.bytes.length) | 0;
+    this.#post({ type: 'datagrams', id: connection.id, batch }, [batch.bytes.buffer, batch.lengths.buffer]);
   }
 
   // ---- driving ----
@@ -238,6 +278,7 @@ export class QuicEngine {
     clearTimeout(this.#timers.get(connection)?.timer);
     this.#timers.delete(connection);
     this.#connections.delete(connection.id);
+    this.#told.delete(connection.id);
     this.#ends.get(connection)?.();
     this.#ends.delete(connection);
   }

@@ -22,6 +22,8 @@ export interface QuicListenerOptions {
   readonly askProof: (proof: Uint8Array, source: string) => void;
   readonly create: (quiche: QuicheConnection, socket: QuicSocket, remote: Uint8Array) => QuicConnection;
   readonly touch: (connection: QuicConnection) => void;
+  /** It takes too long to begin. */
+  readonly end: (connection: QuicConnection) => void;
   readonly endBatch: () => void;
   /** From time to time, when they have changed. */
   readonly report: (counters: Readonly<Record<string, number>>) => void;
@@ -33,11 +35,13 @@ const ADMITTED_CONNECTIONS = 4;
 const MAX_CONNECTIONS = 2048;
 /** Not established yet. */
 const MAX_OPENING = 256;
+/** The library's own deadline begins with the first packet that it can read, which may never come. */
+const OPENING_MS = 10_000;
 /** Proofs that are being looked at, what waits for each, and how many are asked for in a second. */
 const MAX_PENDING = 128;
 const MAX_HELD = 6;
 const PENDING_MS = 2000;
-const MAX_PROOFS_PER_SEC = 1000;
+const MAX_PROOFS_PER_SEC = 4000;
 const REPORT_MS = 1000;
 
 interface Pending {
@@ -47,14 +51,14 @@ interface Pending {
 
 export class QuicListener {
   readonly #options: QuicListenerOptions;
-  readonly #config: QuicheConfig;
+  readonly #configs: Readonly<Record<4 | 6, QuicheConfig>>;
   readonly #socket: QuicSocket;
   /** By each connection id that leads to it. */
   readonly #byId = new Map<string, QuicConnection>();
   readonly #idsOf = new Map<QuicConnection, string[]>();
   readonly #pending = new Map<string, Pending>();
   readonly #admitted = new Map<string, { untilMs: number; left: number }>();
-  readonly #counters = { connections: 0, strangers: 0, malformed: 0, refusedTooMany: 0, proofsAsked: 0 };
+  readonly #counters = { connections: 0, strangers: 0, malformed: 0, refusedTooMany: 0, proofsAsked: 0, refusedProofs: 0 };
   readonly #sweep: NodeJS.Timeout;
   #proofsLeft = MAX_PROOFS_PER_SEC;
   #reported = '';
@@ -62,13 +66,18 @@ export class QuicListener {
   /** Throws as udpOpen does, and when the certificate cannot be used. */
   constructor(options: QuicListenerOptions) {
     this.#options = options;
-    this.#config = serverConfig(options.quiche, options.certificate, options.privateKey);
+    const { quiche, certificate, privateKey } = options;
+    this.#configs = { 4: serverConfig(quiche, certificate, privateKey, 4), 6: serverConfig(quiche, certificate, privateKey, 6) };
     this.#socket = this.#open(options);
     this.#sweep = setInterval(() => this.#tick(), REPORT_MS);
   }
 
   get port(): number {
     return this.#socket.port;
+  }
+
+  get descriptor(): number {
+    return this.#socket.descriptor;
   }
 
   /** All, also those that are not established. */
@@ -82,6 +91,11 @@ export class QuicListener {
     const pending = this.#pending.get(source);
     this.#pending.delete(source);
     for (const { bytes, address } of pending?.held ?? []) this.#take(bytes, address);
+  }
+
+  /** Its proof was wrong. */
+  refuse(source: string): void {
+    if (this.#pending.delete(source)) this.#counters.refusedProofs++;
   }
 
   forget(connection: QuicConnection): void {
@@ -160,7 +174,8 @@ export class QuicListener {
     admitted.left--;
     const own = randomBytes(CONNECTION_ID_BYTES);
     const { quiche, create } = this.#options;
-    const connection = create(quiche.Connection.accept(own, null, ANY_PATH.to, ANY_PATH.from, this.#config), this.#socket, address);
+    const config = this.#configs[source.startsWith('[') ? 6 : 4];
+    const connection = create(quiche.Connection.accept(own, null, ANY_PATH.to, ANY_PATH.from, config), this.#socket, address);
     this.#counters.connections++;
     const ids = [connectionId, connectionIdText(own)];
     this.#idsOf.set(connection, ids);
@@ -179,6 +194,9 @@ export class QuicListener {
     const nowMs = performance.now();
     for (const [source, { sinceMs }] of this.#pending) if (nowMs - sinceMs > PENDING_MS) this.#pending.delete(source);
     for (const [source, { untilMs }] of this.#admitted) if (untilMs < nowMs) this.#admitted.delete(source);
+    for (const connection of this.connections()) {
+      if (!connection.isOpen && nowMs - connection.createdMs > OPENING_MS) this.#options.end(connection);
+    }
     const text = JSON.stringify(this.#counters);
     if (text === this.#reported) return;
     this.#reported = text;

@@ -18,10 +18,13 @@ export interface QuicSocketOptions {
   readonly address: string | undefined;
   readonly device: string | undefined;
   readonly mark: number | undefined;
+  /** Stands in for `device` where only root may bind to one (before Linux 5.7). */
+  readonly deviceAddress?: string | undefined;
 }
 
 export class QuicSocket {
   readonly port: number;
+  readonly descriptor: number;
   readonly #native: NativeAddon;
   readonly #handle: UdpHandle;
   readonly #watcher: Watcher;
@@ -30,21 +33,14 @@ export class QuicSocket {
   /** Throws as udpOpen. `take`: borrowed until return; `address` is the record of where it came from. */
   constructor(
     native: NativeAddon,
-    { family, port, address, device, mark }: QuicSocketOptions,
+    options: QuicSocketOptions,
     take: (datagram: Uint8Array, address: Uint8Array) => void,
     endBatch: () => void,
   ) {
     this.#native = native;
-    this.#handle = native.udpOpen({
-      family,
-      port,
-      ...(address === undefined ? {} : { address }),
-      ...(device === undefined ? {} : { device }),
-      ...(mark === undefined ? {} : { mark }),
-      receiveBufferBytes: BUFFER_BYTES,
-      sendBufferBytes: BUFFER_BYTES,
-    });
+    this.#handle = openOnDevice(native, options);
     this.port = native.udpPort(this.#handle);
+    this.descriptor = native.udpFd(this.#handle);
     this.#watcher = native.watchReadable(this.#handle, () => this.#read(take, endBatch));
   }
 
@@ -76,4 +72,27 @@ export class QuicSocket {
     }
     endBatch();
   }
+}
+
+function openOnDevice(native: NativeAddon, options: QuicSocketOptions): UdpHandle {
+  try {
+    return open(native, options);
+  } catch (cause) {
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    const address = options.address ?? options.deviceAddress;
+    if (code !== 'EPERM' || syscall !== 'SO_BINDTODEVICE' || address === undefined) throw cause;
+    return open(native, { ...options, address, device: undefined });
+  }
+}
+
+function open(native: NativeAddon, { family, port, address, device, mark }: QuicSocketOptions): UdpHandle {
+  return native.udpOpen({
+    family,
+    port,
+    ...(address === undefined ? {} : { address }),
+    ...(device === undefined ? {} : { device }),
+    ...(mark === undefined ? {} : { mark }),
+    receiveBufferBytes: BUFFER_BYTES,
+    sendBufferBytes: BUFFER_BYTES,
+  });
 }

@@ -14,6 +14,8 @@ import { PROOF_BYTES } from '../peer-proof.js';
 /** Of those that we choose. */
 export const CONNECTION_ID_BYTES = 16;
 const CONNECTION_ID_MAX_BYTES = 20;
+/** RFC 9000, 7.2: of a client's first packet. */
+const FIRST_ID_MIN_BYTES = 8;
 const LONG_HEADER = 0x80;
 const FIXED_BIT = 0x40;
 const TYPE_MASK = 0x30;
@@ -41,7 +43,8 @@ export function parseQuicDatagram(bytes: Uint8Array): QuicDatagram | undefined {
   const length = bytes[5];
   if (length === undefined || length > CONNECTION_ID_MAX_BYTES || bytes.length < 6 + length) return undefined;
   const connectionId = connectionIdText(bytes.subarray(6, 6 + length));
-  const isInitial = (first & TYPE_MASK) === TYPE_INITIAL && bytes.length >= INITIAL_MIN_BYTES && isVersion1(bytes);
+  const isInitial =
+    (first & TYPE_MASK) === TYPE_INITIAL && length >= FIRST_ID_MIN_BYTES && bytes.length >= INITIAL_MIN_BYTES && isVersion1(bytes);
   return { kind: isInitial ? 'initial' : 'other', connectionId };
 }
 

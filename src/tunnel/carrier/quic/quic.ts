@@ -4,28 +4,45 @@
  */
 
 import { Worker } from 'node:worker_threads';
+import { loadNative } from '../../../tun/native.js';
 import { TunnelError } from '../../tunnel-api.js';
 import type {
   DialOptions,
   ListenOptions,
   Transport,
   TransportAddress,
+  TransportCounters,
   TransportEvents,
   TransportListener,
   TransportProvider,
 } from '../transport.js';
 import { loadQuiche, QUICHE_PACKAGE } from './quiche.js';
-import type { FromWorker, OpenFacts, ToWorker, WorkerData } from './worker-messages.js';
+import {
+  type DatagramBatch,
+  type FromWorker,
+  MAX_BYTES_BETWEEN,
+  type OpenFacts,
+  SHARED,
+  SHARED_INTS,
+  type ToWorker,
+  type WorkerData,
+} from './worker-messages.js';
 
 const WATCH_MS = 1000;
 /** Without a heartbeat. */
 const HANGS_AFTER_MS = 3000;
 const START_MS = 10_000;
+/** A worker whose library loops does not even end: it loses its ports by force. */
+const ENDING_MS = 2000;
+/** Twice as long with each that did not last. */
+const RELISTEN_MS = 100;
+const RELISTEN_MAX_MS = 30_000;
+const LASTED_MS = 60_000;
 /** Proofs that were seen, with their source: shown again from elsewhere they are somebody else's. */
 const SEEN_PROOFS = 8192;
 
 /** Rejects with TunnelError `carrier-missing`. */
-export async function loadQuic(): Promise<TransportProvider & { hangForTest(): void }> {
+export async function loadQuic(): Promise<TransportProvider & { hangForTest(nativelyMs?: number): void }> {
   try {
     loadQuiche();
   } catch (cause) {
@@ -41,20 +58,24 @@ export async function loadQuic(): Promise<TransportProvider & { hangForTest(): v
     dial: (options, events) => host.dial(options, events),
     listen: (options) => host.listen(options),
     close: () => host.close(),
-    hangForTest: () => host.hang(),
+    hangForTest: (nativelyMs = 0) => host.post({ type: 'hang', nativelyMs }),
   };
 }
 
 class QuicTransport implements Transport {
   readonly kind = 'quic';
   readonly events: TransportEvents;
-  readonly counters = { sentDatagrams: 0, receivedDatagrams: 0, droppedDatagrams: 0 };
   maxDatagramBytes = 0;
   local: TransportAddress;
   remote: TransportAddress;
   isOpen = false;
   readonly #id: number;
   readonly #host: QuicHost;
+  #givenDatagrams = 0;
+  #receivedDatagrams = 0;
+  #droppedHere = 0;
+  /** As the worker told it last. */
+  #droppedThere = 0;
 
   constructor(host: QuicHost, id: number, events: TransportEvents, local: TransportAddress, remote: TransportAddress) {
     this.#host = host;
@@ -75,21 +96,45 @@ class QuicTransport implements Transport {
     if (!this.isOpen) return;
     let used = 0;
     for (let i = 0; i < count; i++) used += lengths[i]!;
+    if (!this.#host.hasRoom()) {
+      this.#droppedHere += count;
+      return;
+    }
     const batch = { bytes: new Uint8Array(used), lengths: new Int32Array(count), count };
     batch.bytes.set(bytes.subarray(0, used));
     batch.lengths.set(lengths.subarray(0, count));
-    this.counters.sentDatagrams += count;
-    this.#host.post({ type: 'send', id: this.#id, batch }, [batch.bytes.buffer, batch.lengths.buffer]);
+    this.#givenDatagrams += count;
+    this.#host.send(this.#id, batch);
+  }
+
+  get counters(): TransportCounters {
+    return {
+      sentDatagrams: this.#givenDatagrams - this.#droppedThere,
+      receivedDatagrams: this.#receivedDatagrams,
+      droppedDatagrams: this.#droppedHere + this.#droppedThere,
+    };
+  }
+
+  receive({ bytes, lengths, count }: DatagramBatch): void {
+    this.#receivedDatagrams += count;
+    this.events.onDatagrams(bytes, lengths, count);
+  }
+
+  /** Ours, in the worker, since it was dialled. */
+  setDropped(count: number): void {
+    this.#droppedThere = count;
   }
 
   close(): void {
     this.isOpen = false;
-    this.#host.end(this.#id);
+    this.#host.end(this.#id, this);
   }
 }
 
 class QuicListening implements TransportListener {
   port = 0;
+  /** Of its socket in the worker; below zero: none. */
+  descriptor = -1;
   counters: Readonly<Record<string, number>> = {};
   readonly options: ListenOptions;
   readonly id: number;
@@ -112,13 +157,19 @@ class QuicHost {
   readonly #transports = new Map<number, QuicTransport>();
   readonly #listeners = new Map<number, QuicListening>();
   readonly #seenProofs = new Map<string, string>();
-  readonly #heartbeat = new Int32Array(new SharedArrayBuffer(4));
+  /** Of the worker that runs. */
+  #shared = new Int32Array(new SharedArrayBuffer(4 * SHARED_INTS));
+  #postedBytes = 0;
   #worker: Worker | undefined;
   #watch: NodeJS.Timeout | undefined;
   #nextId = 1;
   #beatSeen = 0;
   #beatMs = 0;
+  #lookedMs = 0;
+  #startedMs = 0;
   #restarts = 0;
+  #relistenMs = RELISTEN_MS;
+  #relisten: NodeJS.Timeout | undefined;
   #closed = false;
 
   dial(options: DialOptions, events: TransportEvents): Transport {
@@ -148,38 +199,53 @@ class QuicHost {
     if (!this.#closed) this.#running().postMessage(message, transfer);
   }
 
-  end(id: number): void {
-    if (this.#transports.delete(id)) this.post({ type: 'close', id });
+  /** False: the worker has enough to do. */
+  hasRoom(): boolean {
+    return ((this.#postedBytes - Atomics.load(this.#shared, SHARED.bytesTakenByWorker)) | 0) <= MAX_BYTES_BETWEEN;
+  }
+
+  send(id: number, batch: DatagramBatch): void {
+    this.#postedBytes = (this.#postedBytes + batch.bytes.length) | 0;
+    this.post({ type: 'send', id, batch }, [batch.bytes.buffer, batch.lengths.buffer]);
+  }
+
+  /** Not one that has the number now, in a later worker. */
+  end(id: number, transport: QuicTransport): void {
+    if (this.#transports.get(id) !== transport) return;
+    this.#transports.delete(id);
+    this.post({ type: 'close', id });
   }
 
   stopListening(listening: QuicListening): void {
-    if (this.#listeners.delete(listening.id)) this.post({ type: 'close', id: listening.id });
-  }
-
-  hang(): void {
-    this.post({ type: 'hang' });
+    if (this.#listeners.delete(listening.id) && this.#worker !== undefined) this.post({ type: 'close', id: listening.id });
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#relisten);
     if (this.#worker !== undefined) {
-      for (const id of [...this.#transports.keys()]) this.end(id);
+      for (const [id, transport] of [...this.#transports]) this.end(id, transport);
       for (const listening of [...this.#listeners.values()]) this.stopListening(listening);
       // Their goodbyes leave before the worker ends.
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.#closed = true;
     clearInterval(this.#watch);
-    await this.#worker?.terminate();
+    if (this.#worker !== undefined) await ended(this.#worker);
     this.#worker = undefined;
   }
 
   /** Started with the first that needs it. */
   #running(): Worker {
     if (this.#worker !== undefined) return this.#worker;
-    const workerDataOfIt: WorkerData = { heartbeat: this.#heartbeat };
+    // One that hangs may still write into the old.
+    this.#shared = new Int32Array(new SharedArrayBuffer(4 * SHARED_INTS));
+    this.#postedBytes = 0;
+    this.#beatSeen = 0;
+    const workerDataOfIt: WorkerData = { shared: this.#shared };
     const worker = new Worker(new URL('./quic-worker.js', import.meta.url), { workerData: workerDataOfIt, execArgv: [], stderr: false });
     this.#worker = worker;
-    this.#beatMs = performance.now() + START_MS;
+    this.#startedMs = performance.now();
+    this.#beatMs = this.#startedMs + START_MS;
     worker.on('message', (message: FromWorker) => {
       if (this.#worker === worker) this.#handle(message);
     });
@@ -191,11 +257,13 @@ class QuicHost {
 
   #look(): void {
     const nowMs = performance.now();
-    const beat = Atomics.load(this.#heartbeat, 0);
-    if (beat !== this.#beatSeen) {
+    const beat = Atomics.load(this.#shared, SHARED.heartbeats);
+    // Who was held up itself, as by a debugger or a stopped machine, knows nothing of the worker.
+    if (beat !== this.#beatSeen || nowMs - this.#lookedMs > 2 * WATCH_MS) {
       this.#beatSeen = beat;
       this.#beatMs = Math.max(this.#beatMs, nowMs);
     }
+    this.#lookedMs = nowMs;
     if (this.#worker !== undefined && nowMs - this.#beatMs > HANGS_AFTER_MS) this.#restart(this.#worker, 'it hung');
   }
 
@@ -204,17 +272,33 @@ class QuicHost {
     if (this.#worker !== worker || this.#closed) return;
     this.#worker = undefined;
     this.#restarts++;
-    void worker.terminate();
     const lost = [...this.#transports.values()];
     this.#transports.clear();
     for (const transport of lost) {
       transport.isOpen = false;
       transport.events.onClose(`the QUIC worker was started anew: ${reason}`);
     }
-    for (const listening of this.#listeners.values()) {
-      listening.options.warn(`QUIC was started anew: ${reason}`);
-      this.#postListen(listening);
+    for (const { options } of this.#listeners.values()) options.warn(`QUIC was started anew: ${reason}`);
+    void this.#listenAgain(worker, performance.now() - this.#startedMs);
+  }
+
+  async #listenAgain(old: Worker, lastedMs: number): Promise<void> {
+    if (!(await ended(old))) {
+      for (const listening of this.#listeners.values()) {
+        listening.options.warn('the old QUIC worker does not end, and keeps a core busy until mptunnel is restarted');
+        if (listening.descriptor >= 0) loadNative().vacateDescriptor(listening.descriptor);
+      }
     }
+    for (const listening of this.#listeners.values()) listening.descriptor = -1;
+    this.#relistenMs = lastedMs > LASTED_MS ? RELISTEN_MS : Math.min(2 * this.#relistenMs, RELISTEN_MAX_MS);
+    this.#scheduleListening();
+  }
+
+  #scheduleListening(): void {
+    clearTimeout(this.#relisten);
+    this.#relisten = setTimeout(() => {
+      for (const listening of this.#listeners.values()) if (listening.descriptor < 0) this.#postListen(listening);
+    }, this.#relistenMs);
   }
 
   #postListen({ id, options: { port, mark, certificate, privateKey } }: QuicListening): void {
@@ -243,14 +327,15 @@ class QuicHost {
         return;
       }
       case 'datagrams': {
+        Atomics.add(this.#shared, SHARED.bytesTakenByTunnel, message.batch.bytes.length);
         const transport = this.#transports.get(message.id);
         if (transport === undefined) return;
-        const { bytes, lengths, count } = message.batch;
-        transport.counters.receivedDatagrams += count;
-        transport.counters.droppedDatagrams = message.dropped;
-        transport.events.onDatagrams(bytes, lengths, count);
+        transport.receive(message.batch);
         return;
       }
+      case 'dropped':
+        this.#transports.get(message.id)?.setDropped(message.dropped);
+        return;
       case 'closed': {
         const transport = this.#transports.get(message.id);
         this.#transports.delete(message.id);
@@ -266,19 +351,29 @@ class QuicHost {
     }
   }
 
-  #handleListening({ id, port, errorCode, message }: Extract<FromWorker, { type: 'listening' }>): void {
+  #handleListening({ id, port, descriptor, errorCode, message }: Extract<FromWorker, { type: 'listening' }>): void {
     const listening = this.#listeners.get(id);
     if (listening === undefined) return;
     listening.port = port;
+    listening.descriptor = descriptor;
     listening.settle(errorCode === '' ? undefined : listenError(listening.options.port, errorCode, message));
-    listening.settle = (error) => error !== undefined && listening.options.warn(error.message);
+    // In a worker that was started anew.
+    listening.settle = (failed) => {
+      if (failed === undefined) return;
+      listening.options.warn(failed.message);
+      this.#relistenMs = Math.min(2 * this.#relistenMs, RELISTEN_MAX_MS);
+      this.#scheduleListening();
+    };
   }
 
   #checkProof({ listener, proof, source }: Extract<FromWorker, { type: 'proof' }>): void {
     const listening = this.#listeners.get(listener);
     const key = Buffer.from(proof).toString('latin1');
     const seenFrom = this.#seenProofs.get(key);
-    if (listening === undefined || (seenFrom !== undefined && seenFrom !== source) || !listening.options.checkProof(proof, source)) return;
+    if (listening === undefined || (seenFrom !== undefined && seenFrom !== source) || !listening.options.checkProof(proof, source)) {
+      this.post({ type: 'refuse', listener, source });
+      return;
+    }
     if (this.#seenProofs.size >= SEEN_PROOFS) this.#seenProofs.delete(this.#seenProofs.keys().next().value!);
     this.#seenProofs.set(key, source);
     this.post({ type: 'admit', listener, source });
@@ -325,4 +420,15 @@ function listenError(port: number, code: string, message: string): TunnelError {
         ? `UDP port ${port} needs root or CAP_NET_BIND_SERVICE: choose a quic_port above 1023.`
         : `QUIC cannot listen on UDP port ${port}: ${message}`;
   return new TunnelError('listen', text);
+}
+
+/** False: not soon. */
+async function ended(worker: Worker): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), ENDING_MS);
+  });
+  const is = await Promise.race([worker.terminate().then(() => true), late]);
+  clearTimeout(timer);
+  return is;
 }

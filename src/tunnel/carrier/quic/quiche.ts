@@ -13,7 +13,9 @@ const IDLE_MS = 10_000;
 /** Only bounds what a burst brings: how long datagrams may wait is watched by the connection. */
 const SEND_QUEUE_DATAGRAMS = 1024;
 const RECEIVE_QUEUE_DATAGRAMS = 4096;
-const RECEIVE_MAX_BYTES = 65_527;
+/** The library looks for no path MTU; past an interface with larger packets there is seldom a path with them. */
+const PATH_MTU_BYTES = 1500;
+const IP_UDP_BYTES = { 4: 28, 6: 48 } as const;
 /** The subflows inside have a congestion control of their own: this one shall follow them, not halve at each loss. */
 const CONGESTION_CONTROL = 'bbr';
 /** The binary of @matrixai/quic alone. */
@@ -25,29 +27,31 @@ export function loadQuiche(): Quiche {
   return createRequire(import.meta.url)(QUICHE_PACKAGE) as Quiche;
 }
 
-export function serverConfig(quiche: Quiche, certificate: string, privateKey: string): QuicheConfig {
+/** It sends no more than the client says that it takes. */
+export function serverConfig(quiche: Quiche, certificate: string, privateKey: string, family: 4 | 6): QuicheConfig {
   return configured(
     quiche.Config.withBoringSslCtx(false, false, null, [Buffer.from(privateKey)], [Buffer.from(certificate)]),
-    RECEIVE_MAX_BYTES,
+    PATH_MTU_BYTES,
+    family,
   );
 }
 
-/** `pinned`: the caller looks at the certificate itself. `sendMaxBytes`: of one UDP payload. */
-export function clientConfig(quiche: Quiche, pinned: boolean, sendMaxBytes: number): QuicheConfig {
+/** `pinned`: the caller looks at the certificate itself. `mtuBytes`: of the interface. */
+export function clientConfig(quiche: Quiche, pinned: boolean, mtuBytes: number, family: 4 | 6): QuicheConfig {
   const authorities = pinned ? null : Buffer.from(hostAuthorities());
-  return configured(quiche.Config.withBoringSslCtx(true, pinned, authorities), sendMaxBytes);
+  return configured(quiche.Config.withBoringSslCtx(true, pinned, authorities), mtuBytes, family);
 }
 
-/** `maxBytes`: of one UDP payload. */
-function configured(config: QuicheConfig, maxBytes: number): QuicheConfig {
+function configured(config: QuicheConfig, mtuBytes: number, family: 4 | 6): QuicheConfig {
+  const payloadMaxBytes = Math.min(mtuBytes, PATH_MTU_BYTES) - IP_UDP_BYTES[family];
   config.setApplicationProtos([ALPN]);
   config.setMaxIdleTimeout(IDLE_MS);
   // Told to the other side, which knows nothing of our interface and sends no longer ones either.
-  config.setMaxRecvUdpPayloadSize(maxBytes);
-  config.setMaxSendUdpPayloadSize(maxBytes);
+  config.setMaxRecvUdpPayloadSize(payloadMaxBytes);
+  config.setMaxSendUdpPayloadSize(payloadMaxBytes);
   config.enableDgram(true, RECEIVE_QUEUE_DATAGRAMS, SEND_QUEUE_DATAGRAMS);
   config.setDisableActiveMigration(true);
-  config.setCcAlgorithmName(CONGESTION_CONTROL);
+  config.setCcAlgorithmName(process.env.QCC ?? CONGESTION_CONTROL);
   config.enablePacing(false);
   config.grease(false);
   return config;

@@ -1,8 +1,8 @@
 /**
- * What the carrier webtransport brings through: each end in a process of its own; prints JSON. Datagrams of 1400 bytes are offered at given rates; what arrives is
+ * What a carrier that is not plain UDP brings through: each end in a process of its own; prints JSON. Datagrams of 1400 bytes are offered at given rates; what arrives is
  * counted, and timed from the send call to the receiver's event. Without a link both are on loopback; with one, in namespaces at its ends (needs root).
  *
- *   node dist/test/bench/webtransport.js [--seconds N] [--offer MBIT,MBIT,...] [--link MBIT,DELAY_MS,QUEUE_PACKETS[,LOSS]]
+ *   node dist/test/bench/transport.js [--kind quic|webtransport] [--seconds N] [--offer MBIT,MBIT,...] [--link MBIT,DELAY_MS,QUEUE_PACKETS[,LOSS]]
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
@@ -11,8 +11,8 @@ import { parseArgs } from 'node:util';
 import { createLab, type Lab } from '../../src/lab/topology.js';
 import { PROOF_BYTES } from '../../src/tunnel/carrier/peer-proof.js';
 import { makeSelfSigned } from '../../src/tunnel/carrier/self-signed.js';
-import type { Transport, TransportEvents } from '../../src/tunnel/carrier/transport.js';
-import { loadWebTransport } from '../../src/tunnel/carrier/webtransport/webtransport.js';
+import type { Transport, TransportEvents, TransportKind } from '../../src/tunnel/carrier/transport.js';
+import { loadTransport } from '../../src/tunnel/carrier/transports.js';
 
 const DATAGRAM_BYTES = 1400;
 /** As a path flushes them. */
@@ -50,7 +50,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 /** Counts what comes, and reports, with each message. */
 async function receive(): Promise<void> {
   const { certificate, privateKey, sha256 } = await makeSelfSigned('bench');
-  const provider = await loadWebTransport();
+  const provider = await loadTransport(process.env.TRANSPORT_BENCH_KIND as TransportKind);
   let report: Report = { datagrams: 0, latenciesMs: [], cpuMs: cpuMs() };
   const onDatagrams: TransportEvents['onDatagrams'] = (bytes, _lengths, count) => {
     const sentAt = Buffer.from(bytes.buffer, bytes.byteOffset).readBigUInt64BE();
@@ -76,7 +76,7 @@ async function receive(): Promise<void> {
 
 /** Dials the target of the first message, and offers what each further one says. */
 async function send(): Promise<void> {
-  const provider = await loadWebTransport();
+  const provider = await loadTransport(process.env.TRANSPORT_BENCH_KIND as TransportKind);
   process.once('message', (target: Target) => {
     const { address, device, port, sha256 } = target;
     const transport = provider.dial(
@@ -126,9 +126,12 @@ async function serve(transport: Transport, { mbitPerSec, seconds }: Offer): Prom
 }
 
 /** A child of a role, in a namespace or here. */
-function start(role: string, namespace: string | undefined): ChildProcess {
+function start(role: string, kind: string, namespace: string | undefined): ChildProcess {
   const inside = namespace === undefined ? {} : { execPath: 'ip', execArgv: ['netns', 'exec', namespace, process.execPath] };
-  return fork(fileURLToPath(import.meta.url), [], { env: { ...process.env, WEBTRANSPORT_BENCH: role }, ...inside });
+  return fork(fileURLToPath(import.meta.url), [], {
+    env: { ...process.env, TRANSPORT_BENCH_ROLE: role, TRANSPORT_BENCH_KIND: kind },
+    ...inside,
+  });
 }
 
 function ask<T>(child: ChildProcess, question?: object): Promise<T> {
@@ -168,11 +171,14 @@ async function makeLink(text: string | undefined): Promise<Lab | undefined> {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { seconds: { type: 'string' }, offer: { type: 'string' }, link: { type: 'string' } } });
+  const { values } = parseArgs({
+    options: { kind: { type: 'string' }, seconds: { type: 'string' }, offer: { type: 'string' }, link: { type: 'string' } },
+  });
+  const { kind = 'quic' } = values;
   const seconds = Number(values.seconds ?? 3);
   const lab = await makeLink(values.link);
-  const receiver = start('receive', lab?.server.namespace);
-  const sender = start('send', lab?.client.namespace);
+  const receiver = start('receive', kind, lab?.server.namespace);
+  const sender = start('send', kind, lab?.client.namespace);
   try {
     const listening = await ask<{ port: number; sha256: number[] }>(receiver);
     const where = lab === undefined ? { address: '127.0.0.1' } : { address: '10.90.0.2', device: 'wan0' };
@@ -183,7 +189,7 @@ async function main(): Promise<void> {
     }
     console.log(
       JSON.stringify(
-        { node: process.version, link: values.link ?? 'loopback', datagramBytes: DATAGRAM_BYTES, seconds, cases },
+        { kind, node: process.version, link: values.link ?? 'loopback', datagramBytes: DATAGRAM_BYTES, seconds, cases },
         undefined,
         2,
       ),
@@ -195,7 +201,7 @@ async function main(): Promise<void> {
   }
 }
 
-const role = process.env.WEBTRANSPORT_BENCH;
+const role = process.env.TRANSPORT_BENCH_ROLE;
 if (role === 'receive') await receive();
 else if (role === 'send') await send();
 else await main();
