@@ -71,12 +71,13 @@ async function relay(options: RelayOptions): Promise<void> {
     const status = server.status();
     process.stdout.write(options.json === true ? `${jsonLine(type, status)}\n` : `${textLine(type, status)}\n`);
   };
-  tell('started');
   const timer = options.statusEvery === 0 ? undefined : setInterval(() => tell('status'), options.statusEvery * 1000);
   await new Promise<void>((resolve) => {
     process.once('SIGINT', resolve);
     process.once('SIGTERM', resolve);
     process.on('SIGUSR2', () => tell('status'));
+    // Who reads it may send signals from now on.
+    tell('started');
   });
   clearInterval(timer);
   tell('stopped');

@@ -1,7 +1,9 @@
 import t from 'tap';
-import { KEYS, startSide, until } from '../link-pair.js';
+import { publicKeyOf } from '../../../src/crypto/x25519.js';
+import type { TunnelConfig } from '../../../src/tunnel/config.js';
+import { KEYS, numberedPeer, numberOf, type Side, sendNumbered, startSide, until } from '../link-pair.js';
 import { Nat } from '../nat.js';
-import { dialling, exchange, isUp, startRelay, startRelayed, startWaiting, withoutDirectWay } from './relay-rig.js';
+import { dialling, exchange, isUp, startRelay, startRelayed, startWaiting, waiting, withoutDirectWay } from './relay-rig.js';
 
 t.test('two hosts that know a relay alone have a session, and packets pass both ways', async (t) => {
   const { relay, via } = await startRelay(t);
@@ -100,4 +102,32 @@ t.test('a waiting host says where it waits, and why it does not', async (t) => {
   const nowhere = await startWaiting(t, via);
   await until('it gives up', () => nowhere.layer.relayPlaces[0]!.problem !== '', 15_000);
   t.match(nowhere.layer.relayPlaces[0], { waits: false, problem: /does not answer, or does not allow our key/, called: 0 });
+});
+
+t.test('one that dials two peers by one relay has a way to each', async (t) => {
+  const { client: anna, server: otto, stranger: eve } = KEYS;
+  const { via } = await startRelay(t, { allowed: [anna, otto, eve].map(publicKeyOf) });
+  const peer = (key: Uint8Array, name: string, more = {}) => ({ ...numberedPeer(0, more), name, publicKey: publicKeyOf(key) });
+  const dialled = { dialledByRelay: true as const };
+  const path = { name: 'dsl', interface: undefined, address: '127.0.0.2', via };
+  const start = async (config: TunnelConfig): Promise<Side> => {
+    const side = await startSide(config, withoutDirectWay(via));
+    t.teardown(() => side.layer.close());
+    return side;
+  };
+  const [ofOtto, ofEve] = [waiting([via]), waiting([via])];
+  const ottoSide = await start({ ...ofOtto, peers: [peer(anna, 'anna')] });
+  const eveSide = await start({ ...ofEve, interface: { ...ofEve.interface, privateKey: eve }, peers: [peer(anna, 'anna')] });
+  const ofAnna = dialling([path]);
+  const annaSide = await start({ ...ofAnna, peers: [peer(otto, 'otto', dialled), peer(eve, 'eve', dialled)] });
+  await until('both up', () => annaSide.layer.peers.every(({ state }) => state === 'up') && isUp(ottoSide) && isUp(eveSide));
+  for (const [index, to] of [ottoSide, eveSide].entries()) {
+    sendNumbered(annaSide.layer.peers[index]!.paths[0]!, index);
+    annaSide.layer.flush();
+    await until('it came', () => to.observer.packets.length === 1);
+    t.equal(numberOf(to.observer.packets[0]!.bytes), index, 'to whom it is for');
+    sendNumbered(to.peer.paths[0]!, 10 + index);
+    to.layer.flush();
+  }
+  await until('both answered', () => annaSide.observer.packets.length === 2);
 });
