@@ -22,13 +22,14 @@ import { connectServiceManager } from ${JSON.stringify(SERVICE_MANAGER)};
 import { loadNative } from ${JSON.stringify(NATIVE)};
 const native = loadNative();
 const manager = connectServiceManager();
+// Whoever hears that we are ready may send signals.
+process.on('SIGTERM', () => process.exit(0));
+process.on('SIGUSR2', () => manager.forgetDescriptors());
 const port = Number(process.argv[2]);
 const descriptor = manager.descriptors.take('udp4.' + port);
 const udp = native.udpOpen({ family: 4, port, receiveBufferBytes: 65536, sendBufferBytes: 65536, ...(descriptor === undefined ? {} : { descriptor }) });
 manager.descriptors.keep('udp4.' + port, native.udpFd(udp));
 manager.ready(descriptor === undefined ? 'opened' : 'adopted');
-process.on('SIGTERM', () => process.exit(0));
-process.on('SIGUSR2', () => manager.forgetDescriptors());
 setInterval(() => {}, 1000);
 `;
 

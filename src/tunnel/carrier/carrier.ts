@@ -31,7 +31,7 @@ export interface Carrier {
   readonly handle: UdpHandle | undefined;
   /** Local port, 0 without one. */
   readonly port: number;
-  /** Of one datagram; Infinity: whatever the interface takes. */
+  /** Of one datagram; 65,535: whatever the interface takes. */
   readonly maxDatagramBytes: number;
   /** Why it cannot be used, or why it refused the last send: an errno name, "" when all is well. */
   lastErrorCode: string;

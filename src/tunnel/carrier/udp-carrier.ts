@@ -7,6 +7,8 @@ import type { NativeAddon, UdpHandle, Watcher } from '../../tun/native.js';
 import type { Carrier, RelayWay } from './carrier.js';
 import { errnoName } from './errno-names.js';
 
+/** A small integer: sizes are asked for with every packet, and with infinity among them each would be a number on the heap. */
+const ANY_BYTES = 65_535;
 const BUFFER_BYTES = 8 * 1024 * 1024;
 
 export interface UdpCarrierOptions {
@@ -25,7 +27,7 @@ const DEAD_SOCKET_CODES: ReadonlySet<string> = new Set(['ENODEV', 'ENXIO', 'EBAD
 
 export class UdpCarrier implements Carrier {
   readonly kind = 'udp';
-  readonly maxDatagramBytes = Infinity;
+  readonly maxDatagramBytes = ANY_BYTES;
   readonly options: UdpCarrierOptions;
   readonly #native: NativeAddon;
   readonly #onReadable: (carrier: UdpCarrier) => void;

@@ -202,7 +202,7 @@ export class Path implements PathLink {
 
   /** What our side of the path allows. */
   get ownInnerMtuBytes(): number {
-    const carriedBytes = this.carrier === undefined ? Infinity : this.carrier.maxDatagramBytes;
+    const carriedBytes = this.carrier === undefined ? MAX_UDP_PAYLOAD_BYTES : this.carrier.maxDatagramBytes;
     return Math.min(this.#outerMtuBytes - this.outerHeaderBytes, carriedBytes) - SEAL_OVERHEAD_BYTES;
   }
 

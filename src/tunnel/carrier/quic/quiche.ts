@@ -51,7 +51,7 @@ function configured(config: QuicheConfig, mtuBytes: number, family: 4 | 6): Quic
   config.setMaxSendUdpPayloadSize(payloadMaxBytes);
   config.enableDgram(true, RECEIVE_QUEUE_DATAGRAMS, SEND_QUEUE_DATAGRAMS);
   config.setDisableActiveMigration(true);
-  config.setCcAlgorithmName(process.env.QCC ?? CONGESTION_CONTROL);
+  config.setCcAlgorithmName(CONGESTION_CONTROL);
   config.enablePacing(false);
   config.grease(false);
   return config;
