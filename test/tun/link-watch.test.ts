@@ -46,8 +46,9 @@ t.test('link watch', { skip: CANNOT_RUN }, async (t) => {
       .split('\n')
       .map(Number)
       .filter((pid) => pid > 0 && pid !== actor.pid);
-  const monitors = monitorPids();
-  t.equal(monitors.length, 1);
+  // Beside the monitor there may still be an `ip` of the actor's that reads a table.
+  let monitors = monitorPids();
+  for (; monitors.length !== 1; monitors = monitorPids()) await turn();
   process.kill(monitors[0]!, 'SIGKILL');
   ip('addr add 10.90.0.3/24 dev wan0');
   t.equal(await next(), 'wan0 up', 'noticed although the monitor died');
