@@ -235,9 +235,10 @@ export class BbrPathModel {
     this.#startRound(nowMs, totalDeliveredBytes);
   }
 
-  /** The path layer's word for it, which may be older than the sample. */
+  /** The path layer's word for it, which may be older than the sample: what is left is never less than the path's own, and never nothing. */
   #returnQueueMs(rttMs: number): number {
-    return Math.max(0, Math.min(this.#knownReturnMs, rttMs - Math.max(0, this.#floorRttMs)));
+    const ownMs = this.#floorRttMs > 0 ? this.#floorRttMs : rttMs / 2;
+    return Math.max(0, Math.min(this.#knownReturnMs, rttMs - ownMs));
   }
 
   #updateBandwidth(sample: AckSample): void {

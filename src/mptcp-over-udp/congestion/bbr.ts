@@ -169,6 +169,13 @@ class Bbr implements CongestionControl {
     return this.#longStart?.boundBytesPerSec ?? Number.POSITIVE_INFINITY;
   }
 
+  /** The window that goes with it. */
+  get #startupBoundBytes(): number {
+    const bound = this.#startupBoundBytesPerSec;
+    // Times a round trip of nothing, without a bound, would be no number.
+    return bound === Number.POSITIVE_INFINITY ? bound : (bound * this.#windowRttMs()) / 1000;
+  }
+
   onRecoveryStart(_nowMs: number, _inflightBytes: number): void {}
 
   onRecoveryEnd(_nowMs: number): void {}
@@ -461,7 +468,7 @@ class Bbr implements CongestionControl {
       this.cwndBytes < (this.#jittery() ? JITTERY_STARTUP_RATIO : 1) * targetBytes ||
       sample.totalDeliveredBytes < this.#initialWindowBytes
     )
-      this.cwndBytes = Math.min(grownBytes, Math.max(this.cwndBytes, (this.#startupBoundBytesPerSec * this.#windowRttMs()) / 1000));
+      this.cwndBytes = Math.min(grownBytes, Math.max(this.cwndBytes, this.#startupBoundBytes));
     const minSegments = this.state === 'ProbeRTT' ? PROBE_RTT_MIN_SEGMENTS : MIN_CWND_SEGMENTS;
     this.cwndBytes = Math.max(this.cwndBytes, minSegments * this.#mssBytes);
   }

@@ -169,8 +169,9 @@ export class MptcpConnection implements ByteStream {
   write(bytes: Uint8Array, at: number, length: number): number {
     if (this.finishing || this.closed || this.fastClose.waiting) return length;
     const n = Math.min(length, backlogLimitBytes(this) - this.sendBuffer.queuedBytes, MAX_SEND_BUFFER_BYTES - this.bufferedBytes);
-    if (n < length) this.writeBlocked = true;
-    if (n <= 0) return 0;
+    if (!(n >= length)) this.writeBlocked = true;
+    // INVARIANT: what is said to be taken is in the buffer, whatever number a limit is.
+    if (!(n > 0)) return 0;
     this.sendBuffer.append(bytes, at, n);
     this.markDirty();
     return n;

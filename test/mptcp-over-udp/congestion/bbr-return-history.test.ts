@@ -1,4 +1,5 @@
 import t from 'tap';
+import { createBbr } from '../../../src/mptcp-over-udp/congestion/bbr.js';
 import { BbrPathModel } from '../../../src/mptcp-over-udp/congestion/bbr-path-model.js';
 import { ReturnHistory } from '../../../src/mptcp-over-udp/congestion/bbr-return-history.js';
 import { createAckSample } from '../../../src/mptcp-over-udp/congestion/delivery-rate.js';
@@ -36,3 +37,29 @@ t.test('acknowledgements that a shrinking queue on the way back brings close tog
   t.ok(model.maxBandwidthBytesPerSec < 1.06e6, `${(model.maxBandwidthBytesPerSec / 1e6).toFixed(2)} of 1 MB/s`);
   t.end();
 });
+
+for (const minRttMs of [-1, 20]) {
+  t.test(`a way back said to be longer than the whole round trip leaves a base and a window; base ${minRttMs}`, (t) => {
+    const memory = { bandwidthBytesPerSec: 0, minRttMs, returnQueueMs: 500 };
+    const flow = createBbr({ mssBytes: 1000, initialWindowBytes: 10_000, nowMs: 0, memory });
+    const sample = createAckSample();
+    for (let i = 1; i <= 200; i++) {
+      const rttMs = i % 3 === 0 ? -1 : 0.3 + (i % 7);
+      Object.assign(sample, {
+        nowMs: i / 4,
+        deliveredBytes: 1000,
+        totalDeliveredBytes: 1000 * i,
+        priorDeliveredBytes: 1000 * (i - 1),
+        rttMs,
+      });
+      Object.assign(sample, { sampleDeliveredBytes: 1000, sampleIntervalMs: i % 5 === 0 ? -1 : 1, sampleAckElapsedMs: 1 });
+      flow.onAck(sample);
+      if (!(flow.cwndBytes >= 1000 && flow.cwndBytes < 1e9 && flow.pacingRateBytesPerSec > 0)) {
+        t.fail(`after ${i} acknowledgements: window ${flow.cwndBytes}, rate ${flow.pacingRateBytesPerSec}`);
+        break;
+      }
+    }
+    t.ok(flow.cwndBytes < 1e6, `${flow.cwndBytes} for 1 to 4 MB/s and 7 ms`);
+    t.end();
+  });
+}
