@@ -73,9 +73,10 @@ export async function tcpBitsPerSec(carrier: Carrier, direction: Direction, opti
   return sum_received.bits_per_second;
 }
 
-/** Datagrams a second that the gateway's receiver got of a sender that never waits. */
-export async function udpPacketsPerSec(carrier: Carrier, payloadBytes: number, seconds: number): Promise<number> {
-  const { sum_received } = await runIperf(carrier, ['-u', '-b', '0', '-l', String(payloadBytes)], seconds);
+/** Datagrams a second that the gateway's receiver got; without `offeredPerSec` of a sender that never waits. */
+export async function udpPacketsPerSec(carrier: Carrier, payloadBytes: number, seconds: number, offeredPerSec?: number): Promise<number> {
+  const bitsPerSec = (offeredPerSec ?? 0) * payloadBytes * 8;
+  const { sum_received } = await runIperf(carrier, ['-u', '-b', String(bitsPerSec), '-l', String(payloadBytes)], seconds);
   return deliveredPackets(sum_received) / sum_received.seconds;
 }
 

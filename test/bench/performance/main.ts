@@ -4,12 +4,14 @@
  *
  *   npm run bench -- [--only stream-one,udp] [--runs 5] [--seconds 4] [--patience 60] [--no-peers] [--json FILE [--add]] [--markdown FILE]
  *   npm run bench -- --render FILE          the table of figures that were taken before
+ *   npm run bench -- --only stream-one --flame-graph FILE     where the daemons' time goes, as SVG
  *
  * JSON goes to standard output and the table to standard error; with --json FILE the table to standard output. Ends with 1 when a bar is missed.
  */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { flameGraphSvg, sampleGroup } from './flame-graph.js';
 import { describeMachine } from './machine.js';
 import { emptyRows, errorLines, markdownTable, mergeReports, type Report, verdictOf } from './report.js';
 import { CARRIERS, type Group } from './row.js';
@@ -27,6 +29,7 @@ interface Options {
   markdown?: string;
   render?: string;
   nodeOptions?: string;
+  flameGraph?: string;
 }
 
 function progress(line: string): void {
@@ -85,14 +88,23 @@ const options = new Command('bench')
   .option('--markdown <file>', 'write the table there too')
   .option('--render <file>', 'measure nothing: the table of such a file')
   .option('--node-options <options>', 'Node.js options of our daemons, e.g. "--cpu-prof --cpu-prof-dir=/tmp/prof"')
+  .option(
+    '--flame-graph <file>',
+    'measure nothing: sample both daemons under the first of the groups, and draw where their time goes, as SVG',
+  )
   .addHelpText('after', `\nGroups and their rows:\n${names}`)
   .parse()
   .opts<Options>();
 
+const groups = groupsNamed(options.only?.split(','));
+
 if (options.render !== undefined) {
   deliver(options, readReport(options.render));
+} else if (options.flameGraph !== undefined) {
+  const [group] = groups;
+  const root = await sampleGroup(group!, options.seconds);
+  writeFileSync(options.flameGraph, await flameGraphSvg(root, `${group!.name}: ${root.samples} samples of both daemons`));
 } else {
-  const groups = groupsNamed(options.only?.split(','));
   const measured: Report = {
     benchmark: 'performance',
     machine: await describeMachine(),
