@@ -98,7 +98,6 @@ export class BbrPathModel {
   #sampleCount = 0;
   #appLimitedCount = 0;
   readonly #aggregation: AckAggregation;
-  readonly #returns = new ReturnHistory();
 
   constructor(nowMs: number, mssBytes: number, memory: PathMemory | undefined) {
     this.#memory = memory;
@@ -156,7 +155,7 @@ export class BbrPathModel {
 
   onAck(sample: AckSample, bandwidthBytesPerSec: number): void {
     this.roundEnded = false;
-    this.#returns.note(sample.nowMs, this.#knownReturnMs);
+    this.#noteReturn(sample.nowMs);
     if (sample.rttMs > 0) {
       const returnMs = this.#returnQueueMs(sample.rttMs);
       this.#rttSumMs += sample.rttMs - returnMs;
@@ -252,10 +251,21 @@ export class BbrPathModel {
   /** The interval as it was where the data arrived. */
   #arrivalIntervalMs({ nowMs, sampleIntervalMs, sampleAckElapsedMs }: AckSample): number {
     // What waits on the way back became less meanwhile: the ACKs came closer together than the data had.
-    const shrunkMs = Math.max(0, this.#returns.before(nowMs - sampleAckElapsedMs) - this.#knownReturnMs);
+    const shrunkMs = Math.max(0, (this.#shared.returns?.before(nowMs - sampleAckElapsedMs) ?? 0) - this.#knownReturnMs);
     // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
     const stretchMs = Math.min(SAMPLE_LEAPS * this.jitterMs, MAX_SAMPLE_STRETCH * sampleIntervalMs);
     return Math.max(sampleIntervalMs + stretchMs, sampleAckElapsedMs + shrunkMs);
+  }
+
+  /** From the first wait on: most paths never have one. */
+  #noteReturn(nowMs: number): void {
+    const shared = this.#shared;
+    const returnMs = this.#knownReturnMs;
+    if (shared.returns === undefined && returnMs > 0) {
+      shared.returns = new ReturnHistory();
+      if (this.#lastAckMs > 0) shared.returns.note(this.#lastAckMs, 0);
+    }
+    shared.returns?.note(nowMs, returnMs);
   }
 
   get #knownReturnMs(): number {

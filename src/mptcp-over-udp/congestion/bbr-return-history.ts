@@ -1,4 +1,7 @@
-/** What lately waited on the way back, by time: acknowledgements that a shrinking queue there lets through close together say nothing of the way there. Pure. */
+/**
+ * What lately waited on a path's way back, by time: acknowledgements that a shrinking queue there lets through close together say nothing of the way
+ * there. One for all flows of a path. Pure.
+ */
 
 /** Denser notes would not be more true: the path layer hears of it as often at most. */
 const SPACING_MS = 3;

@@ -18,6 +18,7 @@ export function sharedModel(memory: PathMemory | undefined, nowMs: number): Shar
     lastFlow: -1,
     severalFlowsStampMs: Number.NEGATIVE_INFINITY,
     nextFlow: 0,
+    returns: undefined,
   };
   if (memory !== undefined) memory.shared = shared;
   return shared;

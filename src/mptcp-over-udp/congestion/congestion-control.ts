@@ -3,6 +3,7 @@
  * figures: how much may be in flight, and how fast to send. One instance per subflow; pure, no clock.
  */
 
+import type { ReturnHistory } from './bbr-return-history.js';
 import type { CoupledGroup, CoupledMember } from './coupled-group.js';
 
 /** What one incoming ACK told, after loss detection has run (draft-ietf-ccwg-bbr, 4.1: delivery rate sample). Reused: copy what you keep. */
@@ -98,6 +99,8 @@ export interface SharedPathModel {
   lastFlow: number;
   severalFlowsStampMs: number;
   nextFlow: number;
+  /** What waited on the way back lately; undefined: nothing since the path is known. */
+  returns: ReturnHistory | undefined;
 }
 
 export interface CongestionControlOptions {
