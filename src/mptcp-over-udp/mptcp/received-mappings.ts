@@ -17,9 +17,9 @@ export interface ReceivedMapping {
   readonly checksum: number;
   /** A DATA_FIN counts in the checksum's length field. */
   readonly withDataFin: boolean;
-  /** Data held back for the checksum. */
+  /** Data held back for the checksum, and which of it is there. */
   held: Uint8Array | undefined;
-  readonly have: RangeSet;
+  have: RangeSet | undefined;
 }
 
 /** What became of one piece of data. */
@@ -43,7 +43,7 @@ export class ReceivedMappings {
       if (mappings.length < MAX_MAPPINGS && (oldest.ssn + oldest.length > rcvNxt || oldest.held !== undefined)) break;
       mappings.shift();
     }
-    mappings.push({ ssn, dsn, length, checksum, withDataFin, held: undefined, have: new RangeSet() });
+    mappings.push({ ssn, dsn, length, checksum, withDataFin, held: undefined, have: undefined });
     return true;
   }
 
@@ -66,6 +66,7 @@ export class ReceivedMappings {
     idsnLow: number,
   ): MappingVerdict {
     mapping.held ??= new Uint8Array(mapping.length);
+    mapping.have ??= new RangeSet();
     mapping.held.set(bytes.subarray(at, at + length), ssn - mapping.ssn);
     mapping.have.add(ssn, ssn + length);
     if (!mapping.have.contains(mapping.ssn, mapping.ssn + mapping.length)) return 'held';
@@ -81,7 +82,7 @@ export class ReceivedMappings {
       const { held, have, dsn, ssn } = mapping;
       mapping.held = undefined;
       if (held === undefined) continue;
-      have.visit((start, end) => deliver(dsn + start - ssn, held, start - ssn, end - start));
+      have?.visit((start, end) => deliver(dsn + start - ssn, held, start - ssn, end - start));
     }
     const newest = this.mappings[this.mappings.length - 1];
     return newest === undefined ? undefined : newest.dsn - newest.ssn;

@@ -30,6 +30,9 @@ export const ACK_LOST = 4;
 
 export type MtuProbeResult = 'none' | 'delivered' | 'lost';
 
+/** One for all: congestion control copies what it keeps. */
+const sample: AckSample = createAckSample();
+
 export class LossRecovery {
   readonly queue: RetransmissionQueue;
   readonly rtt = new RttEstimator();
@@ -69,7 +72,6 @@ export class LossRecovery {
   private lostBytes = 0;
   private sampleRttMs = -1;
   private sampleSentMs = -1;
-  private readonly sample: AckSample = createAckSample();
 
   constructor(pool: BlockPool, congestion: CongestionControl) {
     this.queue = new RetransmissionQueue(pool);
@@ -359,7 +361,6 @@ export class LossRecovery {
   }
 
   private reportToCongestionControl(priorInflight: number, ecnEcho: boolean, nowMs: number): void {
-    const sample = this.sample;
     this.rate.fillSample(sample, nowMs, this.rtt.minRttMs);
     if (this.deliveredBytes === 0 && this.lostBytes === 0 && !ecnEcho) return;
     sample.nowMs = nowMs;

@@ -59,7 +59,8 @@ export const TIMESTAMP_OPTION_BYTES = 12;
 const SPARE_MSS_BYTES = 128;
 export const NEVER_MS = Number.POSITIVE_INFINITY;
 
-const NO_PAYLOAD = new Uint8Array(0);
+/** One for all: a view costs a hundred bytes. */
+export const NO_PAYLOAD: Uint8Array = new Uint8Array(0);
 
 export type SegmentKind = 'syn' | 'syn-ack' | 'third-ack' | 'ack' | 'data' | 'rst';
 

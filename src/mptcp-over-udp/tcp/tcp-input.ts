@@ -4,7 +4,7 @@ import { ACK, ECE, FIN, RST, SYN, type TcpSegment } from '../wire/segment.js';
 import { unwrapOffset } from '../wire/sequence.js';
 import { ACK_ADVANCED } from './loss-recovery.js';
 import { sendStatelessReset } from './stateless-reset.js';
-import { type CloseReason, NEVER_MS, type TcpConnection } from './tcp-connection.js';
+import { type CloseReason, NEVER_MS, NO_PAYLOAD, type TcpConnection } from './tcp-connection.js';
 import { sendAck } from './tcp-output.js';
 
 /** DEVIATION RFC 9293 (3.6.1): 2 MSL is short; what could come late is at most a round trip away inside the tunnel. */
@@ -80,7 +80,7 @@ function noteSynAcked(c: TcpConnection, segment: TcpSegment, acceptedBytes: numb
   c.synDeadlineMs = NEVER_MS;
   c.sentWithSynBytes = acceptedBytes;
   c.onSynAnswered(segment, nowMs);
-  c.synPayload = c.synPayload.subarray(0, 0);
+  c.synPayload = NO_PAYLOAD;
 }
 
 /** RFC 9293 (MUST-10): both sides opened at the same time. */
