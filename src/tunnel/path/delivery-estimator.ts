@@ -18,6 +18,7 @@ export class DeliveryEstimator {
   #deliveredBytes = 0;
   #lossRatio = 0;
   #rateBytesPerSec = 0;
+  #excusedDatagrams = 0;
 
   /** -1 before the first acknowledgement of the epoch. */
   get largestAcked(): number {
@@ -43,10 +44,16 @@ export class DeliveryEstimator {
     this.#receivedBytes = 0;
   }
 
+  /** So many datagrams that were sent are no loss if they do not arrive: probes of a size. Negative: they have arrived. */
+  excuse(datagrams: number): void {
+    this.#excusedDatagrams += datagrams;
+  }
+
   /** False when it is old news (an acknowledgement that was overtaken): nothing is counted. */
   handleAck(largest: number, receivedDatagrams: number, receivedBytes: number, nowMs: number): boolean {
     if (largest < this.#largestAcked || receivedDatagrams < this.#receivedDatagrams || receivedBytes < this.#receivedBytes) return false;
-    this.#loss.add(largest - this.#largestAcked, receivedDatagrams - this.#receivedDatagrams, nowMs);
+    this.#loss.add(largest - this.#largestAcked - this.#excusedDatagrams, receivedDatagrams - this.#receivedDatagrams, nowMs);
+    this.#excusedDatagrams = 0;
     this.#rate.add(receivedBytes - this.#receivedBytes, 0, nowMs);
     this.#deliveredBytes += receivedBytes - this.#receivedBytes;
     this.#largestAcked = largest;
