@@ -19,6 +19,7 @@ export class DeliveryEstimator {
   #lossRatio = 0;
   #rateBytesPerSec = 0;
   #excusedDatagrams = 0;
+  #lostDatagrams = 0;
 
   /** -1 before the first acknowledgement of the epoch. */
   get largestAcked(): number {
@@ -31,6 +32,11 @@ export class DeliveryEstimator {
 
   get lossRatio(): number {
     return this.#lossRatio;
+  }
+
+  /** In all: of those that were sent before one that arrived. */
+  get lostDatagrams(): number {
+    return this.#lostDatagrams;
   }
 
   get rateBytesPerSec(): number {
@@ -52,7 +58,9 @@ export class DeliveryEstimator {
   /** False when it is old news (an acknowledgement that was overtaken): nothing is counted. */
   handleAck(largest: number, receivedDatagrams: number, receivedBytes: number, nowMs: number): boolean {
     if (largest < this.#largestAcked || receivedDatagrams < this.#receivedDatagrams || receivedBytes < this.#receivedBytes) return false;
-    this.#loss.add(largest - this.#largestAcked - this.#excusedDatagrams, receivedDatagrams - this.#receivedDatagrams, nowMs);
+    const sentDatagrams = largest - this.#largestAcked - this.#excusedDatagrams;
+    this.#loss.add(sentDatagrams, receivedDatagrams - this.#receivedDatagrams, nowMs);
+    this.#lostDatagrams += sentDatagrams - (receivedDatagrams - this.#receivedDatagrams);
     this.#excusedDatagrams = 0;
     this.#rate.add(receivedBytes - this.#receivedBytes, 0, nowMs);
     this.#deliveredBytes += receivedBytes - this.#receivedBytes;

@@ -5,14 +5,12 @@
  * what is found is nobody's bound but ours. Pure. Sizes are of whole IP packets, outer headers included, and small integers.
  */
 
-export interface MtuPath {
+import { type CarriedData, LossWatch } from './loss-watch.js';
+
+export interface MtuPath extends CarriedData {
   /** When the newest of what was answered had left, small packets for the most part. */
   readonly provenSentMs: number;
   readonly rttMs: number;
-  /** Of the planes' packets, ever, and those of them after the newest that was acknowledged. */
-  readonly dataBytes: number;
-  readonly inflightBytes: number;
-  readonly lossRatio: number;
 }
 
 /** RFC 8200 (5): what every path of IPv6 carries; of IPv4 nearly every one. */
@@ -31,11 +29,8 @@ const USUAL_BYTES = [1320, 1360, 1400, 1420, 1440, 1460, 1472, 1480, 1492, 1500,
 const CONFIRM_EVERY_MS = 30_000;
 /** Where less is sent nobody would notice, and on a link that costs by volume a probe is not free. */
 const CONFIRM_AFTER_BYTES = 200_000;
-/** While data is lost; doubled with each time that the size was not why. */
+/** While data is lost; doubled with each time that the size was not why, unless nothing of it arrives. */
 const SUSPECT_EVERY_MS = 2000;
-const SUSPECT_LOSS_RATIO = 0.05;
-/** Data that nothing acknowledges for so long. */
-const STUCK_AFTER_MS = 800;
 /** RFC 8899 (5.1.1), PMTU_RAISE_TIMER: the way may be another one by now. */
 const RAISE_EVERY_MS = 600_000;
 /** The planes hear of a size that the kernel refused first, and their next packet may be refused as well. */
@@ -54,7 +49,7 @@ export class PathMtu {
   #failedBytes: number;
   /** While confirming: the largest smaller size that was answered. */
   #answeredBytes = LEAST_MTU_BYTES;
-  #losses = 0;
+  #lossCount = 0;
   /** The way is new, or was gone: nothing is known of it. */
   #isUnproven = true;
   #isHeld = false;
@@ -68,8 +63,7 @@ export class PathMtu {
   #confirmedMs = -Infinity;
   #suspectEveryMs = SUSPECT_EVERY_MS;
   #dataBytesThen = 0;
-  #passedBytes = 0;
-  #passedMs = 0;
+  readonly #watch = new LossWatch();
   readonly #sequences = new Float64Array(REMEMBERED).fill(-1);
   readonly #sizes = new Uint16Array(REMEMBERED);
   #sentCount = 0;
@@ -106,7 +100,7 @@ export class PathMtu {
     this.#phase = 'settled';
     this.#isUnproven = true;
     this.#awaitedBytes = 0;
-    this.#losses = 0;
+    this.#lossCount = 0;
     this.#areUsualDue = false;
     this.#nextMs = 0;
     this.#sequences.fill(-1);
@@ -114,13 +108,13 @@ export class PathMtu {
 
   /** The size of the probe that is due, 0: none. Send something small as well, that tells a loss of it from a silent path, and call `noteSent`. */
   pollProbe(path: MtuPath, nowMs: number): number {
-    const isSuspicious = this.#isSuspicious(path, nowMs);
+    this.#watch.update(path, nowMs);
     if (this.#awaitedBytes > 0 || !this.#mayProbe) return 0;
     if (this.#isHeld) {
       this.#isHeld = false;
       this.#nextMs = nowMs + AFTER_CEILING_MS;
     }
-    if (this.#phase === 'settled') this.#begin(path, isSuspicious, nowMs);
+    if (this.#phase === 'settled') this.#begin(path, nowMs);
     if (this.#phase === 'settled' || nowMs < this.#nextMs) return 0;
     this.#dataBytesThen = path.dataBytes;
     return this.#candidateBytes;
@@ -173,7 +167,7 @@ export class PathMtu {
     this.#isUnproven = false;
     if (answeredBytes >= this.#awaitedBytes) {
       this.#awaitedBytes = 0;
-      this.#losses = 0;
+      this.#lossCount = 0;
     }
     if (answeredBytes === before) {
       if (this.#phase === 'confirming') this.#settle(nowMs);
@@ -202,9 +196,9 @@ export class PathMtu {
     const isSilent = provenSentMs < this.#awaitedSentMs;
     this.#nextMs = nowMs;
     // Nothing else was answered either: that says nothing of the size.
-    if (!isSilent) this.#losses++;
-    if (this.#losses >= (this.#phase === 'confirming' ? CONFIRM_TRIES : SEARCH_TRIES)) this.#giveUp(nowMs);
-    else if (this.#losses === 1 && !isSilent && this.#phase === 'confirming') this.#areUsualDue = true;
+    if (!isSilent) this.#lossCount++;
+    if (this.#lossCount >= (this.#phase === 'confirming' ? CONFIRM_TRIES : SEARCH_TRIES)) this.#giveUp(nowMs);
+    else if (this.#lossCount === 1 && !isSilent && this.#phase === 'confirming') this.#areUsualDue = true;
     this.#awaitedBytes = 0;
     return this.#bytes !== before;
   }
@@ -231,30 +225,26 @@ export class PathMtu {
     return this.#awaitedSentMs + Math.max(TRY_MIN_MS, 3 * rttMs);
   }
 
-  /** Data is lost, so it may be for its size. */
-  #isSuspicious({ dataBytes, inflightBytes, lossRatio }: MtuPath, nowMs: number): boolean {
-    const passedBytes = dataBytes - inflightBytes;
-    if (inflightBytes === 0 || passedBytes !== this.#passedBytes) {
-      this.#passedBytes = passedBytes;
-      this.#passedMs = nowMs;
-    }
-    return lossRatio >= SUSPECT_LOSS_RATIO || nowMs - this.#passedMs >= STUCK_AFTER_MS;
-  }
-
-  #begin({ dataBytes }: MtuPath, isSuspicious: boolean, nowMs: number): void {
+  #begin({ dataBytes }: MtuPath, nowMs: number): void {
     const sentBytes = dataBytes - this.#dataBytesThen;
     const isDue = nowMs >= this.#nextMs;
     if (this.#isUnproven ? isDue : isDue && nowMs >= this.#raiseMs && sentBytes >= CONFIRM_AFTER_BYTES) {
       if (this.isReduced) this.#beginRaise(nowMs);
       else this.#beginConfirm(nowMs);
-    } else if (isSuspicious && sentBytes > 0 && nowMs - this.#confirmedMs >= this.#suspectEveryMs && !this.#isUnproven) {
-      this.#suspectEveryMs = Math.min(2 * this.#suspectEveryMs, CONFIRM_EVERY_MS);
+    } else if (sentBytes > 0 && nowMs - this.#confirmedMs >= this.#suspectAfterMs && !this.#isUnproven) {
+      if (!this.#watch.isStuck) this.#suspectEveryMs = Math.min(2 * this.#suspectEveryMs, CONFIRM_EVERY_MS);
       this.#beginConfirm(nowMs);
     } else if (isDue) {
-      if (!isSuspicious) this.#suspectEveryMs = SUSPECT_EVERY_MS;
+      if (!this.#watch.losesSome) this.#suspectEveryMs = SUSPECT_EVERY_MS;
       if (sentBytes >= CONFIRM_AFTER_BYTES) this.#beginConfirm(nowMs);
       else this.#nextMs = nowMs + CONFIRM_EVERY_MS;
     }
+  }
+
+  /** Since it was confirmed; Infinity: all arrives. */
+  get #suspectAfterMs(): number {
+    if (this.#watch.isStuck) return SUSPECT_EVERY_MS;
+    return this.#watch.losesSome ? this.#suspectEveryMs : Infinity;
   }
 
   #beginConfirm(nowMs: number): void {
@@ -279,7 +269,7 @@ export class PathMtu {
     const failedBytes = this.#awaitedBytes;
     const was = this.#phase;
     this.#awaitedBytes = 0;
-    this.#losses = 0;
+    this.#lossCount = 0;
     this.#failedBytes = failedBytes;
     if (was === 'confirming') {
       this.#bytes = Math.min(this.#answeredBytes, failedBytes - 1);
@@ -313,7 +303,7 @@ export class PathMtu {
 
   #settle(nowMs: number): void {
     this.#phase = 'settled';
-    this.#losses = 0;
+    this.#lossCount = 0;
     this.#confirmedMs = nowMs;
     this.#nextMs = nowMs + CONFIRM_EVERY_MS;
   }

@@ -163,6 +163,10 @@ export class Path implements PathLink, MtuPath {
     return this.#dataBytes;
   }
 
+  get lostDatagrams(): number {
+    return this.delivery.lostDatagrams;
+  }
+
   get provenSentMs(): number {
     return this.machine.provenSentMs;
   }

@@ -17,6 +17,7 @@ class Way {
   dataBytes = 0;
   ackedBytes = 0;
   lossRatio = 0;
+  lostDatagrams = 0;
   provenSentMs = -Infinity;
   rttMs = RTT_MS;
   changes = 0;
@@ -118,6 +119,20 @@ t.test('a black hole in the middle is found by the data that it takes, within th
   way.run(60_000);
   way.carriesBytes = 1400;
   way.run(3500);
+  t.equal(way.mtu.bytes, 1400);
+  t.end();
+});
+
+t.test('so it is where small packets are acknowledged behind the large ones', (t) => {
+  const way = new Way(1500, 1500);
+  way.bytesPerSec = 10_000;
+  Object.defineProperty(way, 'inflightBytes', { value: 0 });
+  way.run(40_000);
+  way.carriesBytes = 1400;
+  for (let i = 0; i < 20; i++) {
+    way.lostDatagrams++;
+    way.run(200);
+  }
   t.equal(way.mtu.bytes, 1400);
   t.end();
 });
