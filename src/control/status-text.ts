@@ -145,6 +145,8 @@ export function pathNotes(path: PathStatus): string[] {
     notes.push(`${path.name} is benched for ${formatDuration(path.benched.remainingMs)} more: ${path.benched.reason}`);
   if (path.carrierProblem !== undefined && (path.state !== 'up' || path.carrier !== undefined))
     notes.push(`${path.name} cannot go over ${path.carrierProblem}`);
+  if (path.reducedMtuBytes !== undefined)
+    notes.push(`${path.name} carries packets of up to ${path.reducedMtuBytes} bytes from here, less than its interface takes`);
   const limits = limitsText(path);
   if (limits !== '') notes.push(`${path.name} is limited to ${limits}`);
   if (path.budget !== undefined) notes.push(`${path.name} has used ${budgetText(path.budget)}`);

@@ -51,6 +51,8 @@ export interface PathLink {
   readonly heldMs: number;
   /** Largest inner IP packet that fits into one datagram of this path. */
   readonly innerMtuBytes: number;
+  /** Largest packet that is carried, outer headers included, where it was found by probing to be less than the interfaces take; 0: it is not less. */
+  readonly reducedMtuBytes?: number;
   /** Largest payload of a stream segment, whatever its headers take: they go compressed. 0: innerMtuBytes holds for stream segments too. */
   readonly segmentPayloadBytes: number;
   /** "address:port" or "[v6]:port"; "" when unknown. */

@@ -59,6 +59,7 @@ function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams
     ...(path.carrierProblem ? { carrierProblem: path.carrierProblem } : {}),
     inStateMs: linkEvents.inStateMs(path, nowMs),
     innerMtuBytes: path.innerMtuBytes,
+    ...(path.reducedMtuBytes ? { reducedMtuBytes: path.reducedMtuBytes } : {}),
     priority: path.priority,
     backup: path.backup,
     ...(cost === 0 ? {} : { cost }),

@@ -38,6 +38,8 @@ export interface PathStatus {
   txBytesPerSec: number;
   /** Largest inner IP packet that fits into one datagram. */
   innerMtuBytes: number;
+  /** Largest packet that it carries from here, outer headers included, where that is less than its interface takes; absent: it is not. */
+  reducedMtuBytes?: number;
   priority: number;
   backup: boolean;
   /** Absent: 0. */

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap';
 import { loadNative, type NativeAddon, type UdpHandle } from '../../src/tun/native.js';
 import type { PathConfig, TunnelConfig } from '../../src/tunnel/config.js';
 import { createLinkLayer } from '../../src/tunnel/link-layer.js';
-import { SEAL_OVERHEAD_BYTES } from '../../src/tunnel/path/path.js';
+import { SEAL_OVERHEAD_BYTES } from '../../src/tunnel/path/path-size.js';
 import { config, freePort, KEYS, numberOf, Recorder, SILENT_LOG, type Side, sendNumbered, sieve, TEST_PATHS, until } from './link-pair.js';
 import { LoopbackHub } from './loopback-transport.js';
 

@@ -18,6 +18,8 @@ export class DeliveryEstimator {
   #deliveredBytes = 0;
   #lossRatio = 0;
   #rateBytesPerSec = 0;
+  #excusedDatagrams = 0;
+  #lostDatagrams = 0;
 
   /** -1 before the first acknowledgement of the epoch. */
   get largestAcked(): number {
@@ -32,6 +34,11 @@ export class DeliveryEstimator {
     return this.#lossRatio;
   }
 
+  /** In all: of those that were sent before one that arrived. */
+  get lostDatagrams(): number {
+    return this.#lostDatagrams;
+  }
+
   get rateBytesPerSec(): number {
     return this.#rateBytesPerSec;
   }
@@ -43,10 +50,18 @@ export class DeliveryEstimator {
     this.#receivedBytes = 0;
   }
 
+  /** So many datagrams that were sent are no loss if they do not arrive: probes of a size. Negative: they have arrived. */
+  excuse(datagrams: number): void {
+    this.#excusedDatagrams += datagrams;
+  }
+
   /** False when it is old news (an acknowledgement that was overtaken): nothing is counted. */
   handleAck(largest: number, receivedDatagrams: number, receivedBytes: number, nowMs: number): boolean {
     if (largest < this.#largestAcked || receivedDatagrams < this.#receivedDatagrams || receivedBytes < this.#receivedBytes) return false;
-    this.#loss.add(largest - this.#largestAcked, receivedDatagrams - this.#receivedDatagrams, nowMs);
+    const sentDatagrams = largest - this.#largestAcked - this.#excusedDatagrams;
+    this.#loss.add(sentDatagrams, receivedDatagrams - this.#receivedDatagrams, nowMs);
+    this.#lostDatagrams += sentDatagrams - (receivedDatagrams - this.#receivedDatagrams);
+    this.#excusedDatagrams = 0;
     this.#rate.add(receivedBytes - this.#receivedBytes, 0, nowMs);
     this.#deliveredBytes += receivedBytes - this.#receivedBytes;
     this.#largestAcked = largest;

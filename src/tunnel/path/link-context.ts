@@ -190,7 +190,7 @@ export class LinkContext {
   handleSendError(carrier: Carrier, code: string, paths: readonly Path[], nowMs: number): void {
     carrier.lastErrorCode = code;
     if (code === 'EMSGSIZE') {
-      for (const path of paths) if (path.carrier === carrier && path.reduceMtu()) this.pathChanged(path, nowMs);
+      for (const path of paths) if (path.carrier === carrier && path.handleTooLong(nowMs)) this.pathChanged(path, nowMs);
       return;
     }
     if (carrier === this.listener || !LINK_LOST_CODES.has(code)) return;

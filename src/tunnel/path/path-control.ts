@@ -29,6 +29,7 @@ import { candidateAddress } from './candidate-addresses.js';
 import type { DirectWay } from './direct-way.js';
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
+import { MtuProber } from './mtu-prober.js';
 import type { Candidate, Path } from './path.js';
 import type { Peer } from './peer.js';
 import type { SessionDriver } from './session-driver.js';
@@ -57,11 +58,13 @@ export class PathControl {
   readonly #context: LinkContext;
   readonly #driver: SessionDriver;
   readonly #table: OpenTableHandle;
+  readonly #mtu: MtuProber;
 
   constructor(context: LinkContext, driver: SessionDriver, table: OpenTableHandle) {
     this.#context = context;
     this.#driver = driver;
     this.#table = table;
+    this.#mtu = new MtuProber(context);
   }
 
   /** What is due on `path` by now; staged, the caller flushes. */
@@ -70,6 +73,7 @@ export class PathControl {
     path.delivery.update(nowMs);
     if (path.machine.pollProbe(nowMs)) this.#sendProbe(path, nowMs);
     this.#pursueHello(path, nowMs);
+    this.#mtu.pursue(path, nowMs);
     if (path.acks !== undefined && path.acks.dueMs() <= nowMs) this.sendAck(path, nowMs);
     this.#pursueCandidate(path, nowMs);
     this.#pursueDirect(path, nowMs);
@@ -303,6 +307,7 @@ export class PathControl {
     }
     this.#sampleRtt(path, nowMs - sentMs, 0, nowMs);
     this.#prove(path, sentMs, nowMs);
+    this.#mtu.handleReply(path, sequence, nowMs);
   }
 
   #handleAck({ path, epoch, nowMs }: Origin, frame: PathAckFrame): void {

@@ -48,6 +48,7 @@ export class PathStateMachine {
   #silenceSinceMs = -1;
   #lastElicitingMs = -Infinity;
   #lastProofMs = -Infinity;
+  #provenSentMs = -Infinity;
   #lastProbeMs = -Infinity;
   /** Answers to what was sent before this prove nothing: when suspicion began, or the link was lost. */
   #proofFloorMs = -Infinity;
@@ -89,6 +90,11 @@ export class PathStateMachine {
     return this.#state === 'down' ? nowMs - this.#enteredMs : 0;
   }
 
+  /** When the newest of what is proven to have arrived had left. */
+  get provenSentMs(): number {
+    return this.#provenSentMs;
+  }
+
   /** How long an answer may take before the path is suspect. */
   get silenceLimitMs(): number {
     return this.#silenceLimitMs;
@@ -119,6 +125,7 @@ export class PathStateMachine {
   handleProof(sentMs: number, nowMs: number): boolean {
     if (sentMs < this.#proofFloorMs) return false;
     this.#lastProofMs = nowMs;
+    this.#provenSentMs = Math.max(this.#provenSentMs, sentMs);
     this.#silenceSinceMs = this.#lastElicitingMs > sentMs ? nowMs : -1;
     this.#doubtful = false;
     return this.#apply('proven', 'it answers', nowMs);

@@ -3,7 +3,7 @@
  * `sendPacket`) seals and stages; liveness and estimates are fed by `path-control.ts` and the receive loop.
  */
 
-import { AEAD_TAG_BYTES, DATA_HEADER_BYTES, type SenderHandle, TYPE_CONTROL, TYPE_DATAGRAM, TYPE_STREAM } from '../../tun/native.js';
+import { type SenderHandle, TYPE_CONTROL, TYPE_DATAGRAM, TYPE_STREAM } from '../../tun/native.js';
 import type { Carrier, CarrierKind } from '../carrier/carrier.js';
 import type { PathLink, PathState } from '../link.js';
 import type { AckSchedule } from './ack-schedule.js';
@@ -16,7 +16,9 @@ import type { Epoch } from './epoch.js';
 import { HeaderCompression } from './header-compression.js';
 import type { LinkContext } from './link-context.js';
 import { ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
+import type { MtuPath } from './path-mtu.js';
 import { PathShaper } from './path-shaper.js';
+import { MAX_UDP_PAYLOAD_BYTES, PathSize, SEAL_OVERHEAD_BYTES } from './path-size.js';
 import { PathStateMachine } from './path-state.js';
 import type { Peer } from './peer.js';
 import { ProbeLedger } from './probe-ledger.js';
@@ -25,14 +27,9 @@ import { ReturnDelay } from './return-delay.js';
 import { RttEstimator } from './rtt-estimator.js';
 import { SendStamps } from './send-stamps.js';
 
-export const DEFAULT_OUTER_MTU_BYTES = 1500;
-export const SEAL_OVERHEAD_BYTES = DATA_HEADER_BYTES + AEAD_TAG_BYTES;
 const UDP_HEADER_BYTES = 8;
-const MAX_UDP_PAYLOAD_BYTES = 65_507;
 const IPV4_HEADER_BYTES = 20;
 const IPV6_HEADER_BYTES = 40;
-/** Steps of the fallback when the kernel says that a datagram is too long. */
-const MTU_STEPS = [1400, 1280] as const;
 
 /** An address that the peer may have moved to, on its way to being proven. */
 export interface Candidate {
@@ -56,7 +53,7 @@ export interface PathOptions {
   nowMs: number;
 }
 
-export class Path implements PathLink {
+export class Path implements PathLink, MtuPath {
   readonly id: number;
   readonly peer: Peer;
   readonly machine: PathStateMachine;
@@ -66,6 +63,7 @@ export class Path implements PathLink {
   readonly stamps = new SendStamps();
   readonly probes = new ProbeLedger();
   readonly compression: HeaderCompression;
+  readonly size: PathSize;
   name: string;
   carrier: Carrier | undefined;
   target: Uint8Array;
@@ -105,8 +103,6 @@ export class Path implements PathLink {
   touched = false;
   readonly #context: LinkContext;
   readonly #guarded: boolean;
-  #outerMtuBytes: number;
-  #peerInnerMtuBytes = Infinity;
   #sender: SenderHandle | undefined;
   #shaper: PathShaper | undefined;
   #eliciting = false;
@@ -123,7 +119,7 @@ export class Path implements PathLink {
     this.validation = options.validation;
     this.#guarded = options.guarded;
     this.localAddress = options.localAddress;
-    this.#outerMtuBytes = options.outerMtuBytes;
+    this.size = new PathSize(options.outerMtuBytes);
     this.machine = new PathStateMachine(options.nowMs);
   }
 
@@ -163,6 +159,18 @@ export class Path implements PathLink {
     return this.#dataBytes - this.#passedBytes;
   }
 
+  get dataBytes(): number {
+    return this.#dataBytes;
+  }
+
+  get lostDatagrams(): number {
+    return this.delivery.lostDatagrams;
+  }
+
+  get provenSentMs(): number {
+    return this.machine.provenSentMs;
+  }
+
   get lossRatio(): number {
     return this.delivery.lossRatio;
   }
@@ -193,7 +201,11 @@ export class Path implements PathLink {
   }
 
   get innerMtuBytes(): number {
-    return Math.min(this.ownInnerMtuBytes, this.#peerInnerMtuBytes);
+    return this.size.innerBytes(this.outerHeaderBytes, this.carrier);
+  }
+
+  get reducedMtuBytes(): number {
+    return this.size.reducedBytes(this.carrier);
   }
 
   get segmentPayloadBytes(): number {
@@ -202,8 +214,7 @@ export class Path implements PathLink {
 
   /** What our side of the path allows. */
   get ownInnerMtuBytes(): number {
-    const carriedBytes = this.carrier === undefined ? MAX_UDP_PAYLOAD_BYTES : this.carrier.maxDatagramBytes;
-    return Math.min(this.#outerMtuBytes - this.outerHeaderBytes, carriedBytes) - SEAL_OVERHEAD_BYTES;
+    return this.size.ownInnerBytes(this.outerHeaderBytes, this.carrier);
   }
 
   get carrierKind(): CarrierKind | '' {
@@ -415,8 +426,9 @@ export class Path implements PathLink {
   /** The path's socket or target changed. `epochs`: all that are alive for the peer. */
   retarget(epochs: Iterable<Epoch>): void {
     for (const epoch of epochs) if (epoch.peer === this.peer) epoch.retarget(this);
-    // Another carrier may take less.
-    this.#noteSize();
+    // Another carrier may take less, and another way carry less.
+    this.size.mtu.restart();
+    this.noteSize();
     this.#setSender(this.carrier?.handle === undefined ? undefined : this.peer.sendEpoch?.senderFor(this));
   }
 
@@ -433,29 +445,35 @@ export class Path implements PathLink {
   }
 
   setOuterMtu(bytes: number): boolean {
-    if (bytes === this.#outerMtuBytes || bytes < MTU_STEPS[1]) return false;
-    this.#outerMtuBytes = bytes;
-    this.#noteSize();
-    return true;
+    return this.size.setOuter(bytes) && this.noteSize();
   }
 
-  /** The peer says what fits on its side; nonsense is ignored. */
   setPeerInnerMtu(bytes: number): boolean {
-    if (bytes < 576 || bytes === this.#peerInnerMtuBytes) return false;
-    this.#peerInnerMtuBytes = bytes;
-    this.#noteSize();
-    return true;
+    return this.size.setPeerInner(bytes) && this.noteSize();
   }
 
-  /** A datagram was too long for the interface: the next smaller step. False when there is none. */
+  /** A datagram was too long for the interface: a probe, or else it takes less than was thought. False when that changes nothing. */
+  handleTooLong(nowMs: number): boolean {
+    return this.size.mtu.handleRefused(nowMs) ? this.noteSize() : this.reduceMtu();
+  }
+
   reduceMtu(): boolean {
-    const next = MTU_STEPS.find((step) => step < this.#outerMtuBytes);
-    if (next === undefined) return false;
-    this.#outerMtuBytes = next;
-    this.#noteSize();
+    if (!this.size.reduce()) return false;
     this.helloPending = true;
     this.#context.counters.mtuReductions++;
+    return this.noteSize();
+  }
+
+  /** What fits is another size, or may be. True. */
+  noteSize(): boolean {
+    this.size.noteChanged(this.outerHeaderBytes);
+    this.compression.setMaxDatagram(this.#maxDatagramBytes);
     return true;
+  }
+
+  /** Probes of its size may leave. */
+  get probesMtu(): boolean {
+    return this.validated && this.machine.state === 'up' && this.peer.sendEpoch !== undefined && this.size.isProbed(this.carrier);
   }
 
   /** When the next challenge of an up path is due, which tells the peer what is new; Infinity: nothing is. */
@@ -470,15 +488,12 @@ export class Path implements PathLink {
     if (this.#direct !== undefined && this.#direct.carrier === this.carrier && this.peer.sendEpoch !== undefined)
       nextMs = Math.min(nextMs, this.#direct.nextTimeoutMs(this.isRelayed, nowMs));
     if (this.candidate !== undefined) nextMs = Math.min(nextMs, this.candidate.validation.nextChallengeMs());
+    if (this.probesMtu) nextMs = Math.min(nextMs, this.size.mtu.nextTimeoutMs(this.rttMs));
     return nextMs;
   }
 
   get #maxDatagramBytes(): number {
     return Math.min(this.innerMtuBytes + SEAL_OVERHEAD_BYTES, MAX_UDP_PAYLOAD_BYTES);
-  }
-
-  #noteSize(): void {
-    this.compression.setMaxDatagram(this.#maxDatagramBytes);
   }
 
   #setSender(sender: SenderHandle | undefined): void {

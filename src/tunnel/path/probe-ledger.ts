@@ -6,6 +6,11 @@ export class ProbeLedger {
   readonly #sentMs = new Float64Array(REMEMBERED).fill(-1);
   #nextId = 0;
 
+  /** The number that the next probe gets. */
+  get nextId(): number {
+    return this.#nextId;
+  }
+
   /** The number of the probe that leaves now. */
   issue(nowMs: number): number {
     const id = this.#nextId;

@@ -35,8 +35,9 @@ import { formatLocalAddress, sameAddress, sameRemote } from './address-record.js
 import type { Epoch } from './epoch.js';
 import type { LinkContext } from './link-context.js';
 import { finishTcpChecksum, ipPacketBytes, tapPacketHeaderBytes } from './packet-header.js';
-import { type Candidate, DEFAULT_OUTER_MTU_BYTES, Path } from './path.js';
+import { type Candidate, Path } from './path.js';
 import type { PathControl } from './path-control.js';
+import { DEFAULT_OUTER_MTU_BYTES } from './path-size.js';
 import type { Peer } from './peer.js';
 import type { SessionDriver } from './session-driver.js';
 

@@ -41,20 +41,21 @@ export class RouterIcmp {
   }
 
   /**
-   * Towards hosts behind us it is our address, as a router's. Our own kernel takes no packet from outside that bears its own address, so for what
-   * we sent ourselves it is the address that could not be reached, which also passes reverse-path filters; a hop has RFC 7600's dummy.
+   * A kernel takes no packet from outside that bears one of its own IPv4 addresses, nor passes it on to hosts behind it. So it is the address that could not be
+   * reached, which also passes reverse-path filters; a hop has RFC 7600's dummy. With IPv6 that holds for what we sent ourselves, not for hosts
+   * behind us: towards them it is our address, as a router's.
    */
   #sourceFor(kind: IcmpErrorKind, bytes: Uint8Array, facts: IpPacketFacts): Uint8Array | undefined {
     const { addressBytes, sourceAddressOffset, destinationAddressOffset } = facts;
+    const destination = (): Uint8Array => bytes.slice(destinationAddressOffset, destinationAddressOffset + addressBytes);
+    if (addressBytes === DUMMY_IPV4.length) return kind === 'time-exceeded' ? DUMMY_IPV4 : destination();
     let own: Uint8Array | undefined;
     for (const address of this.#own) {
       if (address.length !== addressBytes) continue;
       own ??= address;
-      if (!sameBytes(address, bytes, sourceAddressOffset)) continue;
-      if (kind === 'time-exceeded') return addressBytes === 4 ? DUMMY_IPV4 : address;
-      return bytes.slice(destinationAddressOffset, destinationAddressOffset + addressBytes);
+      if (sameBytes(address, bytes, sourceAddressOffset)) return kind === 'time-exceeded' ? address : destination();
     }
-    return own ?? (addressBytes === 4 ? DUMMY_IPV4 : undefined);
+    return own;
   }
 
   #takeToken(nowMs: number): boolean {

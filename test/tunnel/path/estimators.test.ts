@@ -77,6 +77,19 @@ t.test('loss is what was sent and did not arrive, over the last seconds', async 
   t.equal(delivery.lossRatio, 0, 'old losses are forgotten');
 });
 
+t.test('a lost probe of a size is no loss, one that arrived makes up for none', async (t) => {
+  const delivery = new DeliveryEstimator();
+  delivery.handleAck(99, 100, 100_000, 0);
+  delivery.excuse(3);
+  delivery.excuse(-1);
+  // Of 100 there were three probes: one arrived.
+  delivery.handleAck(199, 198, 198_000, 100);
+  t.equal(delivery.lossRatio, 0);
+  t.equal(delivery.lostDatagrams, 0);
+  delivery.handleAck(299, 293, 293_000, 200);
+  t.equal(delivery.lostDatagrams, 5);
+});
+
 t.test('delivery rate is the bytes acknowledged in the last second', async (t) => {
   const delivery = new DeliveryEstimator();
   t.equal(delivery.rateBytesPerSec, 0);
