@@ -3,7 +3,7 @@
  * are dialled here. One MPTCP host per peer, one set of TCP endpoints at the TUN.
  */
 
-import type { ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
 import type { PathMemory } from '../../mptcp-over-udp/congestion/congestion-control.js';
 import { CONGESTION_CONTROLS } from '../../mptcp-over-udp/congestion/congestion-controls.js';
 import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
@@ -22,6 +22,7 @@ import { FlowRules } from '../steering/flow-rules.js';
 import { ConnectionList, type ListedConnection } from './connection-list.js';
 import { DialNotices, isSameTuple } from './dial-notices.js';
 import { createSocketEgress, createTunEgress, type DialledStream, type Egress, swapped } from './egress.js';
+import { ProgramStream } from './program-stream.js';
 import { SpliceHalf, type StreamGatePlace } from './splice.js';
 import { StreamRules } from './stream-rules.js';
 import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable, type UnreachableKind, unreachableKindOf } from './syn-unreachable.js';
@@ -382,20 +383,22 @@ export class StreamPlane {
    * A connection of this program's own, under an address of ours on the tunnel, which nobody behind the TUN has asked for. `handler` hears how it ends; unreachable is told
    * apart from refused where the far side says so.
    */
-  dial(tuple: FourTuple, handler: ByteStreamHandler, nowMs: number): MptcpConnection | 'no-peer' | 'not-up' {
+  dial(tuple: FourTuple, handler: ByteStreamHandler, nowMs: number): ByteStream | 'no-peer' | 'not-up' {
     const peer = this.options.peerFor(tuple.remoteAddress);
     if (peer === undefined) return 'no-peer';
     const streams = this.streamsOf(peer);
     const path = streams.host.paths.best();
     if (path === undefined || peer.state !== 'up') return 'not-up';
-    const notices = new DialNotices(handler, () => this.dialled.delete(connection));
+    const stream = new ProgramStream(handler, streams.gates);
+    const notices = new DialNotices(stream.fromPeer, () => this.dialled.delete(connection));
     const connection = streams.host.connect(tuple, path.id, notices, nowMs);
+    stream.attach(connection);
     this.dialled.set(connection, notices);
     const { pathPolicy, scheduler } = this.rules.routeOf(connection, streams.links);
     if (pathPolicy !== undefined) connection.setPathPolicy(pathPolicy, nowMs);
     if (scheduler !== undefined) connection.scheduler = scheduler.forConnection();
     streams.txConnections++;
-    return connection;
+    return stream;
   }
 
   /** What the far side said; an ICMP error of its own has told the application more, where there was one. */
