@@ -545,6 +545,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       permitsDestination: (destination) => this.egress.permits(destination),
       onSourceRefused: this.handleSourceRefused,
       gatesOf: (peer) => this.limits.gatesOf(peer),
+      dns: this.datagrams.dns,
       onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
       wake: () => this.wake(),
     });

@@ -7,7 +7,7 @@ export class ProgramStream implements ByteStream {
   /** Becomes the handler of the connection. */
   readonly fromPeer: SpliceHalf;
   #connection: ByteStream | undefined;
-  #toPeer: SpliceHalf | undefined;
+  #toPeer: ByteStreamHandler | undefined;
   #closed = false;
   readonly #gates: StreamGatePlace;
   readonly #program: ByteStream;
@@ -32,11 +32,11 @@ export class ProgramStream implements ByteStream {
     );
   }
 
-  /** What `fromPeer` is the handler of; at once after it was opened. */
-  attach(connection: ByteStream): void {
+  /** What `fromPeer` is the handler of; at once after it was opened. `watched`: reads along what the program writes. */
+  attach(connection: ByteStream, watched: (toPeer: ByteStreamHandler) => ByteStreamHandler): void {
     this.#connection = connection;
     this.fromPeer.gateBy(this.#gates, 'in', connection);
-    this.#toPeer = new SpliceHalf(connection, ignore, ignore).gateBy(this.#gates, 'out', this.#program);
+    this.#toPeer = watched(new SpliceHalf(connection, ignore, ignore).gateBy(this.#gates, 'out', this.#program));
   }
 
   write(bytes: Uint8Array, at: number, length: number): number {

@@ -18,6 +18,8 @@ import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
 import type { EgressConfig, StreamConfig } from '../config.js';
 import type { ConnectionPage, ConnectionQuery } from '../connections.js';
 import type { PathLink, PeerLink } from '../link.js';
+import type { DnsStream } from '../steering/dns-streams.js';
+import type { DnsWatch } from '../steering/dns-watch.js';
 import { FlowRules } from '../steering/flow-rules.js';
 import { ConnectionList, type ListedConnection } from './connection-list.js';
 import { DialNotices, isSameTuple } from './dial-notices.js';
@@ -53,6 +55,8 @@ export interface StreamPlaneOptions {
   onSourceRefused?: (peer: PeerLink, source: Uint8Array) => void;
   /** May connections from peers reach that destination? */
   permitsDestination: (destination: Uint8Array) => boolean;
+  /** Hears answers of DNS that come to applications here. */
+  dns?: DnsWatch;
   /** A path was put on the bench, as status will say: our side sends nothing new there for a while. */
   onPathBenched?: (peer: PeerLink, path: PathLink, reason: string) => void;
   /** Something outside of a batch made work: poll and flush soon. */
@@ -368,15 +372,27 @@ export class StreamPlane {
       },
     );
     const { pathPolicy, scheduler } = route;
-    const connection = host.connect(swapped(tuple), path.id, fromPeer, nowMs, {
+    const dns = this.options.dns?.watchStream(tuple.localPort);
+    const answers = this.answersTo(fromPeer, dns, () => connection);
+    const connection = host.connect(swapped(tuple), path.id, answers, nowMs, {
       ...(pathPolicy === undefined ? {} : { pathPolicy }),
       ...(scheduler === undefined ? {} : { scheduler }),
     });
     this.rules.note(connection, route);
     const toPeer = new SpliceHalf(connection, ignore, (reason, atMs) => closeOther(connection, reason, atMs));
     fromPeer.gateBy(streams.gates, 'in', connection);
-    endpoint.setHandler(toPeer.gateBy(streams.gates, 'out', endpoint));
+    toPeer.gateBy(streams.gates, 'out', endpoint);
+    endpoint.setHandler(dns?.queries(toPeer) ?? toPeer);
     streams.txConnections++;
+  }
+
+  /** `handler` of a connection, by which DNS may have to wait. */
+  private answersTo(handler: ByteStreamHandler, dns: DnsStream | undefined, connection: () => ByteStream): ByteStreamHandler {
+    if (dns === undefined) return handler;
+    return dns.answers(handler, () => {
+      connection().resumeReading();
+      this.options.wake();
+    });
   }
 
   /**
@@ -390,9 +406,11 @@ export class StreamPlane {
     const path = streams.host.paths.best();
     if (path === undefined || peer.state !== 'up') return 'not-up';
     const stream = new ProgramStream(handler, streams.gates);
-    const notices = new DialNotices(stream.fromPeer, () => this.dialled.delete(connection));
+    const dns = this.options.dns?.watchStream(tuple.remotePort);
+    const fromPeer = this.answersTo(stream.fromPeer, dns, () => connection);
+    const notices = new DialNotices(fromPeer, () => this.dialled.delete(connection));
     const connection = streams.host.connect(tuple, path.id, notices, nowMs);
-    stream.attach(connection);
+    stream.attach(connection, (toPeer) => dns?.queries(toPeer) ?? toPeer);
     this.dialled.set(connection, notices);
     const { pathPolicy, scheduler } = this.rules.routeOf(connection, streams.links);
     if (pathPolicy !== undefined) connection.setPathPolicy(pathPolicy, nowMs);
