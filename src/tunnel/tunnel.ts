@@ -4,14 +4,11 @@ import { randomBytes } from 'node:crypto';
 import { UNKNOWN_CONNECTION } from '../mptcp-over-udp/tcp/endpoint-host.js';
 import { createIpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../mptcp-over-udp/wire/ip-header.js';
 import { HostNetwork } from '../tun/host-network.js';
-import { createLinkWatch, type LinkFacts, type LinkWatch } from '../tun/link-watch.js';
+import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
 import { mptcpFault } from '../tun/mptcp-path-manager.js';
 import { type FineTimer, loadNative, type NativeAddon } from '../tun/native.js';
-import { AutoPaths } from './auto-paths.js';
-import { BudgetFile } from './budget/budget-file.js';
-import { BUDGET_TICK_MS, BudgetKeeper } from './budget/budget-keeper.js';
 import { literalAddress } from './carrier/endpoint.js';
-import type { AutoPathsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
 import { knownAre } from './did-you-mean.js';
@@ -30,7 +27,6 @@ import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { NativeMptcp, ownAddresses } from './native-mptcp.js';
-import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
 import { carriedBy, peerStatus } from './peer-status.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { createOwnAddressTest } from './planes/own-addresses.js';
@@ -45,6 +41,7 @@ import { TotalsFile } from './totals/totals-file.js';
 import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
+import { TunnelPaths } from './tunnel-paths.js';
 import { NameServer } from './user/name-service.js';
 import { requireNoDevice, type TunnelHost, UNTOUCHED_HOST } from './user/untouched-host.js';
 import type { UserNetwork } from './user/user-network.js';
@@ -79,7 +76,6 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private config: TunnelConfig;
   private readonly events: EventHub;
   private readonly linkEvents: LinkEvents;
-  private readonly rates = new PathRateMeter();
   private readonly native: NativeAddon;
   private readonly descriptors: DescriptorStore;
   private readonly hostNetwork: TunnelHost;
@@ -101,15 +97,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
     HOST_REFRESH_MS,
     () => void this.hostNetwork.refresh().catch((error: Error) => this.events.log.warn(error.message)),
   );
-  private autoPaths: AutoPaths | undefined;
   private nativeMptcp: NativeMptcp | undefined;
   private gateway: GatewayNetwork | undefined;
   private readonly limits = new PeerLimits((peer, direction) => this.datagrams!.outletOf(peer, direction));
-  private links: readonly LinkFacts[] = [];
   private sweep: NodeJS.Timeout | undefined;
-  private rateSampling: NodeJS.Timeout | undefined;
-  private budgets: BudgetKeeper | undefined;
-  private budgetTicks: NodeJS.Timeout | undefined;
+  private readonly paths: TunnelPaths;
   private totals: PeerTotals | undefined;
   private totalsTicks: NodeJS.Timeout | undefined;
   private state: TunnelStatus['state'] = 'starting';
@@ -139,6 +131,14 @@ class RunningTunnel implements Tunnel, LinkObserver {
       config.interface.device === 'none' ? UNTOUCHED_HOST : new HostNetwork({ warn: (message) => this.events.log.warn(message) });
     this.egress = egressPolicyOf(config);
     this.refusedSources = new RefusedSources((message) => this.events.log.warn(message));
+    this.paths = new TunnelPaths({
+      device: config.interface.name,
+      link: () => this.startedLink,
+      peers: () => this.peers,
+      events: this.events,
+      addUplink: (name) => this.hostNetwork.addUplink(name),
+      drive: () => this.drive(performance.now()),
+    });
   }
 
   get peers(): readonly PeerLink[] {
@@ -160,7 +160,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...wholeHostPlan(config),
     });
     const { native, descriptors } = this;
-    const resolve = outerResolve(config, native, mark, () => this.links);
+    const resolve = outerResolve(config, native, mark, () => this.paths.links);
     this.link = createLinkLayer({
       config,
       native,
@@ -190,24 +190,22 @@ class RunningTunnel implements Tunnel, LinkObserver {
       onFailure: (errno) => this.handleTunFailure(errno),
     });
     await this.startGateway();
-    this.setAutoPaths(config.autoPaths, config.paths);
+    this.paths.setAuto(config.autoPaths, config.paths);
     this.watch = createLinkWatch(
       (name, up) => {
         this.link?.onInterfaceChange(name, up);
         this.drive(performance.now());
       },
       (links) => {
-        this.links = links;
-        this.autoPaths?.update(links);
+        this.paths.handleLinks(links);
         this.warnOfOverlap();
       },
       () => this.refresh.soon(),
     );
-    this.keepBudgets(this.link);
+    this.paths.watch();
     this.keepTotals();
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
     this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
-    this.rateSampling = setInterval(() => this.rates.sample(this.peers, performance.now()), RATE_SAMPLE_MS);
     this.state = 'up';
     this.events.emit({ type: 'tunnel', state: 'started', name: config.interface.name });
   }
@@ -251,7 +249,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { rates, linkEvents, streams, budgets, totals, refusedSources, limits } = this;
+    const { linkEvents, streams, totals, refusedSources, limits } = this;
+    const { rates, budgets } = this.paths;
     const peers = this.peers
       .filter((peer) => !peer.enrolling)
       .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, totals, refusedSources, limits }, nowMs));
@@ -336,25 +335,16 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.link?.setTap(tap);
   }
 
-  async addPath(path: PathConfig): Promise<string> {
-    if (path.interface === this.config.interface.name)
-      throw new TunnelError('path-is-tunnel', `${path.interface} is the tunnel itself: name the interface of an uplink.`);
-    const problem = await this.startedLink.addPath(path);
-    if (path.interface !== undefined) this.hostNetwork.addUplink(path.interface);
-    this.drive(performance.now());
-    return problem;
+  addPath(path: PathConfig): Promise<string> {
+    return this.paths.add(path);
   }
 
   removePath(name: string): void {
-    this.startedLink.removePath(name);
-    this.autoPaths?.noteRemoved(name);
-    this.drive(performance.now());
+    this.paths.remove(name);
   }
 
   changePath(name: string, change: PathChange): void {
-    this.startedLink.changePath(name, change);
-    this.budgets?.tick();
-    this.drive(performance.now());
+    this.paths.change(name, change);
   }
 
   changePeer(name: string, change: LimitedPeer): void {
@@ -370,11 +360,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
     await this.routeGuard.check(config, config.peers);
     const result = await applyConfig(
       {
-        paths: this.startedLink.pathConfigs.filter(({ name }) => this.autoPaths?.has(name) !== true),
+        paths: this.paths.explicit,
         addPath: (path) => this.addPath(path),
         removePath: (name) => this.removePath(name),
         changePath: (name, change) => this.changePath(name, change),
-        setAutoPaths: (auto, explicit) => this.setAutoPaths(auto, explicit),
+        setAutoPaths: (auto, explicit) => this.paths.setAuto(auto, explicit),
         setRules: (rules) => this.setRules(rules),
         setEgressPolicy: () => {
           this.egress = egressPolicyOf(config);
@@ -442,7 +432,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathRemoved(peer, path);
-    if (peer.initiator) this.budgets?.handlePathRemoved(path);
+    if (peer.initiator) this.paths.handleRemoved(path);
     this.streams?.handlePathRemoved(peer, path, nowMs);
     this.datagrams?.handlePathRemoved(peer, path);
     if (peer.initiator) this.nativeMptcp?.noteRemoved(path.name);
@@ -645,26 +635,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
     );
   }
 
-  // ---- paths ----
-
   private get startedLink(): CountingLinkLayer {
     if (this.link === undefined || this.closing !== undefined) throw new TunnelError('not-running', 'The tunnel is not up: try again.');
     return this.link;
-  }
-
-  private keepBudgets(link: CountingLinkLayer): void {
-    this.budgets = new BudgetKeeper({
-      paths: () => link.pathConfigs,
-      peers: () => link.peers,
-      restrict: (name, restriction, reason) => {
-        link.restrictPath(name, restriction, reason);
-        this.drive(performance.now());
-      },
-      emit: (occurrence) => this.events.emit(occurrence),
-      file: new BudgetFile(this.config.interface.name, (message) => this.events.log.warn(message)),
-    });
-    this.budgets.tick();
-    this.budgetTicks = setInterval(() => this.budgets?.tick(), BUDGET_TICK_MS);
   }
 
   private keepTotals(): void {
@@ -674,27 +647,6 @@ class RunningTunnel implements Tunnel, LinkObserver {
       file: new TotalsFile(this.config.interface.name, (message) => this.events.log.warn(message)),
     });
     this.totalsTicks = setInterval(() => this.totals?.tick(), TOTALS_TICK_MS);
-  }
-
-  private setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void {
-    if (!this.peers.some((peer) => peer.initiator)) return;
-    if (config !== undefined && this.autoPaths !== undefined) {
-      this.autoPaths.reconfigure(config, explicit);
-      return;
-    }
-    this.autoPaths?.end();
-    this.autoPaths =
-      config &&
-      new AutoPaths({
-        config,
-        explicit,
-        device: this.config.interface.name,
-        add: (path) => this.addPath(path),
-        setBackup: (name, backup) => this.changePath(name, { backup }),
-        remove: (name) => this.removePath(name),
-        warn: (message) => this.events.log.warn(message),
-      });
-    this.autoPaths?.update(this.links);
   }
 
   // ---- beginning and end ----
@@ -721,14 +673,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.events.emit({ type: 'tunnel', state: 'stopping', name: this.config.interface.name, ...(reason === undefined ? {} : { reason }) });
     this.linkEvents.close();
     clearInterval(this.sweep);
-    clearInterval(this.rateSampling);
-    clearInterval(this.budgetTicks);
     clearInterval(this.totalsTicks);
-    await this.budgets?.close();
+    await this.paths.close();
     await this.totals?.close();
     this.watch?.close();
     this.refresh.close();
-    this.autoPaths?.close();
     this.rules?.close();
     this.userSpace?.close();
     const nowMs = performance.now();
