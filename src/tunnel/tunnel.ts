@@ -11,23 +11,20 @@ import { literalAddress } from './carrier/endpoint.js';
 import type { PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
-import { knownAre } from './did-you-mean.js';
 import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
-import { AllowedIps } from './gateway/allowed-ips.js';
 import { createEgressChoice } from './gateway/egress-choice.js';
 import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
 import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-network.js';
-import { type LimitedPeer, PeerLimits } from './gateway/peer-limits.js';
-import { RefusedSources } from './gateway/refused-sources.js';
-import { RouteGuard } from './gateway/route-guard.js';
+import type { LimitedPeer } from './gateway/peer-limits.js';
 import type { InnerDevice } from './inner-device.js';
 import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { NativeMptcp, ownAddresses } from './native-mptcp.js';
-import { carriedBy, peerStatus } from './peer-status.js';
+import { PeerMessages } from './peer-messages.js';
+import { peerStatus } from './peer-status.js';
 import { DatagramPlane } from './planes/datagram-plane.js';
 import { createOwnAddressTest } from './planes/own-addresses.js';
 import { StreamPlane } from './planes/stream-plane.js';
@@ -36,13 +33,11 @@ import { applyConfig, withPolicyOf } from './reconfigure.js';
 import { RulesInForce } from './rules-in-force.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
-import { PeerTotals, TOTALS_TICK_MS } from './totals/peer-totals.js';
-import { TotalsFile } from './totals/totals-file.js';
 import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
 import { TunnelPaths } from './tunnel-paths.js';
-import { NameServer } from './user/name-service.js';
+import { type PeerParts, TunnelPeers } from './tunnel-peers.js';
 import { requireNoDevice, type TunnelHost, UNTOUCHED_HOST } from './user/untouched-host.js';
 import type { UserNetwork } from './user/user-network.js';
 import { UserSpace } from './user/user-space.js';
@@ -71,7 +66,7 @@ export const startTunnel: StartTunnel = async (options) => {
   return tunnel;
 };
 
-class RunningTunnel implements Tunnel, LinkObserver {
+class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
   /** As applied last. */
   private config: TunnelConfig;
   private readonly events: EventHub;
@@ -80,16 +75,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private readonly descriptors: DescriptorStore;
   private readonly hostNetwork: TunnelHost;
   private readonly startedMs = performance.now();
-  private readonly routes = new AllowedIps<PeerLink>();
   private readonly facts = createIpPacketFacts();
-  private readonly routeGuard = new RouteGuard();
   private egress: EgressPolicy;
-  private readonly refusedSources: RefusedSources;
   private port: InnerDevice | undefined;
   private userSpace: UserSpace | undefined;
-  private link: CountingLinkLayer | undefined;
-  private streams: StreamPlane | undefined;
-  private datagrams: DatagramPlane | undefined;
+  link: CountingLinkLayer | undefined;
+  streams: StreamPlane | undefined;
+  datagrams: DatagramPlane | undefined;
   private rules: RulesInForce | undefined;
   private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
@@ -99,23 +91,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
   );
   private nativeMptcp: NativeMptcp | undefined;
   private gateway: GatewayNetwork | undefined;
-  private readonly limits = new PeerLimits((peer, direction) => this.datagrams!.outletOf(peer, direction));
   private sweep: NodeJS.Timeout | undefined;
+  private readonly known: TunnelPeers;
+  private readonly messages: PeerMessages;
   private readonly paths: TunnelPaths;
-  private totals: PeerTotals | undefined;
-  private totalsTicks: NodeJS.Timeout | undefined;
   private state: TunnelStatus['state'] = 'starting';
   private wakePending = false;
   private closing: Promise<void> | undefined;
-  /** Those that there are now, without holders of invites, by name. */
-  private readonly peerConfigs = new Map<string, PeerConfig>();
-  private messageHandler: ((peer: PeerLink, message: PeerMessage) => void) | undefined;
-  /** Being removed just now. */
-  private leaving: PeerLink | undefined;
-  private readonly names = new NameServer({
-    permits: (address) => this.config.egress !== undefined && this.egress.permits(address),
-    send: (peer, message) => this.sendMessage(peer, message),
-  });
   private readonly readiness = new Readiness({
     peers: () => this.peers,
     endpointOf: ({ name }) => this.config.peers.find((peer) => peer.name === name)?.endpoint ?? relaysOf(this.config)[0]?.endpoint,
@@ -130,7 +112,21 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.hostNetwork =
       config.interface.device === 'none' ? UNTOUCHED_HOST : new HostNetwork({ warn: (message) => this.events.log.warn(message) });
     this.egress = egressPolicyOf(config);
-    this.refusedSources = new RefusedSources((message) => this.events.log.warn(message));
+    this.known = new TunnelPeers({
+      parts: this,
+      config: () => this.config,
+      events: this.events,
+      host: this.hostNetwork,
+      onChange: () => this.gateway?.peersChanged(),
+      wake: () => this.wake(),
+    });
+    this.messages = new PeerMessages({
+      peers: () => this.peers,
+      send: (peer, message) => this.sendMessage(peer, message),
+      permits: (address) => this.config.egress !== undefined && this.egress.permits(address),
+      user: () => this.user,
+      isClosing: () => this.closing !== undefined,
+    });
     this.paths = new TunnelPaths({
       device: config.interface.name,
       link: () => this.startedLink,
@@ -142,7 +138,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   get peers(): readonly PeerLink[] {
-    return this.link?.peers ?? [];
+    return this.known.all;
   }
 
   async start(): Promise<void> {
@@ -169,18 +165,12 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...(mark === 0 ? {} : { mark }),
       ...(resolve && { resolve }),
     });
-    for (const peer of config.peers) this.peerConfigs.set(peer.name, peer);
-    for (const peer of this.link.peers) {
-      const settings = this.peerConfigs.get(peer.name)!;
-      // The host's own routes stay those of allowed_ips.
-      const anywhere = settings.acceptForwards === true ? ['0.0.0.0/0', '::/0'] : [];
-      for (const prefix of [...peer.allowedIps, ...anywhere]) this.routes.add(prefix, peer);
-    }
+    this.known.begin(config.peers);
     this.rules = this.makeRules(this.port);
     await this.rules.apply(config.rules ?? []);
     this.makePlanes(this.port, this.rules);
-    for (const peer of this.link.peers) this.limits.setLimits(peer, this.peerConfigs.get(peer.name)!);
-    this.userSpace?.start(this.streams!, (message) => this.sendToGateway(message));
+    this.known.beginLimits();
+    this.userSpace?.start(this.streams!, (message) => this.messages.sendToGateway(message));
     this.startNativeMptcp();
     this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
     await this.link.start(this);
@@ -203,7 +193,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       () => this.refresh.soon(),
     );
     this.paths.watch();
-    this.keepTotals();
+    this.known.watch();
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
     this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
     this.state = 'up';
@@ -214,7 +204,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private async openDevice(): Promise<InnerDevice> {
     const { config } = this;
     if (config.interface.device !== 'none') {
-      await this.routeGuard.check(config, config.peers);
+      await this.known.checkRoutes(config);
       return new TunPort(this.native, openTun(this.native, config.interface.name, this.descriptors));
     }
     requireNoDevice(config);
@@ -249,8 +239,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { linkEvents, streams, totals, refusedSources, limits } = this;
+    const { linkEvents, streams } = this;
     const { rates, budgets } = this.paths;
+    const { totals, refusedSources, limits } = this.known;
     const peers = this.peers
       .filter((peer) => !peer.enrolling)
       .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, totals, refusedSources, limits }, nowMs));
@@ -278,57 +269,20 @@ class RunningTunnel implements Tunnel, LinkObserver {
     };
   }
 
-  async addPeer(config: PeerConfig): Promise<void> {
-    if (config.enrolling !== true) await this.routeGuard.check(this.config, [...this.peerConfigs.values(), config]);
-    await this.admitPeer(config);
+  addPeer(config: PeerConfig): Promise<void> {
+    return this.known.add(config);
   }
 
-  /** Its routes have been checked. */
-  private async admitPeer(config: PeerConfig): Promise<void> {
-    const { link } = this;
-    if (link === undefined) throw new TunnelError('not-started', 'the tunnel is still starting: try again');
-    let peer: PeerLink | undefined;
-    try {
-      peer = link.addPeer(config);
-      for (const prefix of config.allowedIps) this.routes.add(prefix, peer);
-      await this.hostNetwork.addRoutes(config.allowedIps);
-    } catch (cause) {
-      if (peer !== undefined) this.dropPeer(peer);
-      if (!(cause instanceof RangeError)) throw cause;
-      throw new TunnelError('peer-conflict', `peer ${config.name} cannot be added: ${cause.message}`, { cause });
-    }
-    if (config.enrolling === true) return;
-    this.peerConfigs.set(config.name, config);
-    this.limits.setLimits(peer, config);
-    this.events.emit({ type: 'configuration', what: `peer ${config.name} added` });
-    this.gateway?.peersChanged();
-  }
-
-  async removePeer(name: string): Promise<boolean> {
-    const peer = this.peers.find((one) => one.name === name);
-    if (peer === undefined) return false;
-    this.dropPeer(peer);
-    this.refusedSources.forget(name);
-    this.peerConfigs.delete(name);
-    if (!peer.enrolling) this.events.emit({ type: 'configuration', what: `peer ${name} removed` });
-    await this.hostNetwork.removeRoutes(peer.allowedIps);
-    this.gateway?.peersChanged();
-    return true;
+  removePeer(name: string): Promise<boolean> {
+    return this.known.remove(name);
   }
 
   setMessageHandler(handler: (peer: PeerLink, message: PeerMessage) => void): void {
-    this.messageHandler = handler;
+    this.messages.handler = handler;
   }
 
   sendMessage(peer: PeerLink, message: PeerMessage): boolean {
     return this.link?.sendMessage(peer, message) ?? false;
-  }
-
-  /** To the peer that is our way out: of those that we dial and that are up, the one with the widest routes. */
-  private sendToGateway(message: PeerMessage): boolean {
-    const gateways = this.peers.filter((peer) => peer.initiator && peer.state === 'up');
-    const gateway = gateways.find(({ allowedIps }) => allowedIps.some((prefix) => prefix.endsWith('/0'))) ?? gateways[0];
-    return gateway !== undefined && this.sendMessage(gateway, message);
   }
 
   setTap(tap: PacketTap | undefined): void {
@@ -348,16 +302,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   changePeer(name: string, change: LimitedPeer): void {
-    const config = this.peerConfigs.get(name);
-    if (config === undefined)
-      throw new TunnelError('no-such-peer', `There is no peer "${name}" here: ${knownAre([...this.peerConfigs.keys()])}.`);
-    this.limitPeer({ ...config, ...change });
+    this.known.change(name, change);
   }
 
   async reconfigure(config: TunnelConfig): Promise<Reconfigured> {
     if (config.interface.name !== this.config.interface.name)
       throw new TunnelError('other-tunnel', `The file is that of tunnel ${config.interface.name} now: restart to change the name.`);
-    await this.routeGuard.check(config, config.peers);
+    await this.known.checkRoutes(config);
     const result = await applyConfig(
       {
         paths: this.paths.explicit,
@@ -369,10 +320,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
         setEgressPolicy: () => {
           this.egress = egressPolicyOf(config);
         },
-        peers: [...this.peerConfigs.values()],
-        addPeer: (peer) => this.admitPeer(peer),
+        peers: this.known.configs,
+        addPeer: (peer) => this.known.admit(peer),
         removePeer: (name) => this.removePeer(name),
-        limitPeer: (peer) => this.limitPeer(peer),
+        limitPeer: (peer) => this.known.limit(peer),
         setGateway: async (settings) => this.gateway?.setSettings(settings),
       },
       this.config,
@@ -424,7 +375,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathChange(peer, path);
     // The streams of one that leaves are gone.
-    if (peer !== this.leaving) this.streams?.handlePathChange(peer, path, nowMs);
+    if (peer !== this.known.leaving) this.streams?.handlePathChange(peer, path, nowMs);
     if (peer.initiator && path.state === 'up') this.nativeMptcp?.notePath(path.name, path.backup);
     else if (peer.initiator) this.nativeMptcp?.noteBackup(path.name, path.backup);
     this.wake();
@@ -447,38 +398,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   onMessage(peer: PeerLink, message: PeerMessage): void {
-    // After the batch: what the message causes may remove its sender.
-    setImmediate(() => {
-      if (this.closing !== undefined) return;
-      if (message.kind === 'resolve') void this.names.handleQuestion(peer, message);
-      else if (message.kind === 'resolved') this.user?.handleResolved(message);
-      else this.messageHandler?.(peer, message);
-    });
+    this.messages.handle(peer, message);
   }
 
   onBatchEnd(nowMs: number): void {
     this.pollPlanes(nowMs);
-  }
-
-  /** Resets first, then goodbye, then nothing. */
-  private dropPeer(peer: PeerLink): void {
-    this.leaving = peer;
-    this.totals?.handlePeerRemoved(peer);
-    this.streams?.removePeer(peer, performance.now());
-    this.routes.remove(peer);
-    this.link?.flush();
-    this.link?.removePeer(peer);
-    this.datagrams?.handlePeerDown(peer);
-    this.limits.forget(peer);
-    this.leaving = undefined;
-  }
-
-  private limitPeer(config: PeerConfig): void {
-    const peer = this.peers.find(({ name }) => name === config.name);
-    if (peer === undefined) return;
-    this.peerConfigs.set(config.name, config);
-    this.limits.setLimits(peer, config);
-    this.wake();
   }
 
   // ---- driving ----
@@ -507,7 +431,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   private makePlanes(port: InnerDevice, rules: RulesInForce): void {
-    const { config, routes } = this;
+    const { config } = this;
+    const { routes, limits } = this.known;
     this.datagrams = new DatagramPlane({
       routes,
       ownAddresses: config.interface.addresses,
@@ -515,9 +440,9 @@ class RunningTunnel implements Tunnel, LinkObserver {
       hashSeed: randomBytes(4).readUInt32BE(),
       permitsDestination: (destination) => this.egress.permits(destination),
       restrictsDialled: config.egress !== undefined,
-      onSourceRefused: this.handleSourceRefused,
+      onSourceRefused: this.known.refuseSource,
       knowledge: rules,
-      gatesOf: (peer) => this.limits.gatesOf(peer),
+      gatesOf: (peer) => limits.gatesOf(peer),
       ...(config.rules === undefined ? {} : { rules: config.rules }),
     });
     this.datagrams.dns.listener = rules.hasDomains ? rules : undefined;
@@ -533,8 +458,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
       peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
       permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
       permitsDestination: (destination) => this.egress.permits(destination),
-      onSourceRefused: this.handleSourceRefused,
-      gatesOf: (peer) => this.limits.gatesOf(peer),
+      onSourceRefused: this.known.refuseSource,
+      gatesOf: (peer) => limits.gatesOf(peer),
       dns: this.datagrams.dns,
       onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
       wake: () => this.wake(),
@@ -557,10 +482,6 @@ class RunningTunnel implements Tunnel, LinkObserver {
       warn: (message) => this.events.log.warn(message),
     });
   }
-
-  private readonly handleSourceRefused = (peer: PeerLink, source: Uint8Array): void => {
-    this.refusedSources.refuse(peer.name, source, performance.now());
-  };
 
   private readonly handleTunPacket = (
     bytes: Uint8Array,
@@ -604,14 +525,14 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private pollPlanes(nowMs: number): void {
     const { streams, datagrams } = this;
     if (streams === undefined || datagrams === undefined) return;
-    this.limits.poll(nowMs);
+    this.known.limits.poll(nowMs);
     streams.poll(nowMs);
     datagrams.poll(nowMs);
     this.link?.poll(nowMs);
     const at = Math.min(
       streams.nextTimeoutMs(),
       datagrams.nextTimeoutMs(),
-      this.limits.nextTimeoutMs(nowMs),
+      this.known.limits.nextTimeoutMs(nowMs),
       this.link?.nextTimeoutMs(nowMs) ?? Infinity,
     );
     if (at === Number.POSITIVE_INFINITY) this.timer?.disarm();
@@ -629,7 +550,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   private warnOfOverlap(): void {
-    this.routeGuard.news(this.config, [...this.peerConfigs.values()]).then(
+    this.known.routeNews().then(
       (message) => message !== undefined && this.closing === undefined && this.events.emit({ type: 'warning', message }),
       (error: Error) => this.events.log.warn(`networks of this host: ${error.message}`),
     );
@@ -638,15 +559,6 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private get startedLink(): CountingLinkLayer {
     if (this.link === undefined || this.closing !== undefined) throw new TunnelError('not-running', 'The tunnel is not up: try again.');
     return this.link;
-  }
-
-  private keepTotals(): void {
-    this.totals = new PeerTotals({
-      peers: () => this.peers,
-      carried: (peer) => carriedBy(peer, this.streams),
-      file: new TotalsFile(this.config.interface.name, (message) => this.events.log.warn(message)),
-    });
-    this.totalsTicks = setInterval(() => this.totals?.tick(), TOTALS_TICK_MS);
   }
 
   // ---- beginning and end ----
@@ -658,7 +570,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       device: config.interface.name,
       host: hostNetwork,
       families: familiesOf(config),
-      peers: () => [...this.peerConfigs.values()],
+      peers: () => this.known.configs,
       warn: (message) => this.events.emit({ type: 'warning', message }),
     });
     await this.gateway.setSettings(gatewaySettings(config));
@@ -673,9 +585,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.events.emit({ type: 'tunnel', state: 'stopping', name: this.config.interface.name, ...(reason === undefined ? {} : { reason }) });
     this.linkEvents.close();
     clearInterval(this.sweep);
-    clearInterval(this.totalsTicks);
     await this.paths.close();
-    await this.totals?.close();
+    await this.known.close();
     this.watch?.close();
     this.refresh.close();
     this.rules?.close();
