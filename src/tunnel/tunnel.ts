@@ -1,33 +1,25 @@
 /** The composition root: device, planes, link layer and host network put together and driven by readiness and one fine timer. */
 
-import { randomBytes } from 'node:crypto';
-import { UNKNOWN_CONNECTION } from '../mptcp-over-udp/tcp/endpoint-host.js';
-import { createIpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../mptcp-over-udp/wire/ip-header.js';
 import { HostNetwork } from '../tun/host-network.js';
 import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
 import { mptcpFault } from '../tun/mptcp-path-manager.js';
-import { type FineTimer, loadNative, type NativeAddon } from '../tun/native.js';
+import { loadNative, type NativeAddon } from '../tun/native.js';
 import { literalAddress } from './carrier/endpoint.js';
 import type { PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
-import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
-import { createEgressChoice } from './gateway/egress-choice.js';
 import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
 import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-network.js';
 import type { LimitedPeer } from './gateway/peer-limits.js';
 import type { InnerDevice } from './inner-device.js';
-import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
+import type { PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { NativeMptcp, ownAddresses } from './native-mptcp.js';
 import { PeerMessages } from './peer-messages.js';
 import { peerStatus } from './peer-status.js';
-import { DatagramPlane } from './planes/datagram-plane.js';
-import { createOwnAddressTest } from './planes/own-addresses.js';
-import { StreamPlane } from './planes/stream-plane.js';
 import { Readiness } from './readiness.js';
 import { applyConfig, withPolicyOf } from './reconfigure.js';
 import { RulesInForce } from './rules-in-force.js';
@@ -36,8 +28,10 @@ import type { TunnelStatus } from './status.js';
 import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
+import { type LinkChanges, TunnelDriver } from './tunnel-driver.js';
 import { TunnelPaths } from './tunnel-paths.js';
-import { type PeerParts, TunnelPeers } from './tunnel-peers.js';
+import { TunnelPeers } from './tunnel-peers.js';
+import { createPlanes } from './tunnel-planes.js';
 import { requireNoDevice, type TunnelHost, UNTOUCHED_HOST } from './user/untouched-host.js';
 import type { UserNetwork } from './user/user-network.js';
 import { UserSpace } from './user/user-space.js';
@@ -51,8 +45,6 @@ const HOST_REFRESH_MS = 500;
  * its socket's buffer (some 90 datagrams of 1200 bytes) overflows; with a slice longer than its own it runs at once.
  */
 const TIME_SLICE_MICROSECONDS = 10_000;
-/** A timer that is due within this is run at once: arming it costs as much. */
-const TIMER_SLACK_MS = 0.02;
 
 /** Throws TunnelError or HostNetworkError, with nothing left behind. */
 export const startTunnel: StartTunnel = async (options) => {
@@ -66,7 +58,7 @@ export const startTunnel: StartTunnel = async (options) => {
   return tunnel;
 };
 
-class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
+class RunningTunnel implements Tunnel, LinkChanges {
   /** As applied last. */
   private config: TunnelConfig;
   private readonly events: EventHub;
@@ -75,15 +67,10 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
   private readonly descriptors: DescriptorStore;
   private readonly hostNetwork: TunnelHost;
   private readonly startedMs = performance.now();
-  private readonly facts = createIpPacketFacts();
   private egress: EgressPolicy;
   private port: InnerDevice | undefined;
   private userSpace: UserSpace | undefined;
-  link: CountingLinkLayer | undefined;
-  streams: StreamPlane | undefined;
-  datagrams: DatagramPlane | undefined;
   private rules: RulesInForce | undefined;
-  private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
   private readonly refresh = new Trailing(
     HOST_REFRESH_MS,
@@ -92,11 +79,11 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
   private nativeMptcp: NativeMptcp | undefined;
   private gateway: GatewayNetwork | undefined;
   private sweep: NodeJS.Timeout | undefined;
+  private readonly driver: TunnelDriver = new TunnelDriver(this);
   private readonly known: TunnelPeers;
   private readonly messages: PeerMessages;
   private readonly paths: TunnelPaths;
   private state: TunnelStatus['state'] = 'starting';
-  private wakePending = false;
   private closing: Promise<void> | undefined;
   private readonly readiness = new Readiness({
     peers: () => this.peers,
@@ -107,18 +94,18 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
     this.config = config;
     this.descriptors = descriptors;
     this.events = new EventHub(log);
-    this.linkEvents = new LinkEvents(this.events, (peer, path) => this.streams?.bench(peer, path.id, performance.now()));
+    this.linkEvents = new LinkEvents(this.events, (peer, path) => this.driver.streams?.bench(peer, path.id, performance.now()));
     this.native = loadNative();
     this.hostNetwork =
       config.interface.device === 'none' ? UNTOUCHED_HOST : new HostNetwork({ warn: (message) => this.events.log.warn(message) });
     this.egress = egressPolicyOf(config);
     this.known = new TunnelPeers({
-      parts: this,
+      parts: this.driver,
       config: () => this.config,
       events: this.events,
       host: this.hostNetwork,
       onChange: () => this.gateway?.peersChanged(),
-      wake: () => this.wake(),
+      wake: () => this.driver.wake(),
     });
     this.messages = new PeerMessages({
       peers: () => this.peers,
@@ -133,7 +120,7 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
       peers: () => this.peers,
       events: this.events,
       addUplink: (name) => this.hostNetwork.addUplink(name),
-      drive: () => this.drive(performance.now()),
+      drive: () => this.driver.drive(performance.now()),
     });
   }
 
@@ -157,7 +144,7 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
     });
     const { native, descriptors } = this;
     const resolve = outerResolve(config, native, mark, () => this.paths.links);
-    this.link = createLinkLayer({
+    const link = createLinkLayer({
       config,
       native,
       descriptors,
@@ -165,26 +152,27 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
       ...(mark === 0 ? {} : { mark }),
       ...(resolve && { resolve }),
     });
+    this.driver.link = link;
     this.known.begin(config.peers);
     this.rules = this.makeRules(this.port);
     await this.rules.apply(config.rules ?? []);
-    this.makePlanes(this.port, this.rules);
+    const { streams } = this.makePlanes(this.port, this.rules);
     this.known.beginLimits();
-    this.userSpace?.start(this.streams!, (message) => this.messages.sendToGateway(message));
+    this.userSpace?.start(streams, (message) => this.messages.sendToGateway(message));
     this.startNativeMptcp();
-    this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
-    await this.link.start(this);
+    this.driver.start(native, this.known.limits);
+    await link.start(this.driver);
     this.port.start({
-      onPacket: this.handleTunPacket,
-      onBatchEnd: (nowMs) => this.drive(nowMs),
+      onPacket: this.driver.handleTunPacket,
+      onBatchEnd: (nowMs) => this.driver.drive(nowMs),
       onFailure: (errno) => this.handleTunFailure(errno),
     });
     await this.startGateway();
     this.paths.setAuto(config.autoPaths, config.paths);
     this.watch = createLinkWatch(
       (name, up) => {
-        this.link?.onInterfaceChange(name, up);
-        this.drive(performance.now());
+        link.onInterfaceChange(name, up);
+        this.driver.drive(performance.now());
       },
       (links) => {
         this.paths.handleLinks(links);
@@ -195,7 +183,7 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
     this.paths.watch();
     this.known.watch();
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
-    this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
+    this.sweep = setInterval(() => this.driver.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
     this.state = 'up';
     this.events.emit({ type: 'tunnel', state: 'started', name: config.interface.name });
   }
@@ -208,7 +196,7 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
       return new TunPort(this.native, openTun(this.native, config.interface.name, this.descriptors));
     }
     requireNoDevice(config);
-    this.userSpace = new UserSpace(config, () => this.wake());
+    this.userSpace = new UserSpace(config, () => this.driver.wake());
     return this.userSpace.device;
   }
 
@@ -222,7 +210,7 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
   }
 
   connections(query: ConnectionQuery): ConnectionPage {
-    return this.streams?.connections(query, performance.now()) ?? { total: 0, connections: [] };
+    return this.driver.streams?.connections(query, performance.now()) ?? { total: 0, connections: [] };
   }
 
   onEvent(listener: TunnelEventListener): () => void {
@@ -239,7 +227,8 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { linkEvents, streams } = this;
+    const { linkEvents } = this;
+    const { link, streams, datagrams } = this.driver;
     const { rates, budgets } = this.paths;
     const { totals, refusedSources, limits } = this.known;
     const peers = this.peers
@@ -252,15 +241,13 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
       uptimeMs: Math.round(nowMs - this.startedMs),
       peers,
       connections: peers.reduce((sum, peer) => sum + peer.connections, 0),
-      ...(this.datagrams === undefined
-        ? {}
-        : { datagrams: { flows: this.datagrams.flowsByMode(), resequencing: this.datagrams.resequencing } }),
-      ...(this.link === undefined || this.link.relayPlaces.length === 0 ? {} : { relays: this.link.relayPlaces }),
-      ...(this.link === undefined ? {} : { aeads: this.link.aeads }),
+      ...(datagrams && { datagrams: { flows: datagrams.flowsByMode(), resequencing: datagrams.resequencing } }),
+      ...(link !== undefined && link.relayPlaces.length > 0 && { relays: link.relayPlaces }),
+      ...(link && { aeads: link.aeads }),
       counters: {
-        ...this.link?.counters(),
-        ...this.streams?.allCounters(),
-        ...this.datagrams?.counters,
+        ...link?.counters(),
+        ...streams?.allCounters(),
+        ...datagrams?.counters,
         ...this.rules?.counters,
         ...this.port?.counters,
         ...this.userSpace?.counters,
@@ -282,11 +269,11 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
   }
 
   sendMessage(peer: PeerLink, message: PeerMessage): boolean {
-    return this.link?.sendMessage(peer, message) ?? false;
+    return this.driver.link?.sendMessage(peer, message) ?? false;
   }
 
   setTap(tap: PacketTap | undefined): void {
-    this.link?.setTap(tap);
+    this.driver.link?.setTap(tap);
   }
 
   addPath(path: PathConfig): Promise<string> {
@@ -345,67 +332,33 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
 
   // ---- from the link layer ----
 
-  onStreamPacket(
-    peer: PeerLink,
-    path: PathLink,
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    segmentBytes: number,
-    nowMs: number,
-  ): void {
-    if (peer.enrolling) return;
-    this.streams?.handlePathPacket(peer, path, bytes, offset, length, segmentBytes > 0, nowMs);
-  }
-
-  onDatagramPacket(
-    peer: PeerLink,
-    path: PathLink,
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    nowMs: number,
-    segmentBytes: number,
-  ): void {
-    if (peer.enrolling) return;
-    if (this.streams?.handleUnreachable(bytes, offset, length) === true) return;
-    this.datagrams?.handlePathPacket(peer, path, bytes, offset, length, nowMs, segmentBytes);
-  }
-
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathChange(peer, path);
     // The streams of one that leaves are gone.
-    if (peer !== this.known.leaving) this.streams?.handlePathChange(peer, path, nowMs);
+    if (peer !== this.known.leaving) this.driver.streams?.handlePathChange(peer, path, nowMs);
     if (peer.initiator && path.state === 'up') this.nativeMptcp?.notePath(path.name, path.backup);
     else if (peer.initiator) this.nativeMptcp?.noteBackup(path.name, path.backup);
-    this.wake();
   }
 
   onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathRemoved(peer, path);
     if (peer.initiator) this.paths.handleRemoved(path);
-    this.streams?.handlePathRemoved(peer, path, nowMs);
-    this.datagrams?.handlePathRemoved(peer, path);
+    this.driver.streams?.handlePathRemoved(peer, path, nowMs);
+    this.driver.datagrams?.handlePathRemoved(peer, path);
     if (peer.initiator) this.nativeMptcp?.noteRemoved(path.name);
-    this.wake();
   }
 
   onPeerChange(peer: PeerLink, _nowMs: number): void {
     this.linkEvents.handlePeerChange(peer);
-    if (peer.state !== 'up') this.datagrams?.handlePeerDown(peer);
+    if (peer.state !== 'up') this.driver.datagrams?.handlePeerDown(peer);
     this.readiness.handlePeerChange();
-    this.wake();
   }
 
   onMessage(peer: PeerLink, message: PeerMessage): void {
     this.messages.handle(peer, message);
   }
 
-  onBatchEnd(nowMs: number): void {
-    this.pollPlanes(nowMs);
-  }
-
-  // ---- driving ----
+  // ---- planes and rules ----
 
   private makeRules(port: InnerDevice): RulesInForce {
     return new RulesInForce({
@@ -422,7 +375,8 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
 
   /** Flows under way go by them from their next packet on, connections over the paths that they name; which plane they are in stays. */
   private async setRules(rules: readonly RuleConfig[]): Promise<void> {
-    const { rules: inForce, datagrams, streams } = this;
+    const { rules: inForce } = this;
+    const { datagrams, streams } = this.driver;
     if (inForce === undefined || datagrams === undefined || streams === undefined) return;
     await inForce.apply(rules);
     datagrams.setRules(rules);
@@ -430,40 +384,18 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
     streams.handleRulesChange(performance.now());
   }
 
-  private makePlanes(port: InnerDevice, rules: RulesInForce): void {
-    const { config } = this;
-    const { routes, limits } = this.known;
-    this.datagrams = new DatagramPlane({
-      routes,
-      ownAddresses: config.interface.addresses,
-      writeTun: port.writePacket,
-      hashSeed: randomBytes(4).readUInt32BE(),
+  private makePlanes(port: InnerDevice, rules: RulesInForce) {
+    const planes = createPlanes({
+      config: this.config,
+      port,
+      rules,
+      peers: this.known,
       permitsDestination: (destination) => this.egress.permits(destination),
-      restrictsDialled: config.egress !== undefined,
-      onSourceRefused: this.known.refuseSource,
-      knowledge: rules,
-      gatesOf: (peer) => limits.gatesOf(peer),
-      ...(config.rules === undefined ? {} : { rules: config.rules }),
-    });
-    this.datagrams.dns.listener = rules.hasDomains ? rules : undefined;
-    this.streams = new StreamPlane({
-      config: config.stream,
-      rules: this.datagrams.rules,
-      egressFor: createEgressChoice(config),
-      isOwnAddress: createOwnAddressTest(config.interface.addresses),
-      tunMtuBytes: config.interface.mtuBytes,
-      randomBytes: createEntropy(),
-      tunSink: port,
-      writeTun: port.writePacket,
-      peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
-      permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
-      permitsDestination: (destination) => this.egress.permits(destination),
-      onSourceRefused: this.known.refuseSource,
-      gatesOf: (peer) => limits.gatesOf(peer),
-      dns: this.datagrams.dns,
       onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
-      wake: () => this.wake(),
+      wake: () => this.driver.wake(),
     });
+    Object.assign(this.driver, planes);
+    return planes;
   }
 
   private startNativeMptcp(): void {
@@ -478,74 +410,8 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
       own: ownAddresses(this.config.interface),
       extra,
       kernel: this.hostNetwork.pathAddresses(),
-      onAssigned: (pathNames) => this.datagrams?.setSubflowAddresses(pathNames),
+      onAssigned: (pathNames) => this.driver.datagrams?.setSubflowAddresses(pathNames),
       warn: (message) => this.events.log.warn(message),
-    });
-  }
-
-  private readonly handleTunPacket = (
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    gsoType: number,
-    gsoSize: number,
-    csumStart: number,
-    csumOffset: number,
-    nowMs: number,
-  ): void => {
-    const { streams, datagrams } = this;
-    // Native MPTCP, fragments and what does not parse are the datagram plane's.
-    if (streams === undefined || datagrams === undefined) return;
-    if (!isTcp(bytes, offset)) {
-      if (streams.handleTunIcmp(bytes, offset, length, nowMs)) return;
-    } else if (streams.isAsked) {
-      const result = streams.handleTunPacket(bytes, offset, length, nowMs);
-      if (result === '') return;
-      if (result === UNKNOWN_CONNECTION && streams.isTerminator && !this.isKnownFlow(bytes, offset, length, nowMs)) {
-        streams.endpoints.resetLast();
-        return;
-      }
-    }
-    datagrams.handleTunPacket(bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset, nowMs);
-  };
-
-  /** TCP that the datagram plane carries already: the peer sent it so. */
-  private isKnownFlow(bytes: Uint8Array, offset: number, length: number, nowMs: number): boolean {
-    return (
-      parseIpPacket(bytes, offset, length, this.facts) === '' && (this.datagrams?.flows.find(bytes, this.facts, false, nowMs) ?? -1) >= 0
-    );
-  }
-
-  private drive(nowMs: number): void {
-    if (this.state === 'stopping') return;
-    this.pollPlanes(nowMs);
-    this.link?.flush();
-  }
-
-  private pollPlanes(nowMs: number): void {
-    const { streams, datagrams } = this;
-    if (streams === undefined || datagrams === undefined) return;
-    this.known.limits.poll(nowMs);
-    streams.poll(nowMs);
-    datagrams.poll(nowMs);
-    this.link?.poll(nowMs);
-    const at = Math.min(
-      streams.nextTimeoutMs(),
-      datagrams.nextTimeoutMs(),
-      this.known.limits.nextTimeoutMs(nowMs),
-      this.link?.nextTimeoutMs(nowMs) ?? Infinity,
-    );
-    if (at === Number.POSITIVE_INFINITY) this.timer?.disarm();
-    else this.timer?.arm(Math.max(1, Math.ceil(Math.max(TIMER_SLACK_MS, at - performance.now()) * 1000)));
-  }
-
-  /** Sockets' events come one by one: what they caused is sent once, at the end of this turn of the event loop. */
-  private wake(): void {
-    if (this.wakePending) return;
-    this.wakePending = true;
-    setImmediate(() => {
-      this.wakePending = false;
-      if (this.closing === undefined) this.drive(performance.now());
     });
   }
 
@@ -557,8 +423,9 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
   }
 
   private get startedLink(): CountingLinkLayer {
-    if (this.link === undefined || this.closing !== undefined) throw new TunnelError('not-running', 'The tunnel is not up: try again.');
-    return this.link;
+    const { link } = this.driver;
+    if (link === undefined || this.closing !== undefined) throw new TunnelError('not-running', 'The tunnel is not up: try again.');
+    return link;
   }
 
   // ---- beginning and end ----
@@ -582,6 +449,7 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
 
   private async closeOnce(reason: string | undefined): Promise<void> {
     this.state = 'stopping';
+    this.driver.stop();
     this.events.emit({ type: 'tunnel', state: 'stopping', name: this.config.interface.name, ...(reason === undefined ? {} : { reason }) });
     this.linkEvents.close();
     clearInterval(this.sweep);
@@ -591,14 +459,8 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
     this.refresh.close();
     this.rules?.close();
     this.userSpace?.close();
-    const nowMs = performance.now();
-    this.streams?.abortAll(nowMs);
-    this.link?.flush();
-    // What still arrives while the rest closes finds no planes.
-    this.streams = undefined;
-    this.datagrams = undefined;
-    this.timer?.close();
-    await this.link?.close();
+    this.driver.close();
+    await this.driver.link?.close();
     await this.nativeMptcp?.close();
     await this.gateway?.close();
     await this.hostNetwork.undo();
@@ -608,9 +470,4 @@ class RunningTunnel implements Tunnel, LinkObserver, PeerParts {
 
 function withoutOptional({ autoPaths: _, rules: __, forwards: ___, ...config }: TunnelConfig): TunnelConfig {
   return config;
-}
-
-function isTcp(bytes: Uint8Array, offset: number): boolean {
-  const first = bytes[offset] as number;
-  return first >> 4 === 4 ? bytes[offset + 9] === PROTOCOL_TCP : first >> 4 === 6 && bytes[offset + 6] === PROTOCOL_TCP;
 }
