@@ -1,6 +1,7 @@
 /** A connection through the tunnel that can be written to before it stands, as a socket of node:net. */
 
 import { Duplex } from 'node:stream';
+import { IdleTimer } from '../tunnel/user/idle-timer.js';
 import type { StreamSocket } from '../tunnel/user/stream-socket.js';
 import type { ConnectOptions } from '../tunnel/user/user-network.js';
 
@@ -14,8 +15,7 @@ export class ClientSocket extends Duplex {
   bytesWritten = 0;
   #stream: StreamSocket | undefined;
   #waiting: (() => void) | undefined;
-  #idle: NodeJS.Timeout | undefined;
-  #idleMs = 0;
+  readonly #idle = new IdleTimer(this);
 
   constructor(opening: Promise<StreamSocket>, { host, port, allowHalfOpen = false }: ConnectOptions) {
     super({ allowHalfOpen });
@@ -53,11 +53,14 @@ export class ClientSocket extends Duplex {
     return this;
   }
 
+  /** As of net.Socket: 0 ends it, and nothing else happens than the event. */
   setTimeout(timeoutMs: number, onTimeout?: () => void): this {
-    this.#idleMs = timeoutMs;
-    if (onTimeout !== undefined) this.once('timeout', onTimeout);
-    this.#noteUse();
+    this.#idle.set(timeoutMs, onTimeout);
     return this;
+  }
+
+  get timeout(): number | undefined {
+    return this.#idle.timeoutMs;
   }
 
   resetAndDestroy(): this {
@@ -71,10 +74,13 @@ export class ClientSocket extends Duplex {
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#noteUse();
+    this.#idle.noteUse();
     this.#whenOpen((stream) => {
       this.bytesWritten += chunk.length;
-      stream.write(chunk, encoding, done);
+      stream.write(chunk, encoding, (error) => {
+        this.#idle.noteUse();
+        done(error);
+      });
     });
   }
 
@@ -83,8 +89,7 @@ export class ClientSocket extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    clearTimeout(this.#idle);
-    this.#idleMs = 0;
+    this.#idle.close();
     this.#stream?.destroy();
     done(error);
   }
@@ -99,7 +104,7 @@ export class ClientSocket extends Duplex {
     this.remoteAddress = stream.remoteAddress;
     stream.on('data', (chunk: Buffer) => {
       this.bytesRead += chunk.length;
-      this.#noteUse();
+      this.#idle.noteUse();
       if (!this.push(chunk)) stream.pause();
     });
     stream.on('end', () => this.push(null));
@@ -107,6 +112,7 @@ export class ClientSocket extends Duplex {
     stream.on('close', () => {
       if (!stream.readableEnded) this.destroy();
     });
+    this.#idle.noteUse();
     this.emit('connect');
     this.emit('ready');
     this.#waiting?.();
@@ -117,19 +123,5 @@ export class ClientSocket extends Duplex {
   #whenOpen(work: (stream: StreamSocket) => void): void {
     if (this.#stream !== undefined) work(this.#stream);
     else this.#waiting = () => work(this.#stream!);
-  }
-
-  #noteUse(): void {
-    if (this.#idleMs === 0) {
-      clearTimeout(this.#idle);
-      this.#idle = undefined;
-    } else if (this.#idle === undefined) {
-      this.#idle = setTimeout(() => {
-        this.#idle = undefined;
-        this.emit('timeout');
-      }, this.#idleMs).unref();
-    } else {
-      this.#idle.refresh();
-    }
   }
 }

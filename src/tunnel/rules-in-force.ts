@@ -23,7 +23,7 @@ const TABLE_PURPOSE = 'rules';
 const RESOLVE_TIMEOUT_MS = 3_000;
 /** An answer waits no longer for the kernel to know its addresses. */
 const MAX_HOLD_MS = 250;
-const MAX_HELD_PACKETS = 64;
+const MAX_HELD_COUNT = 64;
 const LONGEST_TIMER_MS = 60_000;
 
 export interface ResolvedAddress {
@@ -56,7 +56,8 @@ export class RulesInForce implements RuleKnowledge, DnsListener {
   #rules: readonly RuleConfig[] = [];
   #owners: OwnerSets | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #held: { packet: Uint8Array; segmentBytes: number }[] = [];
+  /** Lets answers go on that are held back. */
+  #held: (() => void)[] = [];
   #heldTimer: NodeJS.Timeout | undefined;
   /** Changes of the table, one after the other. */
   #work: Promise<void> = Promise.resolve();
@@ -120,11 +121,15 @@ export class RulesInForce implements RuleKnowledge, DnsListener {
     if (typeof answer === 'string') return false;
     let isNews = false;
     for (const { names, address, ttlSeconds } of answer) if (this.#learn(names, address, ttlSeconds)) isNews = true;
-    return isNews && this.#held.length < MAX_HELD_PACKETS;
+    return isNews && this.#held.length < MAX_HELD_COUNT;
   }
 
   hold(packet: Uint8Array, segmentBytes: number): void {
-    this.#held.push({ packet, segmentBytes });
+    this.whenKnown(() => this.#options.deliver(packet, segmentBytes));
+  }
+
+  whenKnown(goOn: () => void): void {
+    this.#held.push(goOn);
     this.#heldTimer ??= setTimeout(() => this.#releaseHeld(), MAX_HOLD_MS);
   }
 
@@ -170,7 +175,7 @@ export class RulesInForce implements RuleKnowledge, DnsListener {
     const held = this.#held;
     this.#held = [];
     if (this.#closed) return;
-    for (const { packet, segmentBytes } of held) this.#options.deliver(packet, segmentBytes);
+    for (const goOn of held) goOn();
   }
 
   // ---- the table ----

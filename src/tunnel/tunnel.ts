@@ -1,51 +1,37 @@
 /** The composition root: device, planes, link layer and host network put together and driven by readiness and one fine timer. */
 
-import { randomBytes } from 'node:crypto';
-import { UNKNOWN_CONNECTION } from '../mptcp-over-udp/tcp/endpoint-host.js';
-import { createIpPacketFacts, PROTOCOL_TCP, parseIpPacket } from '../mptcp-over-udp/wire/ip-header.js';
 import { HostNetwork } from '../tun/host-network.js';
-import { createLinkWatch, type LinkFacts, type LinkWatch } from '../tun/link-watch.js';
+import { createLinkWatch, type LinkWatch } from '../tun/link-watch.js';
 import { mptcpFault } from '../tun/mptcp-path-manager.js';
-import { type FineTimer, loadNative, type NativeAddon } from '../tun/native.js';
-import { AutoPaths } from './auto-paths.js';
-import { BudgetFile } from './budget/budget-file.js';
-import { BUDGET_TICK_MS, BudgetKeeper } from './budget/budget-keeper.js';
+import { loadNative, type NativeAddon } from '../tun/native.js';
 import { literalAddress } from './carrier/endpoint.js';
-import type { AutoPathsConfig, PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
+import type { PathConfig, PeerConfig, RuleConfig, TunnelConfig } from './config.js';
 import type { ConnectionPage, ConnectionQuery } from './connections.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
-import { knownAre } from './did-you-mean.js';
-import { createEntropy } from './entropy.js';
 import { EventHub, type TunnelEventListener } from './event-hub.js';
 import type { TunnelEvent, TunnelOccurrence } from './events.js';
-import { AllowedIps } from './gateway/allowed-ips.js';
-import { createEgressChoice } from './gateway/egress-choice.js';
 import { type EgressPolicy, egressPolicyOf } from './gateway/egress-policy.js';
 import { familiesOf, GatewayNetwork, gatewaySettings } from './gateway/gateway-network.js';
-import { type LimitedPeer, PeerLimits } from './gateway/peer-limits.js';
-import { RefusedSources } from './gateway/refused-sources.js';
-import { RouteGuard } from './gateway/route-guard.js';
+import type { LimitedPeer } from './gateway/peer-limits.js';
 import type { InnerDevice } from './inner-device.js';
-import type { LinkObserver, PacketTap, PathChange, PathLink, PeerLink } from './link.js';
+import type { PacketTap, PathChange, PathLink, PeerLink } from './link.js';
 import { LinkEvents } from './link-events.js';
 import { type CountingLinkLayer, createLinkLayer } from './link-layer.js';
 import { NativeMptcp, ownAddresses } from './native-mptcp.js';
-import { PathRateMeter, RATE_SAMPLE_MS } from './path-rates.js';
-import { carriedBy, peerStatus } from './peer-status.js';
-import { DatagramPlane } from './planes/datagram-plane.js';
-import { createOwnAddressTest } from './planes/own-addresses.js';
-import { StreamPlane } from './planes/stream-plane.js';
+import { PeerMessages } from './peer-messages.js';
+import { peerStatus } from './peer-status.js';
 import { Readiness } from './readiness.js';
 import { applyConfig, withPolicyOf } from './reconfigure.js';
 import { RulesInForce } from './rules-in-force.js';
 import type { PeerMessage } from './session/slow-control.js';
 import type { TunnelStatus } from './status.js';
-import { PeerTotals, TOTALS_TICK_MS } from './totals/peer-totals.js';
-import { TotalsFile } from './totals/totals-file.js';
 import { Trailing } from './trailing.js';
 import { openTun, TunPort } from './tun-port.js';
 import { type Reconfigured, type StartTunnel, type StartTunnelOptions, type Tunnel, TunnelError } from './tunnel-api.js';
-import { NameServer } from './user/name-service.js';
+import { type LinkChanges, TunnelDriver } from './tunnel-driver.js';
+import { TunnelPaths } from './tunnel-paths.js';
+import { TunnelPeers } from './tunnel-peers.js';
+import { createPlanes } from './tunnel-planes.js';
 import { requireNoDevice, type TunnelHost, UNTOUCHED_HOST } from './user/untouched-host.js';
 import type { UserNetwork } from './user/user-network.js';
 import { UserSpace } from './user/user-space.js';
@@ -59,8 +45,6 @@ const HOST_REFRESH_MS = 500;
  * its socket's buffer (some 90 datagrams of 1200 bytes) overflows; with a slice longer than its own it runs at once.
  */
 const TIME_SLICE_MICROSECONDS = 10_000;
-/** A timer that is due within this is run at once: arming it costs as much. */
-const TIMER_SLACK_MS = 0.02;
 
 /** Throws TunnelError or HostNetworkError, with nothing left behind. */
 export const startTunnel: StartTunnel = async (options) => {
@@ -74,56 +58,33 @@ export const startTunnel: StartTunnel = async (options) => {
   return tunnel;
 };
 
-class RunningTunnel implements Tunnel, LinkObserver {
+class RunningTunnel implements Tunnel, LinkChanges {
   /** As applied last. */
   private config: TunnelConfig;
   private readonly events: EventHub;
   private readonly linkEvents: LinkEvents;
-  private readonly rates = new PathRateMeter();
   private readonly native: NativeAddon;
   private readonly descriptors: DescriptorStore;
   private readonly hostNetwork: TunnelHost;
   private readonly startedMs = performance.now();
-  private readonly routes = new AllowedIps<PeerLink>();
-  private readonly facts = createIpPacketFacts();
-  private readonly routeGuard = new RouteGuard();
   private egress: EgressPolicy;
-  private readonly refusedSources: RefusedSources;
   private port: InnerDevice | undefined;
   private userSpace: UserSpace | undefined;
-  private link: CountingLinkLayer | undefined;
-  private streams: StreamPlane | undefined;
-  private datagrams: DatagramPlane | undefined;
   private rules: RulesInForce | undefined;
-  private timer: FineTimer | undefined;
   private watch: LinkWatch | undefined;
   private readonly refresh = new Trailing(
     HOST_REFRESH_MS,
     () => void this.hostNetwork.refresh().catch((error: Error) => this.events.log.warn(error.message)),
   );
-  private autoPaths: AutoPaths | undefined;
   private nativeMptcp: NativeMptcp | undefined;
   private gateway: GatewayNetwork | undefined;
-  private readonly limits = new PeerLimits((peer, direction) => this.datagrams!.outletOf(peer, direction));
-  private links: readonly LinkFacts[] = [];
   private sweep: NodeJS.Timeout | undefined;
-  private rateSampling: NodeJS.Timeout | undefined;
-  private budgets: BudgetKeeper | undefined;
-  private budgetTicks: NodeJS.Timeout | undefined;
-  private totals: PeerTotals | undefined;
-  private totalsTicks: NodeJS.Timeout | undefined;
+  private readonly driver: TunnelDriver = new TunnelDriver(this);
+  private readonly known: TunnelPeers;
+  private readonly messages: PeerMessages;
+  private readonly paths: TunnelPaths;
   private state: TunnelStatus['state'] = 'starting';
-  private wakePending = false;
   private closing: Promise<void> | undefined;
-  /** Those that there are now, without holders of invites, by name. */
-  private readonly peerConfigs = new Map<string, PeerConfig>();
-  private messageHandler: ((peer: PeerLink, message: PeerMessage) => void) | undefined;
-  /** Being removed just now. */
-  private leaving: PeerLink | undefined;
-  private readonly names = new NameServer({
-    permits: (address) => this.config.egress !== undefined && this.egress.permits(address),
-    send: (peer, message) => this.sendMessage(peer, message),
-  });
   private readonly readiness = new Readiness({
     peers: () => this.peers,
     endpointOf: ({ name }) => this.config.peers.find((peer) => peer.name === name)?.endpoint ?? relaysOf(this.config)[0]?.endpoint,
@@ -133,16 +94,38 @@ class RunningTunnel implements Tunnel, LinkObserver {
     this.config = config;
     this.descriptors = descriptors;
     this.events = new EventHub(log);
-    this.linkEvents = new LinkEvents(this.events, (peer, path) => this.streams?.bench(peer, path.id, performance.now()));
+    this.linkEvents = new LinkEvents(this.events, (peer, path) => this.driver.streams?.bench(peer, path.id, performance.now()));
     this.native = loadNative();
     this.hostNetwork =
       config.interface.device === 'none' ? UNTOUCHED_HOST : new HostNetwork({ warn: (message) => this.events.log.warn(message) });
     this.egress = egressPolicyOf(config);
-    this.refusedSources = new RefusedSources((message) => this.events.log.warn(message));
+    this.known = new TunnelPeers({
+      parts: this.driver,
+      config: () => this.config,
+      events: this.events,
+      host: this.hostNetwork,
+      onChange: () => this.gateway?.peersChanged(),
+      wake: () => this.driver.wake(),
+    });
+    this.messages = new PeerMessages({
+      peers: () => this.peers,
+      send: (peer, message) => this.sendMessage(peer, message),
+      permits: (address) => this.config.egress !== undefined && this.egress.permits(address),
+      user: () => this.user,
+      isClosing: () => this.closing !== undefined,
+    });
+    this.paths = new TunnelPaths({
+      device: config.interface.name,
+      link: () => this.startedLink,
+      peers: () => this.peers,
+      events: this.events,
+      addUplink: (name) => this.hostNetwork.addUplink(name),
+      drive: () => this.driver.drive(performance.now()),
+    });
   }
 
   get peers(): readonly PeerLink[] {
-    return this.link?.peers ?? [];
+    return this.known.all;
   }
 
   async start(): Promise<void> {
@@ -160,8 +143,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...wholeHostPlan(config),
     });
     const { native, descriptors } = this;
-    const resolve = outerResolve(config, native, mark, () => this.links);
-    this.link = createLinkLayer({
+    const resolve = outerResolve(config, native, mark, () => this.paths.links);
+    const link = createLinkLayer({
       config,
       native,
       descriptors,
@@ -169,45 +152,38 @@ class RunningTunnel implements Tunnel, LinkObserver {
       ...(mark === 0 ? {} : { mark }),
       ...(resolve && { resolve }),
     });
-    for (const peer of config.peers) this.peerConfigs.set(peer.name, peer);
-    for (const peer of this.link.peers) {
-      const settings = this.peerConfigs.get(peer.name)!;
-      // The host's own routes stay those of allowed_ips.
-      const anywhere = settings.acceptForwards === true ? ['0.0.0.0/0', '::/0'] : [];
-      for (const prefix of [...peer.allowedIps, ...anywhere]) this.routes.add(prefix, peer);
-    }
+    this.driver.link = link;
+    this.known.begin(config.peers);
     this.rules = this.makeRules(this.port);
     await this.rules.apply(config.rules ?? []);
-    this.makePlanes(this.port, this.rules);
-    for (const peer of this.link.peers) this.limits.setLimits(peer, this.peerConfigs.get(peer.name)!);
-    this.userSpace?.start(this.streams!, (message) => this.sendToGateway(message));
+    const { streams } = this.makePlanes(this.port, this.rules);
+    this.known.beginLimits();
+    this.userSpace?.start(streams, (message) => this.messages.sendToGateway(message));
     this.startNativeMptcp();
-    this.timer = this.native.createFineTimer(() => this.drive(performance.now()));
-    await this.link.start(this);
+    this.driver.start(native, this.known.limits);
+    await link.start(this.driver);
     this.port.start({
-      onPacket: this.handleTunPacket,
-      onBatchEnd: (nowMs) => this.drive(nowMs),
+      onPacket: this.driver.handleTunPacket,
+      onBatchEnd: (nowMs) => this.driver.drive(nowMs),
       onFailure: (errno) => this.handleTunFailure(errno),
     });
     await this.startGateway();
-    this.setAutoPaths(config.autoPaths, config.paths);
+    this.paths.setAuto(config.autoPaths, config.paths);
     this.watch = createLinkWatch(
       (name, up) => {
-        this.link?.onInterfaceChange(name, up);
-        this.drive(performance.now());
+        link.onInterfaceChange(name, up);
+        this.driver.drive(performance.now());
       },
       (links) => {
-        this.links = links;
-        this.autoPaths?.update(links);
+        this.paths.handleLinks(links);
         this.warnOfOverlap();
       },
       () => this.refresh.soon(),
     );
-    this.keepBudgets(this.link);
-    this.keepTotals();
+    this.paths.watch();
+    this.known.watch();
     this.native.requestTimeSlice(TIME_SLICE_MICROSECONDS);
-    this.sweep = setInterval(() => this.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
-    this.rateSampling = setInterval(() => this.rates.sample(this.peers, performance.now()), RATE_SAMPLE_MS);
+    this.sweep = setInterval(() => this.driver.datagrams?.handleTimeout(performance.now()), FLOW_SWEEP_MS);
     this.state = 'up';
     this.events.emit({ type: 'tunnel', state: 'started', name: config.interface.name });
   }
@@ -216,11 +192,11 @@ class RunningTunnel implements Tunnel, LinkObserver {
   private async openDevice(): Promise<InnerDevice> {
     const { config } = this;
     if (config.interface.device !== 'none') {
-      await this.routeGuard.check(config, config.peers);
+      await this.known.checkRoutes(config);
       return new TunPort(this.native, openTun(this.native, config.interface.name, this.descriptors));
     }
     requireNoDevice(config);
-    this.userSpace = new UserSpace(config, () => this.wake());
+    this.userSpace = new UserSpace(config, () => this.driver.wake());
     return this.userSpace.device;
   }
 
@@ -234,7 +210,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
   }
 
   connections(query: ConnectionQuery): ConnectionPage {
-    return this.streams?.connections(query, performance.now()) ?? { total: 0, connections: [] };
+    return this.driver.streams?.connections(query, performance.now()) ?? { total: 0, connections: [] };
   }
 
   onEvent(listener: TunnelEventListener): () => void {
@@ -251,7 +227,10 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   status(): TunnelStatus {
     const nowMs = performance.now();
-    const { rates, linkEvents, streams, budgets, totals, refusedSources, limits } = this;
+    const { linkEvents } = this;
+    const { link, streams, datagrams } = this.driver;
+    const { rates, budgets } = this.paths;
+    const { totals, refusedSources, limits } = this.known;
     const peers = this.peers
       .filter((peer) => !peer.enrolling)
       .map((peer) => peerStatus(peer, { rates, linkEvents, streams, budgets, totals, refusedSources, limits }, nowMs));
@@ -262,15 +241,13 @@ class RunningTunnel implements Tunnel, LinkObserver {
       uptimeMs: Math.round(nowMs - this.startedMs),
       peers,
       connections: peers.reduce((sum, peer) => sum + peer.connections, 0),
-      ...(this.datagrams === undefined
-        ? {}
-        : { datagrams: { flows: this.datagrams.flowsByMode(), resequencing: this.datagrams.resequencing } }),
-      ...(this.link === undefined || this.link.relayPlaces.length === 0 ? {} : { relays: this.link.relayPlaces }),
-      ...(this.link === undefined ? {} : { aeads: this.link.aeads }),
+      ...(datagrams && { datagrams: { flows: datagrams.flowsByMode(), resequencing: datagrams.resequencing } }),
+      ...(link !== undefined && link.relayPlaces.length > 0 && { relays: link.relayPlaces }),
+      ...(link && { aeads: link.aeads }),
       counters: {
-        ...this.link?.counters(),
-        ...this.streams?.allCounters(),
-        ...this.datagrams?.counters,
+        ...link?.counters(),
+        ...streams?.allCounters(),
+        ...datagrams?.counters,
         ...this.rules?.counters,
         ...this.port?.counters,
         ...this.userSpace?.counters,
@@ -279,110 +256,61 @@ class RunningTunnel implements Tunnel, LinkObserver {
     };
   }
 
-  async addPeer(config: PeerConfig): Promise<void> {
-    if (config.enrolling !== true) await this.routeGuard.check(this.config, [...this.peerConfigs.values(), config]);
-    await this.admitPeer(config);
+  addPeer(config: PeerConfig): Promise<void> {
+    return this.known.add(config);
   }
 
-  /** Its routes have been checked. */
-  private async admitPeer(config: PeerConfig): Promise<void> {
-    const { link } = this;
-    if (link === undefined) throw new TunnelError('not-started', 'the tunnel is still starting: try again');
-    let peer: PeerLink | undefined;
-    try {
-      peer = link.addPeer(config);
-      for (const prefix of config.allowedIps) this.routes.add(prefix, peer);
-      await this.hostNetwork.addRoutes(config.allowedIps);
-    } catch (cause) {
-      if (peer !== undefined) this.dropPeer(peer);
-      if (!(cause instanceof RangeError)) throw cause;
-      throw new TunnelError('peer-conflict', `peer ${config.name} cannot be added: ${cause.message}`, { cause });
-    }
-    if (config.enrolling === true) return;
-    this.peerConfigs.set(config.name, config);
-    this.limits.setLimits(peer, config);
-    this.events.emit({ type: 'configuration', what: `peer ${config.name} added` });
-    this.gateway?.peersChanged();
-  }
-
-  async removePeer(name: string): Promise<boolean> {
-    const peer = this.peers.find((one) => one.name === name);
-    if (peer === undefined) return false;
-    this.dropPeer(peer);
-    this.refusedSources.forget(name);
-    this.peerConfigs.delete(name);
-    if (!peer.enrolling) this.events.emit({ type: 'configuration', what: `peer ${name} removed` });
-    await this.hostNetwork.removeRoutes(peer.allowedIps);
-    this.gateway?.peersChanged();
-    return true;
+  removePeer(name: string): Promise<boolean> {
+    return this.known.remove(name);
   }
 
   setMessageHandler(handler: (peer: PeerLink, message: PeerMessage) => void): void {
-    this.messageHandler = handler;
+    this.messages.handler = handler;
   }
 
   sendMessage(peer: PeerLink, message: PeerMessage): boolean {
-    return this.link?.sendMessage(peer, message) ?? false;
-  }
-
-  /** To the peer that is our way out: of those that we dial and that are up, the one with the widest routes. */
-  private sendToGateway(message: PeerMessage): boolean {
-    const gateways = this.peers.filter((peer) => peer.initiator && peer.state === 'up');
-    const gateway = gateways.find(({ allowedIps }) => allowedIps.some((prefix) => prefix.endsWith('/0'))) ?? gateways[0];
-    return gateway !== undefined && this.sendMessage(gateway, message);
+    return this.driver.link?.sendMessage(peer, message) ?? false;
   }
 
   setTap(tap: PacketTap | undefined): void {
-    this.link?.setTap(tap);
+    this.driver.link?.setTap(tap);
   }
 
-  async addPath(path: PathConfig): Promise<string> {
-    if (path.interface === this.config.interface.name)
-      throw new TunnelError('path-is-tunnel', `${path.interface} is the tunnel itself: name the interface of an uplink.`);
-    const problem = await this.startedLink.addPath(path);
-    if (path.interface !== undefined) this.hostNetwork.addUplink(path.interface);
-    this.drive(performance.now());
-    return problem;
+  addPath(path: PathConfig): Promise<string> {
+    return this.paths.add(path);
   }
 
   removePath(name: string): void {
-    this.startedLink.removePath(name);
-    this.autoPaths?.noteRemoved(name);
-    this.drive(performance.now());
+    this.paths.remove(name);
   }
 
   changePath(name: string, change: PathChange): void {
-    this.startedLink.changePath(name, change);
-    this.budgets?.tick();
-    this.drive(performance.now());
+    this.paths.change(name, change);
   }
 
   changePeer(name: string, change: LimitedPeer): void {
-    const config = this.peerConfigs.get(name);
-    if (config === undefined)
-      throw new TunnelError('no-such-peer', `There is no peer "${name}" here: ${knownAre([...this.peerConfigs.keys()])}.`);
-    this.limitPeer({ ...config, ...change });
+    this.known.change(name, change);
   }
 
   async reconfigure(config: TunnelConfig): Promise<Reconfigured> {
     if (config.interface.name !== this.config.interface.name)
       throw new TunnelError('other-tunnel', `The file is that of tunnel ${config.interface.name} now: restart to change the name.`);
-    await this.routeGuard.check(config, config.peers);
+    await this.known.checkRoutes(config);
     const result = await applyConfig(
       {
-        paths: this.startedLink.pathConfigs.filter(({ name }) => this.autoPaths?.has(name) !== true),
+        paths: this.paths.explicit,
         addPath: (path) => this.addPath(path),
         removePath: (name) => this.removePath(name),
         changePath: (name, change) => this.changePath(name, change),
-        setAutoPaths: (auto, explicit) => this.setAutoPaths(auto, explicit),
+        setAutoPaths: (auto, explicit) => this.paths.setAuto(auto, explicit),
         setRules: (rules) => this.setRules(rules),
         setEgressPolicy: () => {
           this.egress = egressPolicyOf(config);
         },
-        peers: [...this.peerConfigs.values()],
-        addPeer: (peer) => this.admitPeer(peer),
+        peers: this.known.configs,
+        addPeer: (peer) => this.known.admit(peer),
         removePeer: (name) => this.removePeer(name),
-        limitPeer: (peer) => this.limitPeer(peer),
+        limitPeer: (peer) => this.known.limit(peer),
         setGateway: async (settings) => this.gateway?.setSettings(settings),
       },
       this.config,
@@ -404,94 +332,33 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   // ---- from the link layer ----
 
-  onStreamPacket(
-    peer: PeerLink,
-    path: PathLink,
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    segmentBytes: number,
-    nowMs: number,
-  ): void {
-    if (peer.enrolling) return;
-    this.streams?.handlePathPacket(peer, path, bytes, offset, length, segmentBytes > 0, nowMs);
-  }
-
-  onDatagramPacket(
-    peer: PeerLink,
-    path: PathLink,
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    nowMs: number,
-    segmentBytes: number,
-  ): void {
-    if (peer.enrolling) return;
-    if (this.streams?.handleUnreachable(bytes, offset, length) === true) return;
-    this.datagrams?.handlePathPacket(peer, path, bytes, offset, length, nowMs, segmentBytes);
-  }
-
   onPathChange(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathChange(peer, path);
     // The streams of one that leaves are gone.
-    if (peer !== this.leaving) this.streams?.handlePathChange(peer, path, nowMs);
+    if (peer !== this.known.leaving) this.driver.streams?.handlePathChange(peer, path, nowMs);
     if (peer.initiator && path.state === 'up') this.nativeMptcp?.notePath(path.name, path.backup);
     else if (peer.initiator) this.nativeMptcp?.noteBackup(path.name, path.backup);
-    this.wake();
   }
 
   onPathRemoved(peer: PeerLink, path: PathLink, nowMs: number): void {
     this.linkEvents.handlePathRemoved(peer, path);
-    if (peer.initiator) this.budgets?.handlePathRemoved(path);
-    this.streams?.handlePathRemoved(peer, path, nowMs);
-    this.datagrams?.handlePathRemoved(peer, path);
+    if (peer.initiator) this.paths.handleRemoved(path);
+    this.driver.streams?.handlePathRemoved(peer, path, nowMs);
+    this.driver.datagrams?.handlePathRemoved(peer, path);
     if (peer.initiator) this.nativeMptcp?.noteRemoved(path.name);
-    this.wake();
   }
 
   onPeerChange(peer: PeerLink, _nowMs: number): void {
     this.linkEvents.handlePeerChange(peer);
-    if (peer.state !== 'up') this.datagrams?.handlePeerDown(peer);
+    if (peer.state !== 'up') this.driver.datagrams?.handlePeerDown(peer);
     this.readiness.handlePeerChange();
-    this.wake();
   }
 
   onMessage(peer: PeerLink, message: PeerMessage): void {
-    // After the batch: what the message causes may remove its sender.
-    setImmediate(() => {
-      if (this.closing !== undefined) return;
-      if (message.kind === 'resolve') void this.names.handleQuestion(peer, message);
-      else if (message.kind === 'resolved') this.user?.handleResolved(message);
-      else this.messageHandler?.(peer, message);
-    });
+    this.messages.handle(peer, message);
   }
 
-  onBatchEnd(nowMs: number): void {
-    this.pollPlanes(nowMs);
-  }
-
-  /** Resets first, then goodbye, then nothing. */
-  private dropPeer(peer: PeerLink): void {
-    this.leaving = peer;
-    this.totals?.handlePeerRemoved(peer);
-    this.streams?.removePeer(peer, performance.now());
-    this.routes.remove(peer);
-    this.link?.flush();
-    this.link?.removePeer(peer);
-    this.datagrams?.handlePeerDown(peer);
-    this.limits.forget(peer);
-    this.leaving = undefined;
-  }
-
-  private limitPeer(config: PeerConfig): void {
-    const peer = this.peers.find(({ name }) => name === config.name);
-    if (peer === undefined) return;
-    this.peerConfigs.set(config.name, config);
-    this.limits.setLimits(peer, config);
-    this.wake();
-  }
-
-  // ---- driving ----
+  // ---- planes and rules ----
 
   private makeRules(port: InnerDevice): RulesInForce {
     return new RulesInForce({
@@ -508,7 +375,8 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   /** Flows under way go by them from their next packet on, connections over the paths that they name; which plane they are in stays. */
   private async setRules(rules: readonly RuleConfig[]): Promise<void> {
-    const { rules: inForce, datagrams, streams } = this;
+    const { rules: inForce } = this;
+    const { datagrams, streams } = this.driver;
     if (inForce === undefined || datagrams === undefined || streams === undefined) return;
     await inForce.apply(rules);
     datagrams.setRules(rules);
@@ -516,38 +384,18 @@ class RunningTunnel implements Tunnel, LinkObserver {
     streams.handleRulesChange(performance.now());
   }
 
-  private makePlanes(port: InnerDevice, rules: RulesInForce): void {
-    const { config, routes } = this;
-    this.datagrams = new DatagramPlane({
-      routes,
-      ownAddresses: config.interface.addresses,
-      writeTun: port.writePacket,
-      hashSeed: randomBytes(4).readUInt32BE(),
+  private makePlanes(port: InnerDevice, rules: RulesInForce) {
+    const planes = createPlanes({
+      config: this.config,
+      port,
+      rules,
+      peers: this.known,
       permitsDestination: (destination) => this.egress.permits(destination),
-      restrictsDialled: config.egress !== undefined,
-      onSourceRefused: this.handleSourceRefused,
-      knowledge: rules,
-      gatesOf: (peer) => this.limits.gatesOf(peer),
-      ...(config.rules === undefined ? {} : { rules: config.rules }),
-    });
-    this.datagrams.dns.listener = rules.hasDomains ? rules : undefined;
-    this.streams = new StreamPlane({
-      config: config.stream,
-      rules: this.datagrams.rules,
-      egressFor: createEgressChoice(config),
-      isOwnAddress: createOwnAddressTest(config.interface.addresses),
-      tunMtuBytes: config.interface.mtuBytes,
-      randomBytes: createEntropy(),
-      tunSink: port,
-      writeTun: port.writePacket,
-      peerFor: (destination) => routes.lookup(destination, 0, destination.length === 4 ? 4 : 16),
-      permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, source.length === 4 ? 4 : 16),
-      permitsDestination: (destination) => this.egress.permits(destination),
-      onSourceRefused: this.handleSourceRefused,
-      gatesOf: (peer) => this.limits.gatesOf(peer),
       onPathBenched: (peer, path, reason) => this.linkEvents.handleBenched(peer, path, reason),
-      wake: () => this.wake(),
+      wake: () => this.driver.wake(),
     });
+    Object.assign(this.driver, planes);
+    return planes;
   }
 
   private startNativeMptcp(): void {
@@ -562,138 +410,22 @@ class RunningTunnel implements Tunnel, LinkObserver {
       own: ownAddresses(this.config.interface),
       extra,
       kernel: this.hostNetwork.pathAddresses(),
-      onAssigned: (pathNames) => this.datagrams?.setSubflowAddresses(pathNames),
+      onAssigned: (pathNames) => this.driver.datagrams?.setSubflowAddresses(pathNames),
       warn: (message) => this.events.log.warn(message),
     });
   }
 
-  private readonly handleSourceRefused = (peer: PeerLink, source: Uint8Array): void => {
-    this.refusedSources.refuse(peer.name, source, performance.now());
-  };
-
-  private readonly handleTunPacket = (
-    bytes: Uint8Array,
-    offset: number,
-    length: number,
-    gsoType: number,
-    gsoSize: number,
-    csumStart: number,
-    csumOffset: number,
-    nowMs: number,
-  ): void => {
-    const { streams, datagrams } = this;
-    // Native MPTCP, fragments and what does not parse are the datagram plane's.
-    if (streams === undefined || datagrams === undefined) return;
-    if (!isTcp(bytes, offset)) {
-      if (streams.handleTunIcmp(bytes, offset, length, nowMs)) return;
-    } else if (streams.isAsked) {
-      const result = streams.handleTunPacket(bytes, offset, length, nowMs);
-      if (result === '') return;
-      if (result === UNKNOWN_CONNECTION && streams.isTerminator && !this.isKnownFlow(bytes, offset, length, nowMs)) {
-        streams.endpoints.resetLast();
-        return;
-      }
-    }
-    datagrams.handleTunPacket(bytes, offset, length, gsoType, gsoSize, csumStart, csumOffset, nowMs);
-  };
-
-  /** TCP that the datagram plane carries already: the peer sent it so. */
-  private isKnownFlow(bytes: Uint8Array, offset: number, length: number, nowMs: number): boolean {
-    return (
-      parseIpPacket(bytes, offset, length, this.facts) === '' && (this.datagrams?.flows.find(bytes, this.facts, false, nowMs) ?? -1) >= 0
-    );
-  }
-
-  private drive(nowMs: number): void {
-    if (this.state === 'stopping') return;
-    this.pollPlanes(nowMs);
-    this.link?.flush();
-  }
-
-  private pollPlanes(nowMs: number): void {
-    const { streams, datagrams } = this;
-    if (streams === undefined || datagrams === undefined) return;
-    this.limits.poll(nowMs);
-    streams.poll(nowMs);
-    datagrams.poll(nowMs);
-    this.link?.poll(nowMs);
-    const at = Math.min(
-      streams.nextTimeoutMs(),
-      datagrams.nextTimeoutMs(),
-      this.limits.nextTimeoutMs(nowMs),
-      this.link?.nextTimeoutMs(nowMs) ?? Infinity,
-    );
-    if (at === Number.POSITIVE_INFINITY) this.timer?.disarm();
-    else this.timer?.arm(Math.max(1, Math.ceil(Math.max(TIMER_SLACK_MS, at - performance.now()) * 1000)));
-  }
-
-  /** Sockets' events come one by one: what they caused is sent once, at the end of this turn of the event loop. */
-  private wake(): void {
-    if (this.wakePending) return;
-    this.wakePending = true;
-    setImmediate(() => {
-      this.wakePending = false;
-      if (this.closing === undefined) this.drive(performance.now());
-    });
-  }
-
   private warnOfOverlap(): void {
-    this.routeGuard.news(this.config, [...this.peerConfigs.values()]).then(
+    this.known.routeNews().then(
       (message) => message !== undefined && this.closing === undefined && this.events.emit({ type: 'warning', message }),
       (error: Error) => this.events.log.warn(`networks of this host: ${error.message}`),
     );
   }
 
-  // ---- paths ----
-
   private get startedLink(): CountingLinkLayer {
-    if (this.link === undefined || this.closing !== undefined) throw new TunnelError('not-running', 'The tunnel is not up: try again.');
-    return this.link;
-  }
-
-  private keepBudgets(link: CountingLinkLayer): void {
-    this.budgets = new BudgetKeeper({
-      paths: () => link.pathConfigs,
-      peers: () => link.peers,
-      restrict: (name, restriction, reason) => {
-        link.restrictPath(name, restriction, reason);
-        this.drive(performance.now());
-      },
-      emit: (occurrence) => this.events.emit(occurrence),
-      file: new BudgetFile(this.config.interface.name, (message) => this.events.log.warn(message)),
-    });
-    this.budgets.tick();
-    this.budgetTicks = setInterval(() => this.budgets?.tick(), BUDGET_TICK_MS);
-  }
-
-  private keepTotals(): void {
-    this.totals = new PeerTotals({
-      peers: () => this.peers,
-      carried: (peer) => carriedBy(peer, this.streams),
-      file: new TotalsFile(this.config.interface.name, (message) => this.events.log.warn(message)),
-    });
-    this.totalsTicks = setInterval(() => this.totals?.tick(), TOTALS_TICK_MS);
-  }
-
-  private setAutoPaths(config: AutoPathsConfig | undefined, explicit: readonly PathConfig[]): void {
-    if (!this.peers.some((peer) => peer.initiator)) return;
-    if (config !== undefined && this.autoPaths !== undefined) {
-      this.autoPaths.reconfigure(config, explicit);
-      return;
-    }
-    this.autoPaths?.end();
-    this.autoPaths =
-      config &&
-      new AutoPaths({
-        config,
-        explicit,
-        device: this.config.interface.name,
-        add: (path) => this.addPath(path),
-        setBackup: (name, backup) => this.changePath(name, { backup }),
-        remove: (name) => this.removePath(name),
-        warn: (message) => this.events.log.warn(message),
-      });
-    this.autoPaths?.update(this.links);
+    const { link } = this.driver;
+    if (link === undefined || this.closing !== undefined) throw new TunnelError('not-running', 'The tunnel is not up: try again.');
+    return link;
   }
 
   // ---- beginning and end ----
@@ -705,7 +437,7 @@ class RunningTunnel implements Tunnel, LinkObserver {
       device: config.interface.name,
       host: hostNetwork,
       families: familiesOf(config),
-      peers: () => [...this.peerConfigs.values()],
+      peers: () => this.known.configs,
       warn: (message) => this.events.emit({ type: 'warning', message }),
     });
     await this.gateway.setSettings(gatewaySettings(config));
@@ -717,27 +449,18 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
   private async closeOnce(reason: string | undefined): Promise<void> {
     this.state = 'stopping';
+    this.driver.stop();
     this.events.emit({ type: 'tunnel', state: 'stopping', name: this.config.interface.name, ...(reason === undefined ? {} : { reason }) });
     this.linkEvents.close();
     clearInterval(this.sweep);
-    clearInterval(this.rateSampling);
-    clearInterval(this.budgetTicks);
-    clearInterval(this.totalsTicks);
-    await this.budgets?.close();
-    await this.totals?.close();
+    await this.paths.close();
+    await this.known.close();
     this.watch?.close();
     this.refresh.close();
-    this.autoPaths?.close();
     this.rules?.close();
     this.userSpace?.close();
-    const nowMs = performance.now();
-    this.streams?.abortAll(nowMs);
-    this.link?.flush();
-    // What still arrives while the rest closes finds no planes.
-    this.streams = undefined;
-    this.datagrams = undefined;
-    this.timer?.close();
-    await this.link?.close();
+    this.driver.close();
+    await this.driver.link?.close();
     await this.nativeMptcp?.close();
     await this.gateway?.close();
     await this.hostNetwork.undo();
@@ -747,9 +470,4 @@ class RunningTunnel implements Tunnel, LinkObserver {
 
 function withoutOptional({ autoPaths: _, rules: __, forwards: ___, ...config }: TunnelConfig): TunnelConfig {
   return config;
-}
-
-function isTcp(bytes: Uint8Array, offset: number): boolean {
-  const first = bytes[offset] as number;
-  return first >> 4 === 4 ? bytes[offset + 9] === PROTOCOL_TCP : first >> 4 === 6 && bytes[offset + 6] === PROTOCOL_TCP;
 }

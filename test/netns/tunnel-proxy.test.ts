@@ -199,6 +199,19 @@ t.test('gateway and proxy run without any privilege', async (t) => {
     rates.push(await rig.download('--proxy', `socks5://${SOCKS}`));
   });
 
+  await t.test('limits of the peer hold without a TUN, set on either side', async (t) => {
+    const limits = [
+      ['client', 'vps', 'limit_down=25 Mbit/s'],
+      ['server', 'home', 'limit_down=25 Mbit/s'],
+    ] as const;
+    for (const [side, peer, limit] of limits) {
+      await rig.run(side, 'set', 'mpt0', 'peer', peer, limit);
+      const rate = await rig.download('--proxy', `socks5://${SOCKS}`);
+      t.ok(rate > 15e6 && rate < 26.5e6, `${side}: ${(rate / 1e6).toFixed(1)} Mbit/s`);
+      await rig.run(side, 'set', 'mpt0', 'peer', peer, 'limit_down=off');
+    }
+  });
+
   await t.test('datagrams by UDP ASSOCIATE, to a name too', async (t) => {
     const args = { port: 1080, host: NAME, echoPort: ECHO_PORT, count: 20 };
     const echoed = await inside(rig.lab.client, associate, args).result;

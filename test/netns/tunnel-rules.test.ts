@@ -19,7 +19,11 @@ const EGRESS_ADDRESS = '198.51.100.1';
 const PINNED_ADDRESS = '198.51.100.30';
 const OUTSIDE_ADDRESS = '198.51.100.40';
 const LATE_ADDRESS = '198.51.100.50';
-const OTHERS = [PINNED_ADDRESS, OUTSIDE_ADDRESS, LATE_ADDRESS];
+/** Of names whose answers are too long for a datagram. */
+const LARGE = { pinned: '198.51.100.60', outside: '198.51.100.61', packets: '198.51.100.62' } as const;
+/** Of a server of DNS to which TCP goes packet by packet. */
+const RESOLVER_ADDRESS = '198.51.100.63';
+const OTHERS = [PINNED_ADDRESS, OUTSIDE_ADDRESS, LATE_ADDRESS, RESOLVER_ADDRESS, ...Object.values(LARGE)];
 const USERS = { pinned: 65_534, outside: 65_533, root: 0 } as const;
 const PORTS = { plain: 7000, marked: 7001, outside: 7002, packets: 7003 } as const;
 const BYPASS_RULES = `
@@ -53,6 +57,10 @@ mode = "active-standby"
 paths = ["link1", "link0"]
 [[rule]]
 port = ${PORTS.packets}
+plane = "datagram"
+[[rule]]
+destination = ["${RESOLVER_ADDRESS}"]
+port = 53
 plane = "datagram"
 `;
 const COUNT = 200;
@@ -100,23 +108,37 @@ async function web(
     const fixed = Buffer.from([0, type, 0, 1, 0, 0, 0, 60, 0, data.length]);
     return Buffer.concat([owner, fixed, data]);
   };
-  const dns = createSocket({ type: 'udp6', ipv6Only: false });
-  dns.on('message', (query, from) => {
+  const answerTo = (query: Buffer, byTcp: boolean): Buffer => {
     const parts: string[] = [];
     let at = 12;
     for (; query[at] !== 0; at += 1 + query[at]!) parts.push(query.toString('latin1', at + 1, at + 1 + query[at]!));
     const question = query.subarray(12, at + 5);
     const address = query[at + 2] === 1 ? names[parts.join('.').toLowerCase()] : undefined;
+    const isTruncated = parts[0] === 'large' && !byTcp;
     const alias = label('edge.cdn.example');
     // By an alias, as large sites do it.
     const records =
-      address === undefined
+      address === undefined || isTruncated
         ? []
         : [record(Buffer.from([0xc0, 12]), 5, alias), record(alias, 1, Buffer.from(address.split('.').map(Number)))];
-    const header = Buffer.from([query[0]!, query[1]!, 0x81, 0x80, 0, 1, 0, records.length, 0, 0, 0, 0]);
-    dns.send(Buffer.concat([header, question, ...records]), from.port, from.address);
+    const header = Buffer.from([query[0]!, query[1]!, isTruncated ? 0x83 : 0x81, 0x80, 0, 1, 0, records.length, 0, 0, 0, 0]);
+    return Buffer.concat([header, question, ...records]);
+  };
+  for (const address of addresses) {
+    const dns = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+    dns.on('message', (query, from) => dns.send(answerTo(query, false), from.port, from.address));
+    await new Promise<void>((resolve) => dns.bind(53, address, resolve));
+  }
+  const dnsByTcp = createServer((stream) => {
+    stream.on('error', () => undefined);
+    stream.on('data', (asked) => {
+      const answer = answerTo(asked.subarray(2), true);
+      // In two pieces, the first within the length.
+      stream.setNoDelay(true).write(Buffer.of(answer.length >> 8));
+      setTimeout(() => stream.write(Buffer.concat([Buffer.of(answer.length & 255), answer])), 20);
+    });
   });
-  await new Promise<void>((resolve) => dns.bind(53, '::', resolve));
+  await new Promise<void>((resolve) => dnsByTcp.listen(53, '::', resolve));
   say('ready');
   await new Promise(() => {});
 }
@@ -190,7 +212,14 @@ t.test('rules by user, fwmark and domain, and what bypasses', async (t) => {
   t.teardown(() => rig.close());
   const { client, web: webHost } = rig.lab;
   for (const address of OTHERS) await webHost.run('ip', ['address', 'add', `${address}/24`, 'dev', 'lan0']);
-  const names = { 'far.pinned.example': PINNED_ADDRESS, 'outside.example': OUTSIDE_ADDRESS, 'www.outside.example': LATE_ADDRESS };
+  const names = {
+    'far.pinned.example': PINNED_ADDRESS,
+    'outside.example': OUTSIDE_ADDRESS,
+    'www.outside.example': LATE_ADDRESS,
+    'large.pinned.example': LARGE.pinned,
+    'large.outside.example': LARGE.outside,
+    'large.packets.outside.example': LARGE.packets,
+  };
   await inside(webHost, web, { ports: Object.values(PORTS), addresses: [WEB_ADDRESS, WEB_ADDRESS_V6, ...OTHERS], names }).said;
   // Somebody else's rule sets the mark.
   await client.run('nft', ['-f', '-'], {
@@ -203,7 +232,7 @@ t.test('rules by user, fwmark and domain, and what bypasses', async (t) => {
   await rig.up('client');
   await until('both paths up', async () => (await rig.status('client')).peers[0]!.paths.every(({ state }) => state === 'up'), 10_000);
 
-  const udp = (more: { host?: string; name?: string; port?: number; user?: number }) =>
+  const udp = (more: { host?: string; name?: string; port?: number; user?: number; resolver?: string }) =>
     bytesByLink(rig, () => {
       const { user = USERS.root, port = PORTS.plain, ...target } = more;
       return inside(client, echo, { resolver: WEB_ADDRESS, port, count: COUNT, bytes: PAYLOAD_BYTES, ...target }, as(user)).result;
@@ -273,6 +302,19 @@ t.test('rules by user, fwmark and domain, and what bypasses', async (t) => {
     t.equal((await udp({ host: OUTSIDE_ADDRESS })).result.seenAs, CLIENT_ADDRESS, 'nobody has asked for it yet');
     for (const name of ['outside.example', 'www.outside.example']) echoed(t, (await udp({ name })).result, OUTER_ADDRESS, name);
     t.match((await client.run('nft', ['list', 'table', 'inet', 'mptunnel_mpt0_rules'])).stdout, /198\.51\.100\.40 timeout 6m/);
+  });
+
+  await t.test('an answer that is too long for a datagram is read from TCP, terminated or packet by packet', async (t) => {
+    const before = await udp({ host: LARGE.pinned });
+    t.ok(before.bytes[0]! > before.bytes[1]!, `nobody has asked for it yet: ${before.bytes}`);
+    const pinned = await udp({ name: 'large.pinned.example' });
+    echoed(t, pinned.result, CLIENT_ADDRESS);
+    t.ok(pinned.bytes[1]! > 1.5 * FLOW_BYTES, `${pinned.bytes}`);
+    for (const [name, resolver] of [
+      ['large.outside.example', WEB_ADDRESS],
+      ['large.packets.outside.example', RESOLVER_ADDRESS],
+    ] as const)
+      echoed(t, (await udp({ name, resolver })).result, OUTER_ADDRESS, name);
   });
 
   await t.test('TCP goes packet by packet where a rule says so', async (t) => {

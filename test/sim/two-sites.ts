@@ -12,6 +12,7 @@ import { cutSegments } from '../../src/mptcp-over-udp/wire/cut-segments.js';
 import { emitIcmpError, type IcmpErrorKind, MAX_ICMP_ERROR_BYTES } from '../../src/mptcp-over-udp/wire/icmp.js';
 import { formatIp, parseIp } from '../../src/tun/ip-prefix.js';
 import { AllowedIps } from '../../src/tunnel/gateway/allowed-ips.js';
+import { PeerLimits } from '../../src/tunnel/gateway/peer-limits.js';
 import type { PathLink, PeerLink } from '../../src/tunnel/link.js';
 import { StreamPlane } from '../../src/tunnel/planes/stream-plane.js';
 import { createPrng } from './prng.js';
@@ -115,6 +116,8 @@ export class Site {
   /** Serves a connection to hosts here, or refuses it. */
   onDial: (endpoint: TcpEndpoint) => SiteStream | undefined = () => undefined;
   verdict: (packet: Uint8Array) => LanVerdict = () => 'pass';
+  /** What the peer may carry; set nothing: all. */
+  readonly limits: PeerLimits;
   private readonly clock: SimClock;
   private timer: SimEvent | undefined;
 
@@ -124,6 +127,10 @@ export class Site {
     const routes = new AllowedIps<PeerLink>();
     routes.add(allowedIps, this.peer);
     const randomBytes = bytesFrom(seed);
+    this.limits = new PeerLimits(
+      () => ({ emitPacket: () => false }),
+      () => clock.nowMs,
+    );
     this.plane = new StreamPlane({
       config: { scheduler: 'ecf', congestionControl: 'bbr', steer },
       egress: 'tun',
@@ -135,6 +142,7 @@ export class Site {
       peerFor: (destination) => routes.lookup(destination, 0, 4),
       permitsSource: (peer, source) => routes.isAllowedSource(peer, source, 0, 4),
       permitsDestination: (destination) => permits(formatIp(destination)),
+      gatesOf: (peer) => this.limits.gatesOf(peer),
       wake: () => {},
     });
     this.hosts = new EndpointHost({
@@ -160,13 +168,23 @@ export class Site {
     return stream;
   }
 
+  /** As a program without a TUN does, under an address of its own. */
+  dialDirectly(stream: SiteStream, from: string, fromPort: number, to: string, toPort: number): SiteStream {
+    const opened = this.plane.dial(tupleOf(from, fromPort, to, toPort), stream, this.clock.nowMs);
+    if (typeof opened === 'string') throw new Error(opened);
+    stream.stream = opened;
+    this.settle();
+    return stream;
+  }
+
   /** Polls all until nothing is due, and arms one timer. */
   settle(): void {
     const nowMs = this.clock.nowMs;
+    this.limits.poll(nowMs);
     this.hosts.poll(nowMs);
     this.plane.poll(nowMs);
     if (this.timer !== undefined) this.clock.cancel(this.timer);
-    const at = Math.min(this.hosts.nextTimeoutMs(), this.plane.nextTimeoutMs());
+    const at = Math.min(this.limits.nextTimeoutMs(nowMs), this.hosts.nextTimeoutMs(), this.plane.nextTimeoutMs());
     if (at !== Number.POSITIVE_INFINITY) this.timer = this.clock.schedule(at, () => this.settle());
   }
 

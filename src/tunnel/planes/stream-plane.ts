@@ -3,7 +3,7 @@
  * are dialled here. One MPTCP host per peer, one set of TCP endpoints at the TUN.
  */
 
-import type { ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
+import type { ByteStream, ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
 import type { PathMemory } from '../../mptcp-over-udp/congestion/congestion-control.js';
 import { CONGESTION_CONTROLS } from '../../mptcp-over-udp/congestion/congestion-controls.js';
 import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
@@ -18,10 +18,13 @@ import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
 import type { EgressConfig, StreamConfig } from '../config.js';
 import type { ConnectionPage, ConnectionQuery } from '../connections.js';
 import type { PathLink, PeerLink } from '../link.js';
+import type { DnsStream } from '../steering/dns-streams.js';
+import type { DnsWatch } from '../steering/dns-watch.js';
 import { FlowRules } from '../steering/flow-rules.js';
 import { ConnectionList, type ListedConnection } from './connection-list.js';
 import { DialNotices, isSameTuple } from './dial-notices.js';
 import { createSocketEgress, createTunEgress, type DialledStream, type Egress, swapped } from './egress.js';
+import { ProgramStream } from './program-stream.js';
 import { SpliceHalf, type StreamGatePlace } from './splice.js';
 import { StreamRules } from './stream-rules.js';
 import { emitSynUnreachable, MAX_NOTICE_BYTES, parseSynUnreachable, type UnreachableKind, unreachableKindOf } from './syn-unreachable.js';
@@ -52,6 +55,8 @@ export interface StreamPlaneOptions {
   onSourceRefused?: (peer: PeerLink, source: Uint8Array) => void;
   /** May connections from peers reach that destination? */
   permitsDestination: (destination: Uint8Array) => boolean;
+  /** Hears answers of DNS that come to applications here. */
+  dns?: DnsWatch;
   /** A path was put on the bench, as status will say: our side sends nothing new there for a while. */
   onPathBenched?: (peer: PeerLink, path: PathLink, reason: string) => void;
   /** Something outside of a batch made work: poll and flush soon. */
@@ -367,35 +372,51 @@ export class StreamPlane {
       },
     );
     const { pathPolicy, scheduler } = route;
-    const connection = host.connect(swapped(tuple), path.id, fromPeer, nowMs, {
+    const dns = this.options.dns?.watchStream(tuple.localPort);
+    const answers = this.answersTo(fromPeer, dns, () => connection);
+    const connection = host.connect(swapped(tuple), path.id, answers, nowMs, {
       ...(pathPolicy === undefined ? {} : { pathPolicy }),
       ...(scheduler === undefined ? {} : { scheduler }),
     });
     this.rules.note(connection, route);
     const toPeer = new SpliceHalf(connection, ignore, (reason, atMs) => closeOther(connection, reason, atMs));
     fromPeer.gateBy(streams.gates, 'in', connection);
-    endpoint.setHandler(toPeer.gateBy(streams.gates, 'out', endpoint));
+    toPeer.gateBy(streams.gates, 'out', endpoint);
+    endpoint.setHandler(dns?.queries(toPeer) ?? toPeer);
     streams.txConnections++;
+  }
+
+  /** `handler` of a connection, by which DNS may have to wait. */
+  private answersTo(handler: ByteStreamHandler, dns: DnsStream | undefined, connection: () => ByteStream): ByteStreamHandler {
+    if (dns === undefined) return handler;
+    return dns.answers(handler, () => {
+      connection().resumeReading();
+      this.options.wake();
+    });
   }
 
   /**
    * A connection of this program's own, under an address of ours on the tunnel, which nobody behind the TUN has asked for. `handler` hears how it ends; unreachable is told
    * apart from refused where the far side says so.
    */
-  dial(tuple: FourTuple, handler: ByteStreamHandler, nowMs: number): MptcpConnection | 'no-peer' | 'not-up' {
+  dial(tuple: FourTuple, handler: ByteStreamHandler, nowMs: number): ByteStream | 'no-peer' | 'not-up' {
     const peer = this.options.peerFor(tuple.remoteAddress);
     if (peer === undefined) return 'no-peer';
     const streams = this.streamsOf(peer);
     const path = streams.host.paths.best();
     if (path === undefined || peer.state !== 'up') return 'not-up';
-    const notices = new DialNotices(handler, () => this.dialled.delete(connection));
+    const stream = new ProgramStream(handler, streams.gates);
+    const dns = this.options.dns?.watchStream(tuple.remotePort);
+    const fromPeer = this.answersTo(stream.fromPeer, dns, () => connection);
+    const notices = new DialNotices(fromPeer, () => this.dialled.delete(connection));
     const connection = streams.host.connect(tuple, path.id, notices, nowMs);
+    stream.attach(connection, (toPeer) => dns?.queries(toPeer) ?? toPeer);
     this.dialled.set(connection, notices);
     const { pathPolicy, scheduler } = this.rules.routeOf(connection, streams.links);
     if (pathPolicy !== undefined) connection.setPathPolicy(pathPolicy, nowMs);
     if (scheduler !== undefined) connection.scheduler = scheduler.forConnection();
     streams.txConnections++;
-    return connection;
+    return stream;
   }
 
   /** What the far side said; an ICMP error of its own has told the application more, where there was one. */

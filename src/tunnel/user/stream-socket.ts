@@ -3,6 +3,7 @@
 import { Duplex } from 'node:stream';
 import type { ByteStream, ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
 import type { CloseReason } from '../../mptcp-over-udp/tcp/tcp-connection.js';
+import { IdleTimer } from './idle-timer.js';
 
 /** As Node's sockets have them; `message` says to whom. */
 export class StreamError extends Error {
@@ -33,13 +34,14 @@ export interface StreamSocketOptions {
   readonly wake: () => void;
 }
 
-/** Emits `connect` once the far side has answered. */
+/** Emits `connect` once the far side has answered, and `timeout` after what `setTimeout` says without a byte. */
 export class StreamSocket extends Duplex implements ByteStreamHandler {
   readonly remoteAddress: string;
   readonly remotePort: number;
   bytesRead = 0;
   bytesWritten = 0;
   readonly #wake: () => void;
+  readonly #idle = new IdleTimer(this);
   #stream: ByteStream | undefined;
   #established = false;
   #closeReason: CloseReason | undefined;
@@ -76,8 +78,14 @@ export class StreamSocket extends Duplex implements ByteStreamHandler {
     return this;
   }
 
-  setTimeout(): this {
+  /** As of net.Socket: 0 ends it, and nothing else happens than the event. */
+  setTimeout(timeoutMs: number, onTimeout?: () => void): this {
+    this.#idle.set(timeoutMs, onTimeout);
     return this;
+  }
+
+  get timeout(): number | undefined {
+    return this.#idle.timeoutMs;
   }
 
   ref(): this {
@@ -99,6 +107,7 @@ export class StreamSocket extends Duplex implements ByteStreamHandler {
 
   onEstablished(): void {
     this.#established = true;
+    this.#idle.noteUse();
     this.emit('connect');
     this.#flush();
   }
@@ -107,6 +116,7 @@ export class StreamSocket extends Duplex implements ByteStreamHandler {
     if (this.destroyed || this.#draining) return length;
     if (this.#readPaused) return 0;
     this.bytesRead += length;
+    this.#idle.noteUse();
     if (!this.push(Buffer.from(bytes.subarray(at, at + length)))) this.#readPaused = true;
     return length;
   }
@@ -149,6 +159,7 @@ export class StreamSocket extends Duplex implements ByteStreamHandler {
       done(this.#errorOf(this.#closeReason));
       return;
     }
+    this.#idle.noteUse();
     this.#pending = { chunk, at: 0, done };
     this.#flush();
   }
@@ -162,6 +173,7 @@ export class StreamSocket extends Duplex implements ByteStreamHandler {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#idle.close();
     const pending = this.#pending;
     this.#pending = undefined;
     pending?.done(error);
@@ -196,6 +208,7 @@ export class StreamSocket extends Duplex implements ByteStreamHandler {
     const taken = this.#stream!.write(chunk, pending.at, chunk.length - pending.at);
     pending.at += taken;
     this.bytesWritten += taken;
+    if (taken > 0) this.#idle.noteUse();
     this.#wake();
     if (pending.at < chunk.length) return;
     this.#pending = undefined;

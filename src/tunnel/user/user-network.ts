@@ -1,8 +1,7 @@
 /** What a program without a TUN does with a tunnel: connections, names and datagrams of its own, under the tunnel's addresses. */
 
 import { isIP } from 'node:net';
-import type { ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
-import type { MptcpConnection } from '../../mptcp-over-udp/mptcp/connection.js';
+import type { ByteStream, ByteStreamHandler } from '../../mptcp-over-udp/byte-stream.js';
 import type { FourTuple } from '../../mptcp-over-udp/tcp/header-template.js';
 import { parseIp } from '../../tun/ip-prefix.js';
 import { NameClient, type Resolve, type Resolved } from './name-service.js';
@@ -14,8 +13,8 @@ export interface UserNetworkOptions {
   device: UserDevice;
   /** Our tunnel addresses, 4 or 16 bytes. */
   own: readonly Uint8Array[];
-  /** Opens a connection; undefined: no peer there is up. */
-  dial: (tuple: FourTuple, handler: ByteStreamHandler) => MptcpConnection | 'no-peer' | 'not-up';
+  /** Opens a connection, or says why there is none. */
+  dial: (tuple: FourTuple, handler: ByteStreamHandler) => ByteStream | 'no-peer' | 'not-up';
   sendToGateway: (message: Resolve) => boolean;
   wake: () => void;
   random: () => number;
