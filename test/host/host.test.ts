@@ -115,8 +115,8 @@ t.test('allowHalfOpen false: the end of the peer ends us', async (t) => {
 t.test('a reader that pauses stops the writer, and loses nothing', async (t) => {
   const [socket, peer] = await connected(createPair(t));
   let flushed = false;
-  // More than the receive window and all that may wait unsent.
-  const big = Buffer.concat(Array.from({ length: 12 }, () => PAYLOAD));
+  // More than the largest receive window (64 MiB) and all that may wait unsent (8 MiB): where the first bytes come quickly, the window soon holds 10 MB.
+  const big = Buffer.concat(Array.from({ length: 52 }, () => PAYLOAD));
   peer.pause();
   socket.end(big, () => {
     flushed = true;
