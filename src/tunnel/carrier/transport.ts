@@ -30,6 +30,8 @@ export interface TransportCounters {
 
 export interface Transport {
   readonly kind: TransportKind;
+  /** Where a kind has several: over which it goes, for people: "HTTP/3". Known when it is open. */
+  readonly protocol?: string | undefined;
   /** Of one datagram; at least 1280. Known when it is open, and does not change. */
   readonly maxDatagramBytes: number;
   readonly local: TransportAddress;
