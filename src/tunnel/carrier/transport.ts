@@ -64,6 +64,8 @@ export interface DialOptions {
   readonly mtuBytes: number;
   /** PROOF_BYTES of peer-proof.ts: shown to the server before it does anything for us. */
   readonly proof: Uint8Array;
+  /** Another one, for who tries in more ways than one, or later; undefined: there is but `proof`. */
+  readonly freshProof?: (() => Uint8Array) | undefined;
 }
 
 /** Never throws: what goes wrong comes as onClose. */

@@ -16,7 +16,7 @@ const ANSWER_FIELDS: ReadonlySet<string> = new Set([':status']);
 const CONNECTION_FIELDS: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
 /** RFC 9110, 5.1, and no upper case. */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a value may not have (RFC 9114, 10.3).
+/** RFC 9114, 10.3. */
 const BAD_VALUE = /[\0\r\n]/;
 const STATUS = /^[1-5]\d\d$/;
 

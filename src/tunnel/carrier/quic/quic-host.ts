@@ -27,7 +27,8 @@ export class QuicHost implements TransportHost {
   #relistenMs = RELISTEN_MS;
   #relisten: NodeJS.Timeout | undefined;
 
-  dial(protocol: QuicProtocol, options: DialOptions, events: TransportEvents): Transport {
+  /** `freshProof` is of no use to us, and cannot go to the worker. */
+  dial(protocol: QuicProtocol, { freshProof: _, ...options }: DialOptions, events: TransportEvents): Transport {
     const id = this.#nextId++;
     const remote = { address: options.address, port: options.port };
     const transport = new QuicTransport(this, id, protocol, events, { address: '', port: 0 }, remote);
