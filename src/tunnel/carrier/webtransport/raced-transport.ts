@@ -13,6 +13,9 @@ const LOOK_EVERY_MS = 250;
 /** Without an answer for so long, HTTP/2 is tried; and when that has opened, HTTP/3 has had so long. */
 const DOUBT_MS = 1000;
 const VERDICT_MS = 1500;
+/** The owner has doubted it for so long, without a pause of so much. */
+const DOUBTED_MS = 750;
+const DOUBT_PAUSE_MS = 1000;
 const NO_COUNTERS: TransportCounters = { sentDatagrams: 0, receivedDatagrams: 0, droppedDatagrams: 0 };
 
 type Protocol = 'HTTP/3' | 'HTTP/2';
@@ -40,6 +43,9 @@ export class RacedTransport implements Transport {
   #looks: NodeJS.Timeout | undefined;
   /** Beside HTTP/3, to see whether it would do better. */
   #probe: { readonly transport: Transport; isOpen: boolean } | undefined;
+  /** When the owner began to doubt it, and did so last. */
+  #doubtSinceMs = Infinity;
+  #doubtedMs = -Infinity;
   #closed = false;
 
   constructor(race: RaceOptions, options: DialOptions, events: TransportEvents) {
@@ -77,6 +83,12 @@ export class RacedTransport implements Transport {
 
   sendDatagrams(bytes: Uint8Array, lengths: Int32Array, count: number): void {
     this.#winner?.sendDatagrams(bytes, lengths, count);
+  }
+
+  doubt(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#doubtedMs > DOUBT_PAUSE_MS) this.#doubtSinceMs = nowMs;
+    this.#doubtedMs = nowMs;
   }
 
   close(): void {
@@ -152,16 +164,20 @@ export class RacedTransport implements Transport {
     const watch = new SilenceWatch();
     this.#looks = setInterval(() => {
       const { sentDatagrams, droppedDatagrams, receivedDatagrams } = this.counters;
-      this.#judge(watch.look(sentDatagrams + droppedDatagrams, receivedDatagrams, performance.now()));
+      const nowMs = performance.now();
+      const silentMs = watch.look(sentDatagrams + droppedDatagrams, receivedDatagrams, nowMs);
+      // What still comes the other way says nothing of ours.
+      const doubtedMs = nowMs - this.#doubtedMs > DOUBT_PAUSE_MS ? 0 : nowMs - this.#doubtSinceMs;
+      this.#judge(silentMs, doubtedMs);
     }, LOOK_EVERY_MS).unref();
   }
 
-  #judge(silentMs: number): void {
-    if (silentMs === 0) {
+  #judge(silentMs: number, doubtedMs: number): void {
+    if (silentMs === 0 && doubtedMs === 0) {
       this.#endProbe();
-    } else if (this.#probe === undefined && silentMs >= DOUBT_MS) {
-      this.#startProbe();
-    } else if (this.#probe?.isOpen === true && silentMs >= VERDICT_MS) {
+    } else if (this.#probe === undefined) {
+      if (silentMs >= DOUBT_MS || doubtedMs > 0) this.#startProbe();
+    } else if (this.#probe.isOpen && (silentMs >= VERDICT_MS || doubtedMs >= DOUBTED_MS)) {
       this.#race.memory.handleFailure(this.#way, performance.now());
       this.#end('HTTP/3 gets no answer, while HTTP/2 does');
     }
