@@ -23,6 +23,7 @@ export class Http3Link {
   readonly #http3: Http3Connection;
   readonly #stopped = new Set<number>();
   #unsent: Unsent[] = [];
+  #hasHeard = false;
   #prefix: Uint8Array = new Uint8Array(1);
 
   /** The handshake is done. `deliver`: datagrams that came otherwise than as such. */
@@ -38,6 +39,11 @@ export class Http3Link {
 
   get isOpen(): boolean {
     return this.#http3.isOpen;
+  }
+
+  /** Something has come on a stream. */
+  get hasHeard(): boolean {
+    return this.#hasHeard;
   }
 
   get over(): Http3Over | undefined {
@@ -82,6 +88,7 @@ export class Http3Link {
         const read = this.#quiche.streamRecv(streamId, piece);
         if (read === null) return;
         const [length, fin] = read;
+        this.#hasHeard = true;
         this.#http3.handleStream(streamId, piece.subarray(0, length), fin);
         if (fin) return;
       }

@@ -32,7 +32,9 @@ export interface QuicConnectionEvents {
 export interface QuicConnectionOptions {
   /** Of the other side; undefined: the library has checked what is to be checked. */
   readonly certificateSha256: Uint8Array | undefined;
-  /** What we are where HTTP/3 is spoken. */
+  /** What may be spoken. */
+  readonly protocols: readonly QuicProtocol[];
+  /** What we are where HTTP/3 is. */
   readonly http3: Http3Role;
 }
 
@@ -130,7 +132,7 @@ export class QuicConnection {
     if (this.#closed) return;
     if (this.#isReady()) this.#open();
     if (this.#isOpen) this.#takeDatagrams();
-    else this.#limitEarly();
+    else this.#handleEarly();
     if (this.#http3?.over !== undefined) {
       this.#endHttp3(this.#http3.over);
       return;
@@ -186,14 +188,15 @@ export class QuicConnection {
   #establish(): void {
     if (this.#isEstablished || !this.quiche.isEstablished()) return;
     this.#isEstablished = true;
-    const { certificateSha256, http3 } = this.#options;
+    const { certificateSha256, protocols, http3 } = this.#options;
     if (certificateSha256 !== undefined && !this.#isExpected(certificateSha256)) {
       this.close();
       this.#events.onClosed(this, 'TLS: the certificate is not the one that was announced');
       return;
     }
     const protocol: string = Buffer.from(this.quiche.applicationProto()).toString('latin1');
-    if (protocol !== 'h3') return;
+    // Where HTTP/3 cannot be meant, it is the former name of ours.
+    if (protocol !== 'h3' || !protocols.includes('h3')) return;
     this.#http3 = new Http3Link(this.quiche, http3, (batch) => this.#events.onDatagrams(this, batch));
   }
 
@@ -214,9 +217,16 @@ export class QuicConnection {
     return digest.length === sha256.length && timingSafeEqual(digest, sha256);
   }
 
-  #limitEarly(): void {
-    if (this.quiche.dgramRecvQueueLen() <= MAX_EARLY_DATAGRAMS) return;
-    while (this.quiche.dgramRecvQueueLen() > 0) this.quiche.dgramRecv(discarded);
+  #handleEarly(): void {
+    const waiting = this.quiche.dgramRecvQueueLen();
+    // HTTP/3 begins with streams: who sends datagrams alone speaks ours by its former name.
+    if (waiting > 0 && this.#http3?.hasHeard === false && this.#options.protocols.includes('mptunnel')) {
+      this.#http3 = undefined;
+      this.#open();
+      this.#takeDatagrams();
+    } else if (waiting > MAX_EARLY_DATAGRAMS) {
+      while (this.quiche.dgramRecvQueueLen() > 0) this.quiche.dgramRecv(discarded);
+    }
   }
 
   #takeDatagrams(): void {

@@ -53,7 +53,7 @@ export function dialQuic({ native, quiche, id, protocol, options, events, touch,
     const config = clientConfig(quiche, certificateSha256 !== undefined, mtuBytes, family, protocol);
     const begun = quiche.Connection.connect(serverName, randomBytes(CONNECTION_ID_BYTES), ANY_PATH.from, ANY_PATH.to, config);
     const http3 = { name: 'client', authority: authorityOf(serverName, port), path: proofPath(proof) } as const;
-    connection = new QuicConnection(id, begun, socket, remote, events, { certificateSha256, http3 });
+    connection = new QuicConnection(id, begun, socket, remote, events, { certificateSha256, protocols: [protocol], http3 });
   } catch (error) {
     socket.close();
     throw error;

@@ -120,11 +120,15 @@ export class QuicEngine {
         privateKey,
         protocols,
         askProof: (proof, source) => this.#post({ type: 'proof', listener: id, proof, source }),
-        create: (quiche, socket, remote, isPeer) => {
+        create: (quiche, socket, remote, offered, isPeer) => {
           const own = this.#nextOwnId--;
           const events = this.#events(({ protocol }, facts) => this.#post({ type: 'accepted', id: own, listener: id, protocol, facts }));
           const http3 = { name: 'server', isPeer } as const;
-          const connection = new QuicConnection(own, quiche, socket, remote, events, { certificateSha256: undefined, http3 });
+          const connection = new QuicConnection(own, quiche, socket, remote, events, {
+            certificateSha256: undefined,
+            protocols: offered,
+            http3,
+          });
           this.#connections.set(own, connection);
           this.#ends.set(connection, () => listener.forget(connection));
           return connection;

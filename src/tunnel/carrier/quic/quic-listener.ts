@@ -23,7 +23,13 @@ export interface QuicListenerOptions {
   /** `admit` follows if it is right. */
   readonly askProof: (proof: Uint8Array, source: string) => void;
   /** `isPeer`: a path shows the proof by which the source was let in. */
-  readonly create: (quiche: QuicheConnection, socket: QuicSocket, remote: Uint8Array, isPeer: (path: string) => boolean) => QuicConnection;
+  readonly create: (
+    quiche: QuicheConnection,
+    socket: QuicSocket,
+    remote: Uint8Array,
+    offered: readonly QuicProtocol[],
+    isPeer: (path: string) => boolean,
+  ) => QuicConnection;
   readonly touch: (connection: QuicConnection) => void;
   /** It takes too long to begin. */
   readonly end: (connection: QuicConnection) => void;
@@ -60,6 +66,7 @@ interface Pending {
 
 export class QuicListener {
   readonly #options: QuicListenerOptions;
+  #offered: readonly QuicProtocol[];
   #configs: Readonly<Record<4 | 6, QuicheConfig>>;
   readonly #socket: QuicSocket;
   /** By each connection id that leads to it. */
@@ -75,6 +82,7 @@ export class QuicListener {
   /** Throws as udpOpen does, and when the certificate cannot be used. */
   constructor(options: QuicListenerOptions) {
     this.#options = options;
+    this.#offered = options.protocols;
     this.#configs = configsOf(options, options.protocols);
     this.#socket = this.#open(options);
     this.#sweep = setInterval(() => this.#tick(), REPORT_MS);
@@ -95,6 +103,7 @@ export class QuicListener {
 
   /** From now on these are spoken on what begins. */
   offer(protocols: readonly QuicProtocol[]): void {
+    this.#offered = protocols;
     this.#configs = configsOf(this.#options, protocols);
   }
 
@@ -192,7 +201,8 @@ export class QuicListener {
       const shown = proofOf(path);
       return shown !== undefined && timingSafeEqual(shown, admitted.proof);
     };
-    const connection = create(quiche.Connection.accept(own, null, ANY_PATH.to, ANY_PATH.from, config), this.#socket, address, isPeer);
+    const accepted = quiche.Connection.accept(own, null, ANY_PATH.to, ANY_PATH.from, config);
+    const connection = create(accepted, this.#socket, address, this.#offered, isPeer);
     this.#counters.connections++;
     const ids = [connectionId, connectionIdText(own)];
     this.#idsOf.set(connection, ids);

@@ -9,6 +9,8 @@ export type { Quiche, QuicheConfig, QuicheConnection } from './quiche-binding.js
 
 /** What is spoken on a connection, by its name in the handshake (ALPN): our datagrams and nothing else, or HTTP/3. */
 export type QuicProtocol = 'mptunnel' | 'h3';
+/** What our own protocol was called before HTTP/3 was there: who is older still calls it so. */
+const FORMER_NAME = 'h3';
 const IDLE_MS = 10_000;
 /** HTTP/3 needs three streams of either side, and what is said there is short. */
 const STREAMS = 8;
@@ -31,7 +33,7 @@ export function loadQuiche(): Quiche {
   return createRequire(import.meta.url)(QUICHE_PACKAGE) as Quiche;
 }
 
-/** It sends no more than the client says that it takes. */
+/** It sends no more than the client says that it takes, and takes the first of its own protocols that the client has, too. */
 export function serverConfig(
   quiche: Quiche,
   certificate: string,
@@ -40,7 +42,7 @@ export function serverConfig(
   protocols: readonly QuicProtocol[],
 ): QuicheConfig {
   const config = quiche.Config.withBoringSslCtx(false, false, null, [Buffer.from(privateKey)], [Buffer.from(certificate)]);
-  configure(config, PATH_MTU_BYTES, family, protocols);
+  configure(config, PATH_MTU_BYTES, family, protocols.includes('mptunnel') ? ['mptunnel', FORMER_NAME] : protocols);
   if (protocols.includes('h3')) allowStreams(config, STREAMS);
   return config;
 }
@@ -49,7 +51,7 @@ export function serverConfig(
 export function clientConfig(quiche: Quiche, pinned: boolean, mtuBytes: number, family: 4 | 6, protocol: QuicProtocol): QuicheConfig {
   const authorities = pinned ? null : Buffer.from(hostAuthorities());
   const config = quiche.Config.withBoringSslCtx(true, pinned, authorities);
-  configure(config, mtuBytes, family, [protocol]);
+  configure(config, mtuBytes, family, protocol === 'mptunnel' ? ['mptunnel', FORMER_NAME] : [protocol]);
   // RFC 9114, 6.1: a server begins no requests.
   if (protocol === 'h3') allowStreams(config, 0);
   return config;
@@ -64,9 +66,9 @@ function allowStreams(config: QuicheConfig, requests: number): void {
   config.setInitialMaxStreamsUni(STREAMS);
 }
 
-function configure(config: QuicheConfig, mtuBytes: number, family: 4 | 6, protocols: readonly QuicProtocol[]): void {
+function configure(config: QuicheConfig, mtuBytes: number, family: 4 | 6, names: readonly string[]): void {
   const payloadMaxBytes = Math.min(mtuBytes, PATH_MTU_BYTES) - IP_UDP_BYTES[family];
-  config.setApplicationProtos([...protocols]);
+  config.setApplicationProtos([...names]);
   config.setMaxIdleTimeout(IDLE_MS);
   // Told to the other side, which knows nothing of our interface and sends no longer ones either.
   config.setMaxRecvUdpPayloadSize(payloadMaxBytes);
