@@ -169,9 +169,10 @@ function limitsText({ limitUpBytesPerSec: up, limitDownBytesPerSec: down, limitD
     .join(', ');
 }
 
-/** "203.0.113.1:5180", "quic 203.0.113.1:443" */
-export function remoteText({ carrier, remote }: PathStatus): string {
-  return carrier === undefined ? remote || '-' : `${carrier} ${remote}`;
+/** "203.0.113.1:5180", "quic 203.0.113.1:443", "webtransport (HTTP/3) 203.0.113.1:443" */
+export function remoteText({ carrier, carrierProtocol, remote }: PathStatus): string {
+  if (carrier === undefined) return remote || '-';
+  return carrierProtocol === undefined ? `${carrier} ${remote}` : `${carrier} (${carrierProtocol}) ${remote}`;
 }
 
 /** up, down, ..., or how it is used while it is up. */

@@ -6,7 +6,7 @@ import { CARRIER_TIMES, type CarrierTimes } from './carrier/carrier-choice.js';
 import { type ResolvedEndpoint, resolveEndpoint } from './carrier/endpoint.js';
 import { readInterfaces } from './carrier/interface-info.js';
 import { serverCertificate } from './carrier/server-certificate.js';
-import { type LoadTransport, loadTransport, Transports } from './carrier/transports.js';
+import { createTransportLoader, type LoadTransport, Transports } from './carrier/transports.js';
 import type { Uplink } from './carrier/uplink.js';
 import { isDialled, type PathConfig, type PeerConfig, type TunnelConfig } from './config.js';
 import { type DescriptorStore, NO_STORE } from './descriptor-store.js';
@@ -105,7 +105,7 @@ class UdpLinkLayer implements CountingLinkLayer {
     resolve = resolveEndpoint,
     endpointPatienceMs,
     carrierTimes = {},
-    loadTransport: load = loadTransport,
+    loadTransport: load = createTransportLoader(),
     certificate = serverCertificate,
   }: LinkLayerOptions) {
     this.#config = config;

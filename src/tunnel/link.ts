@@ -59,6 +59,8 @@ export interface PathLink {
   readonly local: string;
   /** Over what it goes now; "" when over nothing. */
   readonly carrierKind?: CarrierKind | '';
+  /** Where that kind has several: "HTTP/3"; "" where not. */
+  readonly carrierProtocol?: string;
   /** The relay that it may go by, "" when by none; is it used, or does it go directly; and what keeps it from carrying. */
   readonly via?: string;
   readonly isRelayed?: boolean;

@@ -177,6 +177,7 @@ export class PathCarriers {
       mark: this.#options.mark,
       mtuBytes: uplink.mtuBytes,
       proof: this.#proofFor(path.peer),
+      freshProof: () => this.#proofFor(path.peer),
     };
   }
 

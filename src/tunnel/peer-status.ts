@@ -56,6 +56,7 @@ function pathStatus(peer: PeerLink, path: PathLink, { rates, linkEvents, streams
     ...(path.viaProblem ? { viaProblem: path.viaProblem } : {}),
     ...(path.seenAs ? { seenAs: path.seenAs } : {}),
     ...(path.carrierKind === 'quic' || path.carrierKind === 'webtransport' ? { carrier: path.carrierKind } : {}),
+    ...(path.carrierProtocol ? { carrierProtocol: path.carrierProtocol } : {}),
     ...(path.carrierProblem ? { carrierProblem: path.carrierProblem } : {}),
     inStateMs: linkEvents.inStateMs(path, nowMs),
     innerMtuBytes: path.innerMtuBytes,

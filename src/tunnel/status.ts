@@ -21,6 +21,8 @@ export interface PathStatus {
   seenAs?: string;
   /** Over what it goes; absent: UDP, or nothing. */
   carrier?: TransportKind;
+  /** Where that carrier has several: "HTTP/3" or "HTTP/2". */
+  carrierProtocol?: string;
   /** Why it cannot go over other carriers than UDP, when it was tried; absent: nothing is known to be wrong. */
   carrierProblem?: string;
   state: PathState;

@@ -9,11 +9,13 @@
 
 import { parseArgs } from 'node:util';
 import type { CarrierKind } from '../../src/tunnel/carrier/carrier.js';
-import { carriersOf, createCarrierRig, firstByteMs, rateOf } from '../netns/carrier-rig.js';
+import { CARRIER_PORT, carriersOf, createCarrierRig, firstByteMs, rateOf } from '../netns/carrier-rig.js';
 import { until } from '../netns/tunnel-rig.js';
 
 interface Case {
   readonly carriers: readonly CarrierKind[];
+  /** WebTransport goes over HTTP/3; absent: UDP to its port is dropped, so that it goes over HTTP/2. */
+  readonly http3?: true;
   /** Mbit/s and one-way delay, ms; absent: a wire. */
   readonly links?: readonly (readonly [mbit: number, delayMs: number])[];
 }
@@ -49,6 +51,7 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   'quic-unlimited': { carriers: ['quic'] },
   'webtransport-unlimited': { carriers: ['webtransport'] },
+  'http3-unlimited': { carriers: ['webtransport'], http3: true },
 };
 const STEADY_MS = 2000;
 const UP_LIMIT_MS = 15_000;
@@ -58,10 +61,11 @@ const { values, positionals } = parseArgs({
   options: { seconds: { type: 'string', default: '8' }, runs: { type: 'string', default: '3' } },
 });
 
-async function measure(name: string, { carriers, links }: Case): Promise<Record<string, unknown>> {
+async function measure(name: string, { carriers, links, http3 }: Case): Promise<Record<string, unknown>> {
   const paths = carriers.map((carrier, i) => `[[path]]\nname = "p${i}"\ninterface = "wan${i}"\ncarrier = "${carrier}"\n`).join('');
   const shapes = links === undefined ? [{}] : links.map(([mbit, delayMs]) => ({ rateBitsPerSec: mbit * 1e6, delayMs, queuePackets: 300 }));
-  const rig = await createCarrierRig({ links: shapes, paths, ...(links === undefined ? { wires: true } : {}) });
+  const blocked = carriers.includes('webtransport') && http3 !== true ? `udp dport ${CARRIER_PORT} drop;` : '';
+  const rig = await createCarrierRig({ links: shapes, paths, blocked, ...(links === undefined ? { wires: true } : {}) });
   try {
     await until('up', async () => `${await carriersOf(rig)}` === `${carriers}`, UP_LIMIT_MS);
     const rates: Record<'download' | 'upload', number[]> = { download: [], upload: [] };

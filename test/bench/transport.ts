@@ -12,7 +12,7 @@ import { createLab, type Lab } from '../../src/lab/topology.js';
 import { PROOF_BYTES } from '../../src/tunnel/carrier/peer-proof.js';
 import { makeSelfSigned } from '../../src/tunnel/carrier/self-signed.js';
 import type { Transport, TransportEvents, TransportKind } from '../../src/tunnel/carrier/transport.js';
-import { loadTransport } from '../../src/tunnel/carrier/transports.js';
+import { createTransportLoader } from '../../src/tunnel/carrier/transports.js';
 
 const DATAGRAM_BYTES = 1400;
 /** As a path flushes them. */
@@ -50,7 +50,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 /** Counts what comes, and reports, with each message. */
 async function receive(): Promise<void> {
   const { certificate, privateKey, sha256 } = await makeSelfSigned('bench');
-  const provider = await loadTransport(process.env.TRANSPORT_BENCH_KIND as TransportKind);
+  const provider = await createTransportLoader()(process.env.TRANSPORT_BENCH_KIND as TransportKind);
   let report: Report = { datagrams: 0, latenciesMs: [], cpuMs: cpuMs() };
   const onDatagrams: TransportEvents['onDatagrams'] = (bytes, _lengths, count) => {
     const sentAt = Buffer.from(bytes.buffer, bytes.byteOffset).readBigUInt64BE();
@@ -76,7 +76,7 @@ async function receive(): Promise<void> {
 
 /** Dials the target of the first message, and offers what each further one says. */
 async function send(): Promise<void> {
-  const provider = await loadTransport(process.env.TRANSPORT_BENCH_KIND as TransportKind);
+  const provider = await createTransportLoader()(process.env.TRANSPORT_BENCH_KIND as TransportKind);
   process.once('message', (target: Target) => {
     const { address, device, port, sha256 } = target;
     const transport = provider.dial(

@@ -58,6 +58,12 @@ export async function carriersOf(rig: TunnelRig): Promise<string[]> {
   return paths.map(({ state, carrier = 'udp' }) => (state === 'up' ? carrier : state));
 }
 
+/** Of each path of the client that is up over a carrier with several protocols: "HTTP/3"; else its state. */
+export async function protocolsOf(rig: TunnelRig): Promise<string[]> {
+  const { paths } = (await rig.status('client')).peers[0]!;
+  return paths.map(({ state, carrierProtocol = 'none' }) => (state === 'up' ? carrierProtocol : state));
+}
+
 /** Bits a second that one TCP stream brings, after `steadyMs`. */
 export async function rateOf(rig: TunnelRig, op: 'download' | 'upload', seconds: number, steadyMs: number): Promise<number> {
   const samples: { atMs: number; bytes: number }[] = [];

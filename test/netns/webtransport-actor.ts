@@ -3,7 +3,7 @@
 import { PROOF_BYTES } from '../../src/tunnel/carrier/peer-proof.js';
 import { makeSelfSigned } from '../../src/tunnel/carrier/self-signed.js';
 import type { Transport, TransportAddress, TransportEvents } from '../../src/tunnel/carrier/transport.js';
-import { loadWebTransport } from '../../src/tunnel/carrier/webtransport/webtransport.js';
+import { loadWebTransportOverHttp2 } from '../../src/tunnel/carrier/webtransport/http2.js';
 
 interface Order {
   order: 'listen' | 'dial' | 'send' | 'close';
@@ -14,7 +14,7 @@ interface Order {
   text: string;
 }
 
-const provider = await loadWebTransport();
+const provider = await loadWebTransportOverHttp2();
 let transport: Transport | undefined;
 
 const tell = (message: object) => void process.send!(message);

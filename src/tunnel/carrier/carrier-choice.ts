@@ -71,6 +71,8 @@ interface Dialled {
   readonly transport: Transport;
   /** Once it is open. */
   carrier: TransportCarrier | undefined;
+  /** The path has worked over it. */
+  hasWorked: boolean;
 }
 
 /** One kind that is dialled. */
@@ -175,6 +177,7 @@ export class CarrierChoice {
       const { dialled } = attempt;
       if (dialled === undefined || attempt.kind === this.#better?.kind) continue;
       if (dialled.carrier !== undefined && dialled.carrier === path.carrier) {
+        dialled.hasWorked = true;
         attempt.failures = 0;
         attempt.lastReason = '';
       } else {
@@ -219,7 +222,10 @@ export class CarrierChoice {
     const { path, kinds, udp, times } = this.#options;
     if (path.carrier === undefined && kinds.includes('udp')) this.#use(udp(), nowMs);
     for (const attempt of this.#attempts) {
-      if (attempt.dialled === undefined && nowMs >= this.#dialAtMs(attempt)) this.#dial(attempt);
+      const { dialled } = attempt;
+      if (dialled === undefined && nowMs >= this.#dialAtMs(attempt)) this.#dial(attempt);
+      else if (dialled?.hasWorked === true || (dialled?.carrier !== undefined && dialled.carrier === path.carrier))
+        dialled.transport.doubt?.();
     }
     if (nowMs >= this.#usedSinceMs + times.trialMs) this.#useNext(nowMs);
   }
@@ -238,7 +244,7 @@ export class CarrierChoice {
       onDatagrams: (bytes, lengths, count) => dialled.carrier?.handleDatagrams(bytes, lengths, count),
       onClose: (reason) => this.#handleClosed(attempt, dialled, reason),
     });
-    const dialled: Dialled = { transport, carrier: undefined };
+    const dialled: Dialled = { transport, carrier: undefined, hasWorked: false };
     attempt.dialled = dialled;
   }
 

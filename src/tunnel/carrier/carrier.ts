@@ -27,6 +27,8 @@ export interface RelayWay {
 
 export interface Carrier {
   readonly kind: CarrierKind;
+  /** Where the kind has several: "HTTP/3". */
+  readonly protocol?: string | undefined;
   /** undefined: it cannot be used now. Ask anew each time: opening again replaces it. */
   readonly handle: UdpHandle | undefined;
   /** Local port, 0 without one. */

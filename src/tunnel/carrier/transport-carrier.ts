@@ -42,6 +42,10 @@ export class TransportCarrier implements Carrier {
     return this.transport.local.port;
   }
 
+  get protocol(): string | undefined {
+    return this.transport.protocol;
+  }
+
   get maxDatagramBytes(): number {
     return this.transport.maxDatagramBytes;
   }

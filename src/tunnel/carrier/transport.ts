@@ -30,6 +30,8 @@ export interface TransportCounters {
 
 export interface Transport {
   readonly kind: TransportKind;
+  /** Where a kind has several: over which it goes, for people: "HTTP/3". Known when it is open. */
+  readonly protocol?: string | undefined;
   /** Of one datagram; at least 1280. Known when it is open, and does not change. */
   readonly maxDatagramBytes: number;
   readonly local: TransportAddress;
@@ -40,6 +42,8 @@ export interface Transport {
    * a path has a short queue. Nothing before onOpen.
    */
   sendDatagrams(bytes: Uint8Array, lengths: Int32Array, count: number): void;
+  /** What goes over it does not work, though it is open; said again and again while that is so. Where it has another way to choose, it may look whether that is better, and end. */
+  doubt?(): void;
   /** At once, with a goodbye if one can be said. No onClose follows. */
   close(): void;
 }
@@ -62,6 +66,8 @@ export interface DialOptions {
   readonly mtuBytes: number;
   /** PROOF_BYTES of peer-proof.ts: shown to the server before it does anything for us. */
   readonly proof: Uint8Array;
+  /** Another one, for who tries in more ways than one, or later; undefined: there is but `proof`. */
+  readonly freshProof?: (() => Uint8Array) | undefined;
 }
 
 /** Never throws: what goes wrong comes as onClose. */

@@ -1,6 +1,7 @@
 /** The transports of this process: their providers, loaded where they are configured, and what they listen for. */
 
 import { TunnelError } from '../tunnel-api.js';
+import type { QuicHost } from './quic/quic-host.js';
 import type {
   DialOptions,
   ListenOptions,
@@ -13,18 +14,22 @@ import type {
 
 export type LoadTransport = (kind: TransportKind) => Promise<TransportProvider>;
 
-/** Rejects with TunnelError `carrier-missing`. */
-export const loadTransport: LoadTransport = async (kind) => {
-  if (kind === 'webtransport') return (await import('./webtransport/webtransport.js')).loadWebTransport();
-  return (await import('./quic/quic.js')).loadQuic();
-};
+/** What it loads shares one QUIC: its worker, and ports. The result rejects with TunnelError `carrier-missing`. */
+export function createTransportLoader(): LoadTransport {
+  let quic: Promise<QuicHost> | undefined;
+  return async (kind) => {
+    const { loadQuic, loadQuicHost } = await import('./quic/quic.js');
+    quic ??= loadQuicHost();
+    return kind === 'quic' ? loadQuic(quic) : (await import('./webtransport/webtransport.js')).loadWebTransport(quic);
+  };
+}
 
 export class Transports {
   readonly #load: LoadTransport;
   readonly #providers = new Map<TransportKind, TransportProvider>();
   readonly #listeners = new Map<TransportKind, TransportListener>();
 
-  constructor(load: LoadTransport = loadTransport) {
+  constructor(load: LoadTransport = createTransportLoader()) {
     this.#load = load;
   }
 

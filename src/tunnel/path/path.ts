@@ -221,6 +221,10 @@ export class Path implements PathLink, MtuPath {
     return this.carrier?.kind ?? '';
   }
 
+  get carrierProtocol(): string {
+    return this.carrier?.protocol ?? '';
+  }
+
   /** It leads to a relay, which passes it on. */
   get isRelayed(): boolean {
     return this.carrier?.relay?.isAt(this.target, 0) === true;

@@ -2,8 +2,11 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { ADDRESS_BYTES } from '../../../tun/native.js';
+import type { Http3Over, Http3Role } from '../http3/http3-connection.js';
+import { HTTP3_ERRORS, http3ErrorName } from '../http3/http3-error.js';
+import { Http3Link } from './http3-link.js';
 import type { QuicSocket } from './quic-socket.js';
-import type { QuicheConnection } from './quiche.js';
+import type { QuicheConnection, QuicProtocol } from './quiche.js';
 import type { DatagramBatch } from './worker-messages.js';
 
 /** Of the library's path: addresses are our matter, and the session's inside. */
@@ -14,13 +17,25 @@ const QUEUE_MAX_MS = 30;
 const KEEPALIVE_MS = 3000;
 const BATCH_BYTES = 256 * 1024;
 const PACKET_BYTES = 65_536;
+/** What comes before the session of HTTP/3 is there may wait for it, so many. */
+const MAX_EARLY_DATAGRAMS = 16;
 
 const packet = new Uint8Array(PACKET_BYTES);
+const discarded = new Uint8Array(PACKET_BYTES);
 
 export interface QuicConnectionEvents {
   onOpen(connection: QuicConnection): void;
   onDatagrams(connection: QuicConnection, batch: DatagramBatch): void;
   onClosed(connection: QuicConnection, reason: string): void;
+}
+
+export interface QuicConnectionOptions {
+  /** Of the other side; undefined: the library has checked what is to be checked. */
+  readonly certificateSha256: Uint8Array | undefined;
+  /** What may be spoken. */
+  readonly protocols: readonly QuicProtocol[];
+  /** What we are where HTTP/3 is. */
+  readonly http3: Http3Role;
 }
 
 export class QuicConnection {
@@ -33,7 +48,10 @@ export class QuicConnection {
   touched = false;
   droppedDatagrams = 0;
   readonly #events: QuicConnectionEvents;
-  readonly #certificateSha256: Uint8Array | undefined;
+  readonly #options: QuicConnectionOptions;
+  #isEstablished = false;
+  /** Where HTTP/3 is spoken, once that is known. */
+  #http3: Http3Link | undefined;
   #isOpen = false;
   #closed = false;
   /** Datagrams that the library was given, ever; and in order of time, what batches of them may still wait there: until which of all. */
@@ -41,21 +59,20 @@ export class QuicConnection {
   readonly #batches: { readonly sentMs: number; readonly endsAt: number }[] = [];
   #keptAliveMs = 0;
 
-  /** `certificateSha256`: of the other side; undefined: the library has checked what is to be checked. */
   constructor(
     id: number,
     quiche: QuicheConnection,
     socket: QuicSocket,
     remote: Uint8Array,
     events: QuicConnectionEvents,
-    certificateSha256: Uint8Array | undefined,
+    options: QuicConnectionOptions,
   ) {
     this.id = id;
     this.quiche = quiche;
     this.socket = socket;
     this.remote.set(remote);
     this.#events = events;
-    this.#certificateSha256 = certificateSha256;
+    this.#options = options;
   }
 
   get isOpen(): boolean {
@@ -64,6 +81,16 @@ export class QuicConnection {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** What is spoken; of one that is open. */
+  get protocol(): QuicProtocol {
+    return this.#http3 === undefined ? 'mptunnel' : 'h3';
+  }
+
+  /** Of one that is open; 0: none can be sent. */
+  get maxDatagramBytes(): number {
+    return Math.max(0, (this.quiche.dgramMaxWritableLen() ?? 0) - (this.#http3?.prefixBytes ?? 0));
   }
 
   /** A packet from `remote`. Who is behind a NAT may come from elsewhere: it is followed once the packet has proved to be the peer's. */
@@ -85,7 +112,8 @@ export class QuicConnection {
       try {
         if (this.quiche.isDgramSendQueueFull()) this.droppedDatagrams++;
         else {
-          this.quiche.dgramSend(bytes.subarray(at, at + length));
+          const datagram = bytes.subarray(at, at + length);
+          this.quiche.dgramSend(this.#http3 === undefined ? datagram : this.#http3.wrap(datagram));
           this.#queued++;
         }
       } catch {
@@ -99,8 +127,16 @@ export class QuicConnection {
   /** Hands up what has come, sends what may be sent, and sees whether it opens or ends. */
   flush(nowMs: number): void {
     if (this.#closed) return;
-    this.#open();
+    this.#establish();
+    this.#http3?.pump();
+    if (this.#closed) return;
+    if (this.#isReady()) this.#open();
     if (this.#isOpen) this.#takeDatagrams();
+    else this.#handleEarly();
+    if (this.#http3?.over !== undefined) {
+      this.#endHttp3(this.#http3.over);
+      return;
+    }
     this.#transmit();
     if (this.#batches.length > 0) this.#dropLate(nowMs);
     if (this.quiche.isClosed()) this.#finish(this.#closeReason());
@@ -127,8 +163,14 @@ export class QuicConnection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#http3?.close();
+    this.#transmit();
+    this.#sayGoodbye(this.#http3 === undefined ? 0 : HTTP3_ERRORS[this.#http3.over?.error ?? 'H3_NO_ERROR']);
+  }
+
+  #sayGoodbye(errorCode: number): void {
     try {
-      this.quiche.close(true, 0, new Uint8Array(0));
+      this.quiche.close(true, errorCode, new Uint8Array(0));
     } catch {
       // It was ending already.
     }
@@ -136,13 +178,33 @@ export class QuicConnection {
     this.socket.flush();
   }
 
-  #open(): void {
-    if (this.#isOpen || !this.quiche.isEstablished()) return;
-    if (this.#certificateSha256 !== undefined && !this.#isExpected(this.#certificateSha256)) {
+  #endHttp3({ error, reason }: Http3Over): void {
+    this.#closed = true;
+    this.#transmit();
+    this.#sayGoodbye(HTTP3_ERRORS[error]);
+    this.#events.onClosed(this, reason);
+  }
+
+  #establish(): void {
+    if (this.#isEstablished || !this.quiche.isEstablished()) return;
+    this.#isEstablished = true;
+    const { certificateSha256, protocols, http3 } = this.#options;
+    if (certificateSha256 !== undefined && !this.#isExpected(certificateSha256)) {
       this.close();
       this.#events.onClosed(this, 'TLS: the certificate is not the one that was announced');
       return;
     }
+    const protocol: string = Buffer.from(this.quiche.applicationProto()).toString('latin1');
+    // Where HTTP/3 cannot be meant, it is the former name of ours.
+    if (protocol !== 'h3' || !protocols.includes('h3')) return;
+    this.#http3 = new Http3Link(this.quiche, http3, (batch) => this.#events.onDatagrams(this, batch));
+  }
+
+  #isReady(): boolean {
+    return !this.#isOpen && this.#isEstablished && (this.#http3 === undefined || this.#http3.isOpen);
+  }
+
+  #open(): void {
     this.#isOpen = true;
     this.#keptAliveMs = performance.now();
     this.#events.onOpen(this);
@@ -155,6 +217,18 @@ export class QuicConnection {
     return digest.length === sha256.length && timingSafeEqual(digest, sha256);
   }
 
+  #handleEarly(): void {
+    const waiting = this.quiche.dgramRecvQueueLen();
+    // HTTP/3 begins with streams: who sends datagrams alone speaks ours by its former name.
+    if (waiting > 0 && this.#http3?.hasHeard === false && this.#options.protocols.includes('mptunnel')) {
+      this.#http3 = undefined;
+      this.#open();
+      this.#takeDatagrams();
+    } else if (waiting > MAX_EARLY_DATAGRAMS) {
+      while (this.quiche.dgramRecvQueueLen() > 0) this.quiche.dgramRecv(discarded);
+    }
+  }
+
   #takeDatagrams(): void {
     const waiting = this.quiche.dgramRecvQueueLen();
     if (waiting === 0) return;
@@ -162,18 +236,21 @@ export class QuicConnection {
     while (left > 0) {
       const bytes = new Uint8Array(Math.min(this.quiche.dgramRecvQueueByteSize(), BATCH_BYTES));
       const lengths = new Int32Array(left);
-      let [used, count] = [0, 0];
-      while (count < left) {
+      let [used, count, taken] = [0, 0, 0];
+      while (taken < left) {
         const next = this.quiche.dgramRecvFrontLen();
         if (next === null || next > bytes.length - used) break;
         const length = this.quiche.dgramRecv(bytes.subarray(used));
         if (length === null) break;
-        lengths[count++] = length;
-        used += length;
+        taken++;
+        const own = this.#http3 === undefined ? length : this.#http3.unwrap(bytes, used, length);
+        if (own < 0) continue;
+        lengths[count++] = own;
+        used += own;
       }
-      if (count === 0) return;
-      this.#events.onDatagrams(this, { bytes, lengths, count });
-      left -= count;
+      if (taken === 0) return;
+      if (count > 0) this.#events.onDatagrams(this, { bytes, lengths, count });
+      left -= taken;
     }
   }
 
@@ -214,9 +291,10 @@ export class QuicConnection {
     const reason = Buffer.from(error.reason)
       .toString('latin1')
       .replaceAll(/[^\x20-\x7e]/g, '');
-    return error.errorCode === 0 && reason === ''
-      ? 'the other side closed it'
-      : `QUIC error ${error.errorCode}${reason === '' ? '' : `: ${reason}`}`;
+    const isHttp3 = this.#http3 !== undefined && error.isApp;
+    if (error.errorCode === (isHttp3 ? HTTP3_ERRORS.H3_NO_ERROR : 0) && reason === '') return 'the other side closed it';
+    const what = isHttp3 ? http3ErrorName(error.errorCode) : `QUIC error ${error.errorCode}`;
+    return reason === '' ? what : `${what}: ${reason}`;
   }
 
   #finish(reason: string): void {

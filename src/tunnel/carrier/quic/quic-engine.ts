@@ -1,19 +1,15 @@
 /** All connections of QUIC of this process, in a worker: what is dialled, and what comes to the ports that are listened on. */
 
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import type { NativeAddon } from '../../../tun/native.js';
-import { emitAddressRecord, formatLocalAddress, formatRemote } from '../../path/address-record.js';
-import type { DialOptions, TransportAddress } from '../transport.js';
-import { ANY_PATH, QuicConnection, type QuicConnectionEvents } from './quic-connection.js';
+import { formatLocalAddress, formatRemote } from '../../path/address-record.js';
+import type { TransportAddress } from '../transport.js';
+import { QuicConnection, type QuicConnectionEvents } from './quic-connection.js';
+import { dialQuic } from './quic-dialling.js';
 import { QuicListener } from './quic-listener.js';
-import { QuicSocket } from './quic-socket.js';
-import { CONNECTION_ID_BYTES, emitKnock } from './quic-wire.js';
-import { clientConfig, type Quiche } from './quiche.js';
+import type { Quiche } from './quiche.js';
 import { type DatagramBatch, type FromWorker, MAX_BYTES_BETWEEN, type OpenFacts, SHARED, type ToWorker } from './worker-messages.js';
 
-const KNOCK_EVERY_MS = 200;
-const OPENING_MS = 10_000;
 const MIN_DATAGRAM_BYTES = 1280;
 const MIN_TIMER_MS = 1;
 
@@ -46,10 +42,13 @@ export class QuicEngine {
   handle(message: ToWorker): void {
     switch (message.type) {
       case 'dial':
-        this.#dial(message.id, message.options);
+        this.#dial(message);
         return;
       case 'listen':
         this.#listen(message);
+        return;
+      case 'offer':
+        this.#listeners.get(message.id)?.offer(message.protocols);
         return;
       case 'send': {
         Atomics.add(this.#shared, SHARED.bytesTakenByWorker, message.batch.bytes.length);
@@ -64,7 +63,7 @@ export class QuicEngine {
         this.#close(message.id);
         return;
       case 'admit':
-        this.#listeners.get(message.listener)?.admit(message.source);
+        this.#listeners.get(message.listener)?.admit(message.source, message.proof);
         this.#endBatch();
         return;
       case 'refuse':
@@ -88,68 +87,29 @@ export class QuicEngine {
 
   // ---- beginnings ----
 
-  #dial(id: number, options: DialOptions): void {
-    const family = options.address.includes(':') ? 6 : 4;
-    const remote = emitAddressRecord(options.address, options.port);
-    let connection: QuicConnection | undefined;
-    let knocks: NodeJS.Timeout | undefined;
+  #dial({ id, protocol, options }: Extract<ToWorker, { type: 'dial' }>): void {
     try {
-      const socket = new QuicSocket(
-        this.#native,
-        {
-          family,
-          port: 0,
-          address: options.localAddress,
-          device: options.device,
-          deviceAddress: options.deviceAddress,
-          mark: options.mark,
-        },
-        (bytes, from) => {
-          if (connection === undefined) return;
-          connection.receive(bytes, from);
-          this.#touch(connection);
-        },
-        () => this.#endBatch(),
-      );
-      const pinned = options.certificateSha256;
-      const config = clientConfig(this.#quiche, pinned !== undefined, options.mtuBytes, family);
-      const quiche = this.#quiche.Connection.connect(
-        options.serverName,
-        randomBytes(CONNECTION_ID_BYTES),
-        ANY_PATH.from,
-        ANY_PATH.to,
-        config,
-      );
-      const events = this.#events((facts) => this.#post({ type: 'open', id, facts }));
-      connection = new QuicConnection(id, quiche, socket, remote, events, pinned);
-      this.#connections.set(id, connection);
-      this.#ends.set(connection, () => {
-        clearInterval(knocks);
-        socket.close();
+      const { connection, end } = dialQuic({
+        native: this.#native,
+        quiche: this.#quiche,
+        id,
+        protocol,
+        options,
+        events: this.#events((_, facts) => this.#post({ type: 'open', id, facts })),
+        touch: (one) => this.#touch(one),
+        endBatch: () => this.#endBatch(),
+        giveUp: (one) => this.#end(one, 'no answer'),
       });
-      const { proof } = options;
-      const startedMs = performance.now();
-      const knock = (): void => {
-        if (connection!.isOpen) clearInterval(knocks);
-        else if (performance.now() - startedMs > OPENING_MS) this.#end(connection!, 'no answer');
-        else {
-          const bytes = emitKnock(proof);
-          socket.stage(remote, bytes, bytes.length);
-          socket.flush();
-        }
-      };
-      knock();
-      knocks = setInterval(knock, KNOCK_EVERY_MS);
+      this.#connections.set(id, connection);
+      this.#ends.set(connection, end);
       this.#touch(connection);
       this.#endBatch();
     } catch (error) {
-      clearInterval(knocks);
-      if (connection !== undefined) this.#forget(connection);
       this.#post({ type: 'closed', id, reason: (error as Error).message });
     }
   }
 
-  #listen({ id, port, mark, certificate, privateKey }: Extract<ToWorker, { type: 'listen' }>): void {
+  #listen({ id, port, mark, certificate, privateKey, protocols }: Extract<ToWorker, { type: 'listen' }>): void {
     try {
       const listener: QuicListener = new QuicListener({
         native: this.#native,
@@ -158,11 +118,17 @@ export class QuicEngine {
         mark,
         certificate,
         privateKey,
+        protocols,
         askProof: (proof, source) => this.#post({ type: 'proof', listener: id, proof, source }),
-        create: (quiche, socket, remote) => {
+        create: (quiche, socket, remote, offered, isPeer) => {
           const own = this.#nextOwnId--;
-          const events = this.#events((facts) => this.#post({ type: 'accepted', id: own, listener: id, facts }));
-          const connection = new QuicConnection(own, quiche, socket, remote, events, undefined);
+          const events = this.#events(({ protocol }, facts) => this.#post({ type: 'accepted', id: own, listener: id, protocol, facts }));
+          const http3 = { name: 'server', isPeer } as const;
+          const connection = new QuicConnection(own, quiche, socket, remote, events, {
+            certificateSha256: undefined,
+            protocols: offered,
+            http3,
+          });
           this.#connections.set(own, connection);
           this.#ends.set(connection, () => listener.forget(connection));
           return connection;
@@ -183,12 +149,12 @@ export class QuicEngine {
   /** Of accepted connections: below zero, so that they never meet those of the other thread. */
   #nextOwnId = -1;
 
-  #events(opened: (facts: OpenFacts) => void): QuicConnectionEvents {
+  #events(opened: (connection: QuicConnection, facts: OpenFacts) => void): QuicConnectionEvents {
     return {
       onOpen: (connection) => {
-        const maxDatagramBytes = connection.quiche.dgramMaxWritableLen() ?? 0;
+        const { maxDatagramBytes } = connection;
         if (maxDatagramBytes < MIN_DATAGRAM_BYTES) this.#end(connection, `datagrams of ${maxDatagramBytes} bytes are too small`);
-        else opened({ maxDatagramBytes, local: localOf(connection), remote: addressOf(formatRemote(connection.remote)) });
+        else opened(connection, { maxDatagramBytes, local: localOf(connection), remote: addressOf(formatRemote(connection.remote)) });
       },
       onDatagrams: (connection, batch) => this.#deliver(connection, batch),
       onClosed: (connection, reason) => {

@@ -4,6 +4,7 @@ import { loadNative } from '../../../tun/native.js';
 import type { DialOptions, ListenOptions, Transport, TransportEvents, TransportListener } from '../transport.js';
 import { listenError, QuicListening } from './quic-listening.js';
 import { AcceptedTransport, QuicTransport, type TransportHost } from './quic-transport.js';
+import type { QuicProtocol } from './quiche.js';
 import { WatchedWorker } from './watched-worker.js';
 import type { DatagramBatch, FromWorker, ToWorker } from './worker-messages.js';
 
@@ -26,27 +27,38 @@ export class QuicHost implements TransportHost {
   #relistenMs = RELISTEN_MS;
   #relisten: NodeJS.Timeout | undefined;
 
-  dial(options: DialOptions, events: TransportEvents): Transport {
+  /** `freshProof` is of no use to us, and cannot go to the worker. */
+  dial(protocol: QuicProtocol, { freshProof: _, ...options }: DialOptions, events: TransportEvents): Transport {
     const id = this.#nextId++;
-    const transport = new QuicTransport(this, id, events, { address: '', port: 0 }, { address: options.address, port: options.port });
+    const remote = { address: options.address, port: options.port };
+    const transport = new QuicTransport(this, id, protocol, events, { address: '', port: 0 }, remote);
     this.#transports.set(id, transport);
-    this.post({ type: 'dial', id, options });
+    this.post({ type: 'dial', id, protocol, options });
     return transport;
   }
 
-  listen(options: ListenOptions): Promise<TransportListener> {
-    const listening = new QuicListening((one) => this.#stopListening(one), this.#nextId++, options);
-    this.#listeners.set(listening.id, listening);
-    return new Promise((resolve, reject) => {
-      listening.settle = (error) => {
-        if (error === undefined) resolve(listening);
-        else {
-          this.#listeners.delete(listening.id);
-          reject(error);
-        }
-      };
+  /** On a port that we listen on already the other protocol is spoken as well. Rejects with TunnelError `listen`. */
+  async listen(protocol: QuicProtocol, options: ListenOptions): Promise<TransportListener> {
+    const shared = [...this.#listeners.values()].find((one) => options.port > 0 && one.options.port === options.port);
+    if (shared?.takers.has(protocol) === true) throw listenError(shared, 'EADDRINUSE', '');
+    const listening = shared ?? new QuicListening(this.#nextId++, options);
+    listening.takers.set(protocol, options);
+    if (shared === undefined) {
+      this.#listeners.set(listening.id, listening);
       this.#postListen(listening);
-    });
+    } else {
+      this.#offer(listening);
+    }
+    await listening.ready;
+    return {
+      get port() {
+        return listening.port;
+      },
+      get counters() {
+        return listening.counters;
+      },
+      close: async () => this.#leave(listening, protocol),
+    };
   }
 
   post(message: ToWorker): void {
@@ -66,6 +78,16 @@ export class QuicHost implements TransportHost {
     if (this.#transports.get(id) !== transport) return;
     this.#transports.delete(id);
     this.post({ type: 'close', id });
+  }
+
+  #leave(listening: QuicListening, protocol: QuicProtocol): void {
+    if (!listening.takers.delete(protocol)) return;
+    if (listening.takers.size === 0) this.#stopListening(listening);
+    else this.#offer(listening);
+  }
+
+  #offer({ id, protocols }: QuicListening): void {
+    if (this.#worker.isRunning) this.post({ type: 'offer', id, protocols });
   }
 
   #stopListening(listening: QuicListening): void {
@@ -114,8 +136,8 @@ export class QuicHost implements TransportHost {
     }, this.#relistenMs);
   }
 
-  #postListen({ id, options: { port, mark, certificate, privateKey } }: QuicListening): void {
-    this.post({ type: 'listen', id, port, mark, certificate, privateKey });
+  #postListen({ id, protocols, options: { port, mark, certificate, privateKey } }: QuicListening): void {
+    this.post({ type: 'listen', id, port, mark, certificate, privateKey, protocols });
   }
 
   #handle(message: FromWorker): void {
@@ -167,7 +189,11 @@ export class QuicHost implements TransportHost {
     if (listening === undefined) return;
     listening.port = port;
     listening.descriptor = descriptor;
-    listening.settle(errorCode === '' ? undefined : listenError(listening.options.port, errorCode, message));
+    const failure = errorCode === '' ? undefined : listenError(listening, errorCode, message);
+    // Before it was ever there nobody waits for it but who asked.
+    if (failure !== undefined && !listening.wasReady) this.#listeners.delete(id);
+    listening.wasReady = true;
+    listening.settle(failure);
     // In a worker that was started anew.
     listening.settle = (failed) => {
       if (failed === undefined) return;
@@ -187,17 +213,17 @@ export class QuicHost implements TransportHost {
     }
     if (this.#seenProofs.size >= SEEN_PROOFS) this.#seenProofs.delete(this.#seenProofs.keys().next().value!);
     this.#seenProofs.set(key, source);
-    this.post({ type: 'admit', listener, source });
+    this.post({ type: 'admit', listener, source, proof });
   }
 
-  #accept({ id, listener, facts }: Extract<FromWorker, { type: 'accepted' }>): void {
-    const listening = this.#listeners.get(listener);
-    if (listening === undefined) {
+  #accept({ id, listener, protocol, facts }: Extract<FromWorker, { type: 'accepted' }>): void {
+    const taker = this.#listeners.get(listener)?.takers.get(protocol);
+    if (taker === undefined) {
       this.post({ type: 'close', id });
       return;
     }
-    const transport = new AcceptedTransport(this, id, facts);
+    const transport = new AcceptedTransport(this, id, protocol, facts);
     this.#transports.set(id, transport);
-    transport.listenWith(listening.options.onTransport(transport));
+    transport.listenWith(taker.onTransport(transport));
   }
 }

@@ -3,13 +3,14 @@
  * proof is looked at. Nothing is answered to strangers.
  */
 
-import { randomBytes } from 'node:crypto';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { ADDRESS_BYTES, type NativeAddon } from '../../../tun/native.js';
 import { formatRemote } from '../../path/address-record.js';
+import { proofOf } from '../session-request.js';
 import { ANY_PATH, type QuicConnection } from './quic-connection.js';
 import { QuicSocket } from './quic-socket.js';
 import { CONNECTION_ID_BYTES, connectionIdText, parseQuicDatagram } from './quic-wire.js';
-import { type Quiche, type QuicheConfig, type QuicheConnection, serverConfig } from './quiche.js';
+import { type Quiche, type QuicheConfig, type QuicheConnection, type QuicProtocol, serverConfig } from './quiche.js';
 
 export interface QuicListenerOptions {
   readonly native: NativeAddon;
@@ -18,9 +19,17 @@ export interface QuicListenerOptions {
   readonly mark: number | undefined;
   readonly certificate: string;
   readonly privateKey: string;
+  readonly protocols: readonly QuicProtocol[];
   /** `admit` follows if it is right. */
   readonly askProof: (proof: Uint8Array, source: string) => void;
-  readonly create: (quiche: QuicheConnection, socket: QuicSocket, remote: Uint8Array) => QuicConnection;
+  /** `isPeer`: a path shows the proof by which the source was let in. */
+  readonly create: (
+    quiche: QuicheConnection,
+    socket: QuicSocket,
+    remote: Uint8Array,
+    offered: readonly QuicProtocol[],
+    isPeer: (path: string) => boolean,
+  ) => QuicConnection;
   readonly touch: (connection: QuicConnection) => void;
   /** It takes too long to begin. */
   readonly end: (connection: QuicConnection) => void;
@@ -44,6 +53,12 @@ const PENDING_MS = 2000;
 const MAX_PROOFS_PER_SEC = 4000;
 const REPORT_MS = 1000;
 
+interface Admitted {
+  readonly untilMs: number;
+  readonly proof: Uint8Array;
+  left: number;
+}
+
 interface Pending {
   readonly sinceMs: number;
   readonly held: { readonly bytes: Uint8Array; readonly address: Uint8Array }[];
@@ -51,13 +66,14 @@ interface Pending {
 
 export class QuicListener {
   readonly #options: QuicListenerOptions;
-  readonly #configs: Readonly<Record<4 | 6, QuicheConfig>>;
+  #offered: readonly QuicProtocol[];
+  #configs: Readonly<Record<4 | 6, QuicheConfig>>;
   readonly #socket: QuicSocket;
   /** By each connection id that leads to it. */
   readonly #byId = new Map<string, QuicConnection>();
   readonly #idsOf = new Map<QuicConnection, string[]>();
   readonly #pending = new Map<string, Pending>();
-  readonly #admitted = new Map<string, { untilMs: number; left: number }>();
+  readonly #admitted = new Map<string, Admitted>();
   readonly #counters = { connections: 0, strangers: 0, malformed: 0, refusedTooMany: 0, proofsAsked: 0, refusedProofs: 0 };
   readonly #sweep: NodeJS.Timeout;
   #proofsLeft = MAX_PROOFS_PER_SEC;
@@ -66,8 +82,8 @@ export class QuicListener {
   /** Throws as udpOpen does, and when the certificate cannot be used. */
   constructor(options: QuicListenerOptions) {
     this.#options = options;
-    const { quiche, certificate, privateKey } = options;
-    this.#configs = { 4: serverConfig(quiche, certificate, privateKey, 4), 6: serverConfig(quiche, certificate, privateKey, 6) };
+    this.#offered = options.protocols;
+    this.#configs = configsOf(options, options.protocols);
     this.#socket = this.#open(options);
     this.#sweep = setInterval(() => this.#tick(), REPORT_MS);
   }
@@ -85,9 +101,15 @@ export class QuicListener {
     return [...this.#idsOf.keys()];
   }
 
+  /** From now on these are spoken on what begins. */
+  offer(protocols: readonly QuicProtocol[]): void {
+    this.#offered = protocols;
+    this.#configs = configsOf(this.#options, protocols);
+  }
+
   /** Its proof was right. What waited goes on. */
-  admit(source: string): void {
-    this.#admitted.set(source, { untilMs: performance.now() + ADMITTED_MS, left: ADMITTED_CONNECTIONS });
+  admit(source: string, proof: Uint8Array): void {
+    this.#admitted.set(source, { untilMs: performance.now() + ADMITTED_MS, proof, left: ADMITTED_CONNECTIONS });
     const pending = this.#pending.get(source);
     this.#pending.delete(source);
     for (const { bytes, address } of pending?.held ?? []) this.#take(bytes, address);
@@ -175,7 +197,12 @@ export class QuicListener {
     const own = randomBytes(CONNECTION_ID_BYTES);
     const { quiche, create } = this.#options;
     const config = this.#configs[source.startsWith('[') ? 6 : 4];
-    const connection = create(quiche.Connection.accept(own, null, ANY_PATH.to, ANY_PATH.from, config), this.#socket, address);
+    const isPeer = (path: string): boolean => {
+      const shown = proofOf(path);
+      return shown !== undefined && timingSafeEqual(shown, admitted.proof);
+    };
+    const accepted = quiche.Connection.accept(own, null, ANY_PATH.to, ANY_PATH.from, config);
+    const connection = create(accepted, this.#socket, address, this.#offered, isPeer);
     this.#counters.connections++;
     const ids = [connectionId, connectionIdText(own)];
     this.#idsOf.set(connection, ids);
@@ -202,4 +229,11 @@ export class QuicListener {
     this.#reported = text;
     this.#options.report({ ...this.#counters });
   }
+}
+
+function configsOf({ quiche, certificate, privateKey }: QuicListenerOptions, protocols: readonly QuicProtocol[]) {
+  return {
+    4: serverConfig(quiche, certificate, privateKey, 4, protocols),
+    6: serverConfig(quiche, certificate, privateKey, 6, protocols),
+  };
 }

@@ -1,6 +1,7 @@
 /** A connection of QUIC as the tunnel's thread sees it; the worker has the rest. */
 
-import type { Transport, TransportAddress, TransportCounters, TransportEvents } from '../transport.js';
+import type { Transport, TransportAddress, TransportCounters, TransportEvents, TransportKind } from '../transport.js';
+import type { QuicProtocol } from './quiche.js';
 import type { DatagramBatch, OpenFacts } from './worker-messages.js';
 
 /** To the worker. */
@@ -12,7 +13,8 @@ export interface TransportHost {
 }
 
 export class QuicTransport implements Transport {
-  readonly kind = 'quic';
+  readonly kind: TransportKind;
+  readonly protocol: string | undefined;
   readonly events: TransportEvents;
   maxDatagramBytes = 0;
   local: TransportAddress;
@@ -26,7 +28,16 @@ export class QuicTransport implements Transport {
   /** As the worker told it last. */
   #droppedThere = 0;
 
-  constructor(host: TransportHost, id: number, events: TransportEvents, local: TransportAddress, remote: TransportAddress) {
+  constructor(
+    host: TransportHost,
+    id: number,
+    protocol: QuicProtocol,
+    events: TransportEvents,
+    local: TransportAddress,
+    remote: TransportAddress,
+  ) {
+    this.kind = protocol === 'h3' ? 'webtransport' : 'quic';
+    this.protocol = protocol === 'h3' ? 'HTTP/3' : undefined;
     this.#host = host;
     this.#id = id;
     this.events = events;
@@ -84,14 +95,14 @@ export class QuicTransport implements Transport {
 export class AcceptedTransport extends QuicTransport {
   readonly #owner: { events: TransportEvents | undefined };
 
-  constructor(host: TransportHost, id: number, facts: OpenFacts) {
+  constructor(host: TransportHost, id: number, protocol: QuicProtocol, facts: OpenFacts) {
     const owner: { events: TransportEvents | undefined } = { events: undefined };
     const events: TransportEvents = {
       onOpen: () => owner.events?.onOpen(),
       onDatagrams: (bytes, lengths, count) => owner.events?.onDatagrams(bytes, lengths, count),
       onClose: (reason) => owner.events?.onClose(reason),
     };
-    super(host, id, events, facts.local, facts.remote);
+    super(host, id, protocol, events, facts.local, facts.remote);
     this.#owner = owner;
     this.open(facts);
   }

@@ -8,22 +8,29 @@ import type { TransportProvider } from '../transport.js';
 import { QuicHost } from './quic-host.js';
 import { loadQuiche, QUICHE_PACKAGE } from './quiche.js';
 
-/** Rejects with TunnelError `carrier-missing`. */
-export async function loadQuic(): Promise<TransportProvider & { hangForTest(nativelyMs?: number): void }> {
+/** Rejects with TunnelError `carrier-missing`. Carriers that share a host share its worker, and ports. */
+export async function loadQuicHost(): Promise<QuicHost> {
   try {
     loadQuiche();
   } catch (cause) {
     throw new TunnelError(
       'carrier-missing',
-      `the carrier quic needs the package ${QUICHE_PACKAGE}, for Linux on x64: \`npm install ${QUICHE_PACKAGE}\` in the folder of mptunnel`,
+      `QUIC needs the package ${QUICHE_PACKAGE}, for Linux on x64: \`npm install ${QUICHE_PACKAGE}\` in the folder of mptunnel`,
       { cause },
     );
   }
-  const host = new QuicHost();
+  return new QuicHost();
+}
+
+/** Rejects with TunnelError `carrier-missing`. */
+export async function loadQuic(
+  shared: Promise<QuicHost> = loadQuicHost(),
+): Promise<TransportProvider & { hangForTest(nativelyMs?: number): void }> {
+  const host = await shared;
   return {
     kind: 'quic',
-    dial: (options, events) => host.dial(options, events),
-    listen: (options) => host.listen(options),
+    dial: (options, events) => host.dial('mptunnel', options, events),
+    listen: (options) => host.listen('mptunnel', options),
     close: () => host.close(),
     hangForTest: (nativelyMs = 0) => host.post({ type: 'hang', nativelyMs }),
   };

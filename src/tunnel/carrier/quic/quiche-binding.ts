@@ -13,6 +13,12 @@ export interface QuicheConfig {
   grease(grease: boolean): void;
   setApplicationProtos(protocols: string[]): void;
   setMaxIdleTimeout(timeoutMs: number): void;
+  setInitialMaxData(bytes: number): void;
+  setInitialMaxStreamDataBidiLocal(bytes: number): void;
+  setInitialMaxStreamDataBidiRemote(bytes: number): void;
+  setInitialMaxStreamDataUni(bytes: number): void;
+  setInitialMaxStreamsBidi(count: number): void;
+  setInitialMaxStreamsUni(count: number): void;
   setMaxRecvUdpPayloadSize(bytes: number): void;
   setMaxSendUdpPayloadSize(bytes: number): void;
   setDisableActiveMigration(disabled: boolean): void;
@@ -27,11 +33,21 @@ export interface ConnectionError {
   readonly reason: Uint8Array;
 }
 
+export const SHUTDOWN_READ = 0;
+
 export interface QuicheConnection {
   /** Bytes that were processed. */
   recv(packet: Uint8Array, path: { readonly from: HostPort; readonly to: HostPort }): number;
   /** Writes the next packet; its length first. */
   send(out: Uint8Array): readonly [number, unknown] | null;
+  applicationProto(): Uint8Array;
+  /** Streams with something to read, or that were reset. */
+  readable(): Iterable<number>;
+  /** Bytes, and whether they are the last. Throws when it was reset. */
+  streamRecv(streamId: number, out: Uint8Array): readonly [number, boolean] | null;
+  /** Bytes that were taken. */
+  streamSend(streamId: number, bytes: Uint8Array, fin: boolean): number | null;
+  streamShutdown(streamId: number, direction: typeof SHUTDOWN_READ, errorCode: number): void;
   dgramSend(datagram: Uint8Array): void;
   dgramRecv(out: Uint8Array): number | null;
   dgramRecvFrontLen(): number | null;

@@ -1,6 +1,7 @@
 /** What the worker that runs QUIC and the thread of the tunnel say to each other. Buffers are handed over. */
 
 import type { DialOptions, TransportAddress } from '../transport.js';
+import type { QuicProtocol } from './quiche.js';
 
 /** Datagrams back to back. */
 export interface DatagramBatch {
@@ -10,7 +11,7 @@ export interface DatagramBatch {
 }
 
 export type ToWorker =
-  | { readonly type: 'dial'; readonly id: number; readonly options: DialOptions }
+  | { readonly type: 'dial'; readonly id: number; readonly protocol: QuicProtocol; readonly options: DialOptions }
   | {
       readonly type: 'listen';
       readonly id: number;
@@ -18,12 +19,16 @@ export type ToWorker =
       readonly mark: number | undefined;
       readonly certificate: string;
       readonly privateKey: string;
+      readonly protocols: readonly QuicProtocol[];
     }
+  /** A listener: what may be spoken there from now on. */
+  | { readonly type: 'offer'; readonly id: number; readonly protocols: readonly QuicProtocol[] }
   | { readonly type: 'send'; readonly id: number; readonly batch: DatagramBatch }
   /** A connection, or a listener with its connections. */
   | { readonly type: 'close'; readonly id: number }
   /** The proof was right: that source may begin connections; or wrong. */
-  | { readonly type: 'admit' | 'refuse'; readonly listener: number; readonly source: string }
+  | { readonly type: 'admit'; readonly listener: number; readonly source: string; readonly proof: Uint8Array }
+  | { readonly type: 'refuse'; readonly listener: number; readonly source: string }
   /** For tests of the watchdog: it does not return; natively: not even when it is ended. */
   | { readonly type: 'hang'; readonly nativelyMs: number };
 
@@ -38,7 +43,13 @@ export type FromWorker =
       readonly message: string;
     }
   | { readonly type: 'proof'; readonly listener: number; readonly proof: Uint8Array; readonly source: string }
-  | { readonly type: 'accepted'; readonly id: number; readonly listener: number; readonly facts: OpenFacts }
+  | {
+      readonly type: 'accepted';
+      readonly id: number;
+      readonly listener: number;
+      readonly protocol: QuicProtocol;
+      readonly facts: OpenFacts;
+    }
   | { readonly type: 'open'; readonly id: number; readonly facts: OpenFacts }
   | { readonly type: 'datagrams'; readonly id: number; readonly batch: DatagramBatch }
   | { readonly type: 'dropped'; readonly id: number; readonly dropped: number }

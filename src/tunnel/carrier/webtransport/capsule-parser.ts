@@ -3,6 +3,7 @@
  * WT_CLOSE_SESSION is kept, and what is unknown is passed over.
  */
 
+import { VarintReader } from '../varint.js';
 import {
   CLOSE_CODE_BYTES,
   CLOSE_REASON_MAX_BYTES,
@@ -32,9 +33,7 @@ export class CapsuleParser {
   #used = 0;
   #filled = 0;
   #part: Part = 'type';
-  /** The integer that is being read, and how many bytes of it are to come; -1: not begun. */
-  #integer = 0;
-  #integerLeft = -1;
+  readonly #integer = new VarintReader();
   #type = 0;
   #length = 0;
   /** Of the capsule's value, to come. */
@@ -61,7 +60,7 @@ export class CapsuleParser {
     let fault: string | undefined;
     while (at < piece.length && fault === undefined && !this.#stopped && this.closeReason === undefined) {
       if (this.#part === 'type' || this.#part === 'length') {
-        if (!this.#takeIntegerByte(piece[at++]!)) continue;
+        if (!this.#integer.take(piece[at++]!)) continue;
         fault = this.#part === 'type' ? this.#startLength() : this.#startValue();
       } else {
         at += this.#takeValue(piece, at);
@@ -72,28 +71,13 @@ export class CapsuleParser {
     return fault;
   }
 
-  /** True: the integer is complete. */
-  #takeIntegerByte(byte: number): boolean {
-    if (this.#integerLeft < 0) {
-      this.#integer = byte & 0x3f;
-      this.#integerLeft = (1 << (byte >> 6)) - 1;
-    } else {
-      // Beyond 2^53 it is inexact, but far beyond every limit as well.
-      this.#integer = this.#integer * 256 + byte;
-      this.#integerLeft--;
-    }
-    if (this.#integerLeft > 0) return false;
-    this.#integerLeft = -1;
-    return true;
-  }
-
   #startLength(): undefined {
-    this.#type = this.#integer;
+    this.#type = this.#integer.value;
     this.#part = 'length';
   }
 
   #startValue(): string | undefined {
-    const length = this.#integer;
+    const length = this.#integer.value;
     this.#length = length;
     this.#left = length;
     switch (this.#type) {

@@ -31,6 +31,7 @@ type State = { name: 'opening'; abandon: () => void } | { name: 'open'; link: Se
 
 export class WebTransportConnection implements Transport {
   readonly kind = 'webtransport';
+  readonly protocol = 'HTTP/2';
   readonly maxDatagramBytes = MAX_DATAGRAM_BYTES;
   readonly remote: TransportAddress;
   local: TransportAddress;

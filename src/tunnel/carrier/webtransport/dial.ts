@@ -10,6 +10,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp
 import { isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { NativeAddon } from '../../../tun/native.js';
+import { authorityOf, proofPath } from '../session-request.js';
 import type { DialOptions, TransportEvents } from '../transport.js';
 import { hostAuthorities } from './authorities.js';
 import { localOf, openBoundSocket, unsentLimiter } from './bound-socket.js';
@@ -17,7 +18,6 @@ import { WebTransportConnection, WINDOW_BYTES } from './connection.js';
 
 /** From the first SYN to the answer. */
 const OPENING_MS = 10_000;
-const HTTPS_PORT = 443;
 const OK = 200;
 
 export function dialWebTransport(native: NativeAddon, options: DialOptions, events: TransportEvents): WebTransportConnection {
@@ -88,8 +88,7 @@ class Attempt {
       return;
     }
     this.#stage = 'HTTP/2';
-    const host = isIP(serverName) === 6 ? `[${serverName}]` : serverName;
-    const session = connectHttp2(`https://${host}${port === HTTPS_PORT ? '' : `:${port}`}`, {
+    const session = connectHttp2(`https://${authorityOf(serverName, port)}`, {
       createConnection: () => tls,
       settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
     });
@@ -103,7 +102,7 @@ class Attempt {
   }
 
   #request(session: ClientHttp2Session): void {
-    const path = `/${Buffer.from(this.#options.proof).toString('base64url')}`;
+    const path = proofPath(this.#options.proof);
     const headers = { ':method': 'CONNECT', ':protocol': 'webtransport', ':scheme': 'https', ':path': path };
     const stream = session.request(headers, { endStream: false });
     stream.on('error', (error) => this.#fail(error.message));

@@ -8,7 +8,7 @@ import { createServer as createTcpServer, type Server, type Socket } from 'node:
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { NativeAddon } from '../../../tun/native.js';
 import { TunnelError } from '../../tunnel-api.js';
-import { PROOF_BYTES } from '../peer-proof.js';
+import { proofOf } from '../session-request.js';
 import type { ListenOptions, TransportEvents, TransportListener } from '../transport.js';
 import { Admission, MAX_STRANGER_AGE_MS } from './admission.js';
 import { localOf, openListeningSocket, plainAddress, portOf, unsentLimiter } from './bound-socket.js';
@@ -27,7 +27,6 @@ const STRANGER_STREAMS = 32;
 const STRANGER_HEADER_BYTES = 8192;
 const SESSION_MEMORY_MB = 1;
 
-const PROOF_PATH = /^\/[\w-]{27}$/;
 const NOTHING_HEARD: TransportEvents = { onOpen: () => undefined, onDatagrams: () => undefined, onClose: () => undefined };
 
 /** One TCP connection. */
@@ -211,12 +210,6 @@ export class WebTransportListener implements TransportListener {
     connection.open({ stream, session, setUnsentLimit: unsentLimiter(this.#native, visitor.raw) });
     connection.events = this.#options.onTransport(connection);
   }
-}
-
-function proofOf(path: string): Uint8Array | undefined {
-  if (!PROOF_PATH.test(path)) return undefined;
-  const proof = Buffer.from(path.slice(1), 'base64url');
-  return proof.length === PROOF_BYTES ? proof : undefined;
 }
 
 function sourceText(address: string, port: number): string {

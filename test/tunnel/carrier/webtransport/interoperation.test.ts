@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { makeSelfSigned } from '../../../../src/tunnel/carrier/self-signed.js';
-import { loadWebTransport } from '../../../../src/tunnel/carrier/webtransport/webtransport.js';
+import { loadWebTransportOverHttp2 } from '../../../../src/tunnel/carrier/webtransport/http2.js';
 import { dialOptions, Ear, makeRig, NAME, PROOF, send } from './rig.js';
 
 // It says on loading that it found no HTTP/3.
@@ -87,7 +87,7 @@ t.test('our client opens a session with its server, and datagrams go both ways',
   const sessions = server.sessionStream(PATH).getReader();
   server.startServer();
   await server.ready;
-  const provider = await loadWebTransport();
+  const provider = await loadWebTransportOverHttp2();
   t.teardown(async () => {
     await provider.close();
     server.stopServer();

@@ -11,7 +11,7 @@ import type {
   TransportListener,
   TransportProvider,
 } from '../../../../src/tunnel/carrier/transport.js';
-import { loadWebTransport } from '../../../../src/tunnel/carrier/webtransport/webtransport.js';
+import { loadWebTransportOverHttp2 } from '../../../../src/tunnel/carrier/webtransport/http2.js';
 
 export const NAME = 'gateway.test';
 export const PROOF = Uint8Array.from(randomBytes(PROOF_BYTES));
@@ -75,7 +75,7 @@ export interface Rig {
 }
 
 export async function makeRig(changes: Partial<ListenOptions> = {}, days?: number): Promise<Rig> {
-  const provider = await loadWebTransport();
+  const provider = await loadWebTransportOverHttp2();
   const self = await makeSelfSigned(NAME, days);
   const accepted: Accepted[] = [];
   const asked: Rig['asked'] = [];

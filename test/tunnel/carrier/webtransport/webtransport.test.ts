@@ -9,7 +9,7 @@ import t from 'tap';
 import { loadNative } from '../../../../src/tun/native.js';
 import { makeSelfSigned } from '../../../../src/tunnel/carrier/self-signed.js';
 import { openBoundSocket } from '../../../../src/tunnel/carrier/webtransport/bound-socket.js';
-import { loadWebTransport } from '../../../../src/tunnel/carrier/webtransport/webtransport.js';
+import { loadWebTransportOverHttp2 } from '../../../../src/tunnel/carrier/webtransport/http2.js';
 import { dialOptions, makeRig, NAME, PROOF, Relay, type Rig, send, sendAll } from './rig.js';
 
 async function withRig(t: { teardown(handler: () => Promise<void>): void }, options: Parameters<typeof makeRig>[0] = {}): Promise<Rig> {
@@ -253,7 +253,7 @@ t.test('closing the provider closes what it dialled, and frees the port', async 
   const again = await makeRig({ port });
   t.equal(again.listener.port, port);
   await again.close();
-  await (await loadWebTransport()).close();
+  await (await loadWebTransportOverHttp2()).close();
 });
 
 async function until(done: () => boolean): Promise<void> {
