@@ -161,7 +161,7 @@ export class CarrierChoice {
     const { path, times } = this.#options;
     const leftMs = this.#left.length === 0 ? Infinity : this.#left[0]!.atMs + times.lingerMs;
     if (path.isUp) return Math.min(leftMs, this.#better?.untilMs ?? (this.#isBest() ? Infinity : this.#betterAtMs));
-    let nextMs = Math.min(leftMs, this.#usedSinceMs + times.trialMs);
+    let nextMs = Math.min(leftMs, this.#trialEndsMs);
     for (const attempt of this.#attempts) {
       if (attempt.dialled === undefined) nextMs = Math.min(nextMs, this.#dialAtMs(attempt));
     }
@@ -219,7 +219,7 @@ export class CarrierChoice {
   // ---- while it does not ----
 
   #bringUp(nowMs: number): void {
-    const { path, kinds, udp, times } = this.#options;
+    const { path, kinds, udp } = this.#options;
     if (path.carrier === undefined && kinds.includes('udp')) this.#use(udp(), nowMs);
     for (const attempt of this.#attempts) {
       const { dialled } = attempt;
@@ -227,7 +227,12 @@ export class CarrierChoice {
       else if (dialled?.hasWorked === true || (dialled?.carrier !== undefined && dialled.carrier === path.carrier))
         dialled.transport.doubt?.();
     }
-    if (nowMs >= this.#usedSinceMs + times.trialMs) this.#useNext(nowMs);
+    if (nowMs >= this.#trialEndsMs) this.#useNext(nowMs);
+  }
+
+  /** A carrier has so long to work: from its beginning, and again when a path that worked over it falls silent, which may be the link's doing. */
+  get #trialEndsMs(): number {
+    return Math.max(this.#usedSinceMs, this.#downSinceMs) + this.#options.times.trialMs;
   }
 
   /** UDP is given its time first, and each kind a head start before the next. */
