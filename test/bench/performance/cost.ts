@@ -6,6 +6,8 @@ import { busySecondsOf } from './processes.js';
 import { CARRIERS, type Group, type Row, SIDES, TWO_WIRES } from './row.js';
 
 const HUNDRED_MEGABIT = 100e6;
+/** So many times as long as other transfers: a congestion control's rarer probes shall weigh as they do in a long one. */
+const GOODPUT_LENGTH = 5;
 const LEAST_SHARE = 0.85;
 const DELAY_MS = 10;
 const QUEUE_PACKETS = 500;
@@ -81,7 +83,7 @@ const goodput: Group = {
   measure: (carrier, { seconds }) =>
     bothWays('goodput-100', async (direction) => {
       // CUBIC fills the link; for ours it is that of the hosts beside the tunnel, whose own congestion control is its default.
-      const rate = await tcpBitsPerSec(carrier, direction, { seconds: 2 * seconds, congestionControl: 'cubic' });
+      const rate = await tcpBitsPerSec(carrier, direction, { seconds: GOODPUT_LENGTH * seconds, congestionControl: 'cubic' });
       return rate / HUNDRED_MEGABIT;
     }),
 };
