@@ -178,6 +178,7 @@ export class CarrierChoice {
       if (dialled === undefined || attempt.kind === this.#better?.kind) continue;
       if (dialled.carrier !== undefined && dialled.carrier === path.carrier) {
         dialled.hasWorked = true;
+        dialled.transport.trust?.();
         attempt.failures = 0;
         attempt.lastReason = '';
       } else {

@@ -42,8 +42,10 @@ export interface Transport {
    * a path has a short queue. Nothing before onOpen.
    */
   sendDatagrams(bytes: Uint8Array, lengths: Int32Array, count: number): void;
-  /** What goes over it does not work, though it is open; said again and again while that is so. Where it has another way to choose, it may look whether that is better, and end. */
+  /** What goes over it does not work, though it is open. Where it has another way to choose, it may look whether that is better, and end. */
   doubt?(): void;
+  /** What goes over it works, now or again. */
+  trust?(): void;
   /** At once, with a goodbye if one can be said. No onClose follows. */
   close(): void;
 }

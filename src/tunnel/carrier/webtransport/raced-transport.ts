@@ -13,9 +13,8 @@ const LOOK_EVERY_MS = 250;
 /** Without an answer for so long, HTTP/2 is tried; and when that has opened, HTTP/3 has had so long. */
 const DOUBT_MS = 1000;
 const VERDICT_MS = 1500;
-/** The owner has doubted it for so long, without a pause of so much. */
+/** The owner has doubted it for so long. */
 const DOUBTED_MS = 750;
-const DOUBT_PAUSE_MS = 1000;
 const NO_COUNTERS: TransportCounters = { sentDatagrams: 0, receivedDatagrams: 0, droppedDatagrams: 0 };
 
 type Protocol = 'HTTP/3' | 'HTTP/2';
@@ -43,9 +42,8 @@ export class RacedTransport implements Transport {
   #looks: NodeJS.Timeout | undefined;
   /** Beside HTTP/3, to see whether it would do better. */
   #probe: { readonly transport: Transport; isOpen: boolean } | undefined;
-  /** When the owner began to doubt it, and did so last. */
+  /** When the owner began to doubt it; Infinity: it does not. */
   #doubtSinceMs = Infinity;
-  #doubtedMs = -Infinity;
   #closed = false;
 
   constructor(race: RaceOptions, options: DialOptions, events: TransportEvents) {
@@ -86,9 +84,11 @@ export class RacedTransport implements Transport {
   }
 
   doubt(): void {
-    const nowMs = performance.now();
-    if (nowMs - this.#doubtedMs > DOUBT_PAUSE_MS) this.#doubtSinceMs = nowMs;
-    this.#doubtedMs = nowMs;
+    if (this.#doubtSinceMs === Infinity) this.#doubtSinceMs = performance.now();
+  }
+
+  trust(): void {
+    this.#doubtSinceMs = Infinity;
   }
 
   close(): void {
@@ -167,7 +167,7 @@ export class RacedTransport implements Transport {
       const nowMs = performance.now();
       const silentMs = watch.look(sentDatagrams + droppedDatagrams, receivedDatagrams, nowMs);
       // What still comes the other way says nothing of ours.
-      const doubtedMs = nowMs - this.#doubtedMs > DOUBT_PAUSE_MS ? 0 : nowMs - this.#doubtSinceMs;
+      const doubtedMs = Math.max(0, nowMs - this.#doubtSinceMs);
       this.#judge(silentMs, doubtedMs);
     }, LOOK_EVERY_MS).unref();
   }

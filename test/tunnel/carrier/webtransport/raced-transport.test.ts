@@ -84,8 +84,7 @@ t.test('HTTP/3 that fails does not keep HTTP/2 waiting, and the end of both is t
 t.test('HTTP/3 over which the path does not work ends when HTTP/2 opens beside it, and not before', async (t) => {
   const { http3, http2, ear, transport, memory } = race();
   http3.dialled[0]!.events.onOpen();
-  const doubts = setInterval(() => transport.doubt(), 50);
-  t.teardown(() => clearInterval(doubts));
+  transport.doubt();
   await until(() => http2.dialled.length > 0);
   http2.dialled[0]!.events.onClose('the link is dead');
   await until(() => http2.dialled.length > 1);
@@ -95,6 +94,20 @@ t.test('HTTP/3 over which the path does not work ends when HTTP/2 opens beside i
   t.match(ear.closed[0], /HTTP\/3 gets no answer, while HTTP\/2 does/);
   t.ok(http3.dialled[0]!.closed && http2.dialled[1]!.closed);
   t.equal(race(memory).http3.dialled.length, 0);
+});
+
+t.test('a doubt that passes is no reason to leave HTTP/3', async (t) => {
+  const { http3, http2, ear, transport } = race();
+  http3.dialled[0]!.events.onOpen();
+  transport.doubt();
+  await until(() => http2.dialled.length > 0);
+  http2.dialled[0]!.events.onOpen();
+  transport.trust();
+  await until(() => http2.dialled[0]!.closed);
+  await new Promise((resolve) => setTimeout(resolve, 1200));
+  t.same(ear.closed, []);
+  t.notOk(http3.dialled[0]!.closed);
+  transport.close();
 });
 
 t.test('a failure is remembered for some minutes, by way', async (t) => {
