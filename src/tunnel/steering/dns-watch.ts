@@ -4,12 +4,12 @@
  */
 
 import { createIpPacketFacts, type IpPacketFacts, PROTOCOL_TCP, PROTOCOL_UDP, parseIpPacket } from '../../mptcp-over-udp/wire/ip-header.js';
+import { DNS_HEADER_BYTES } from '../dns-records.js';
 import { DnsSegments } from './dns-segments.js';
 import { type DnsStream, DnsStreams } from './dns-streams.js';
 
 const DNS_PORT = 53;
 const UDP_HEADER_BYTES = 8;
-const DNS_HEADER_BYTES = 12;
 const MAX_QUERIES = 1024;
 
 export interface DnsListener {

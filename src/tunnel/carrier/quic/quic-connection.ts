@@ -2,7 +2,7 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { ADDRESS_BYTES } from '../../../tun/native.js';
-import type { Http3Over, Http3Role } from '../http3/http3-connection.js';
+import type { Http3Role } from '../http3/http3-connection.js';
 import { HTTP3_ERRORS, http3ErrorName } from '../http3/http3-error.js';
 import { Http3Link } from './http3-link.js';
 import type { QuicSocket } from './quic-socket.js';
@@ -133,8 +133,10 @@ export class QuicConnection {
     if (this.#isReady()) this.#open();
     if (this.#isOpen) this.#takeDatagrams();
     else this.#handleEarly();
-    if (this.#http3?.over !== undefined) {
-      this.#endHttp3(this.#http3.over);
+    const over = this.#http3?.over;
+    if (over !== undefined) {
+      this.close();
+      this.#events.onClosed(this, over.reason);
       return;
     }
     this.#transmit();
@@ -164,11 +166,9 @@ export class QuicConnection {
     if (this.#closed) return;
     this.#closed = true;
     this.#http3?.close();
+    // What streams have to say goes before it.
     this.#transmit();
-    this.#sayGoodbye(this.#http3 === undefined ? 0 : HTTP3_ERRORS[this.#http3.over?.error ?? 'H3_NO_ERROR']);
-  }
-
-  #sayGoodbye(errorCode: number): void {
+    const errorCode = this.#http3 === undefined ? 0 : HTTP3_ERRORS[this.#http3.over?.error ?? 'H3_NO_ERROR'];
     try {
       this.quiche.close(true, errorCode, new Uint8Array(0));
     } catch {
@@ -176,13 +176,6 @@ export class QuicConnection {
     }
     this.#transmit();
     this.socket.flush();
-  }
-
-  #endHttp3({ error, reason }: Http3Over): void {
-    this.#closed = true;
-    this.#transmit();
-    this.#sayGoodbye(HTTP3_ERRORS[error]);
-    this.#events.onClosed(this, reason);
   }
 
   #establish(): void {

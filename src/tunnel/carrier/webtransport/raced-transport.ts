@@ -108,8 +108,6 @@ export class RacedTransport implements Transport {
   }
 
   #start(protocol: Protocol, dial: DialTransport): void {
-    const { freshProof = () => this.#options.proof } = this.#options;
-    const options = { ...this.#options, proof: freshProof() };
     const events: TransportEvents = {
       onOpen: () => this.#handleOpen(protocol),
       onDatagrams: (bytes, lengths, count) => {
@@ -117,7 +115,13 @@ export class RacedTransport implements Transport {
       },
       onClose: (reason) => this.#handleClose(protocol, reason),
     };
-    this.#racers.set(protocol, dial(options, events));
+    this.#racers.set(protocol, dial(this.#freshOptions(), events));
+  }
+
+  /** A proof is good for one connection. */
+  #freshOptions(): DialOptions {
+    const { freshProof, proof } = this.#options;
+    return { ...this.#options, proof: freshProof?.() ?? proof };
   }
 
   #handleOpen(protocol: Protocol): void {
@@ -184,19 +188,15 @@ export class RacedTransport implements Transport {
   }
 
   #startProbe(): void {
-    const { freshProof = () => this.#options.proof } = this.#options;
-    const transport = this.#race.dialHttp2(
-      { ...this.#options, proof: freshProof() },
-      {
-        onOpen: () => {
-          if (this.#probe !== undefined) this.#probe.isOpen = true;
-        },
-        onDatagrams: () => undefined,
-        onClose: () => {
-          this.#probe = undefined;
-        },
+    const transport = this.#race.dialHttp2(this.#freshOptions(), {
+      onOpen: () => {
+        if (this.#probe !== undefined) this.#probe.isOpen = true;
       },
-    );
+      onDatagrams: () => undefined,
+      onClose: () => {
+        this.#probe = undefined;
+      },
+    });
     this.#probe = { transport, isOpen: false };
   }
 
