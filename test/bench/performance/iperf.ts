@@ -1,5 +1,7 @@
 /** iperf3 between the client and the gateway of a carrier, and the rows of what is measured in both directions. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import type { Carrier } from './carrier.js';
 import type { Figures, Row } from './row.js';
 
@@ -80,11 +82,29 @@ export async function udpPacketsPerSec(carrier: Carrier, payloadBytes: number, s
   return deliveredPackets(sum_received) / sum_received.seconds;
 }
 
+/**
+ * iperf3's server closes its listener after each test and opens a new one: who comes in between is told that it is busy, or reset before anything was sent.
+ * Resets of a transfer that had begun are not meant.
+ */
+const BETWEEN_TESTS = /server is busy|reset by peer/;
+const BETWEEN_TESTS_MS = 200;
+const TRIES = 5;
+
+interface IperfReport {
+  error?: string;
+  intervals?: unknown[];
+  end: IperfResult;
+}
+
 /** Rejects with what iperf3 says went wrong. */
 export async function runIperf(carrier: Carrier, args: readonly string[], seconds: number): Promise<IperfResult> {
   const all = ['-c', carrier.gateway, '-t', String(seconds), '-J', ...args];
-  const { stdout } = await carrier.lab.client.run('iperf3', all, { timeoutMs: (seconds + PATIENCE_SECONDS) * 1000 });
-  const report = JSON.parse(stdout) as { error?: string; end: IperfResult };
-  if (report.error !== undefined) throw new Error(`iperf3: ${report.error}`);
-  return report.end;
+  for (let tries = 1; ; tries++) {
+    const { stdout } = await carrier.lab.client.run('iperf3', all, { timeoutMs: (seconds + PATIENCE_SECONDS) * 1000 });
+    const report = JSON.parse(stdout) as IperfReport;
+    if (report.error === undefined) return report.end;
+    const hasBegun = (report.intervals?.length ?? 0) > 0;
+    if (tries === TRIES || hasBegun || !BETWEEN_TESTS.test(report.error)) throw new Error(`iperf3: ${report.error}`);
+    await sleep(BETWEEN_TESTS_MS);
+  }
 }
