@@ -310,8 +310,10 @@ export class BbrPathModel {
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
     this.#ownJitterMs += (leapMs - this.#ownJitterMs) / (leapMs <= this.#ownJitterMs ? 8 : this.growing ? 1 : 4);
     const shared = this.#shared;
-    // A slow flow sees few leaps: what the others saw holds for a while.
-    const keptMs = shared.jitterMs * Math.max(0, 1 - (nowMs - shared.jitterStampMs) / JITTER_LIFETIME_MS);
+    // A slow flow sees few leaps: what another saw holds for a while. What it saw itself does not, or one leap at its start would last for seconds.
+    const keptRatio = shared.jitterFlow === this.#flow ? 0 : Math.max(0, 1 - (nowMs - shared.jitterStampMs) / JITTER_LIFETIME_MS);
+    const keptMs = keptRatio * shared.jitterMs;
+    if (this.#ownJitterMs >= keptMs) shared.jitterFlow = this.#flow;
     shared.jitterMs = Math.max(this.#ownJitterMs, keptMs);
     shared.jitterStampMs = nowMs;
     if (shared.lastFlow !== this.#flow && shared.lastFlow >= 0) shared.severalFlowsStampMs = nowMs;

@@ -15,6 +15,7 @@ export function sharedModel(memory: PathMemory | undefined, nowMs: number): Shar
     baseUnderLoad: false,
     jitterMs: 0,
     jitterStampMs: nowMs,
+    jitterFlow: -1,
     lastFlow: -1,
     severalFlowsStampMs: Number.NEGATIVE_INFINITY,
     nextFlow: 0,

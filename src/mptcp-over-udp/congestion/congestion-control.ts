@@ -92,9 +92,10 @@ export interface SharedPathModel {
   baseRttStampMs: number;
   /** The base was taken at a good part of the path's rate, so jitter's delay of a full pipe is in it. */
   baseUnderLoad: boolean;
-  /** Leaps of the RTT that no queue explains, and when they were last brought up to date. */
+  /** Leaps of the RTT that no queue explains, when they were last brought up to date, and the flow that saw them. */
   jitterMs: number;
   jitterStampMs: number;
+  jitterFlow: number;
   /** Identity of the flow that last wrote here, and when two in turn did: several flows are active. */
   lastFlow: number;
   severalFlowsStampMs: number;

@@ -145,6 +145,28 @@ t.test('a longer round trip is accepted within seconds', async (t) => {
   t.ok(at(5) > 0.9, 'from 40 to 25 ms');
 });
 
+t.test('one leap of the round trip while a flow starts does not slow it for seconds', async (t) => {
+  const profile: SingleLinkProfile = { rateMbitPerSec: 100, delayMs: 10, jitterMs: 0.1 };
+  const leapMs = 8;
+  for (const startMs of [60, 140]) {
+    for (const seed of SEEDS) {
+      const { clock, forward, flows } = createSingleLink(profile, { congestion: createBbr, seed });
+      clock.schedule(startMs, () => {
+        forward.delayMs += leapMs;
+        clock.schedule(startMs + leapMs, () => {
+          forward.delayMs -= leapMs;
+        });
+      });
+      const [fromMs, toMs] = [startMs + 300, startMs + 2300];
+      clock.runUntil(fromMs);
+      const before = flows[0]!.receivedBytes;
+      clock.runUntil(toMs);
+      const share = ((flows[0]!.receivedBytes - before) * 8) / (profile.rateMbitPerSec * 1000 * (toMs - fromMs));
+      t.ok(share >= 0.99, `${share.toFixed(3)}, leap at ${startMs} ms, seed ${seed}`);
+    }
+  }
+});
+
 t.test('after silence on the path the flow is back at its rate within a second', async (t) => {
   let before = 0;
   let after = 0;
