@@ -9,6 +9,8 @@ import type { Http3Memory } from './http3-memory.js';
 import { SilenceWatch } from './silence-watch.js';
 
 const HEAD_START_MS = 300;
+/** What HTTP/3 has left once HTTP/2 has failed: whom the server refuses shall not wait for UDP that is blocked. */
+const LAST_CHANCE_MS = 2000;
 const LOOK_EVERY_MS = 250;
 /** Without an answer for so long, HTTP/2 is tried; and when that has opened, HTTP/3 has had so long. */
 const DOUBT_MS = 1000;
@@ -36,9 +38,11 @@ export class RacedTransport implements Transport {
   readonly #way: string;
   /** Those that are under way. */
   readonly #racers = new Map<Protocol, Transport>();
+  readonly #tried = new Set<Protocol>();
   readonly #reasons: string[] = [];
   #winner: Transport | undefined;
   #headStart: NodeJS.Timeout | undefined;
+  #lastChance: NodeJS.Timeout | undefined;
   #looks: NodeJS.Timeout | undefined;
   /** Beside HTTP/3, to see whether it would do better. */
   #probe: { readonly transport: Transport; isOpen: boolean } | undefined;
@@ -95,6 +99,7 @@ export class RacedTransport implements Transport {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#headStart);
+    clearTimeout(this.#lastChance);
     clearInterval(this.#looks);
     this.#endProbe();
     for (const transport of this.#racers.values()) transport.close();
@@ -104,7 +109,7 @@ export class RacedTransport implements Transport {
 
   #startHttp2(): void {
     clearTimeout(this.#headStart);
-    if (!this.#closed && this.#winner === undefined && !this.#racers.has('HTTP/2')) this.#start('HTTP/2', this.#race.dialHttp2);
+    if (!this.#closed && this.#winner === undefined && !this.#tried.has('HTTP/2')) this.#start('HTTP/2', this.#race.dialHttp2);
   }
 
   #start(protocol: Protocol, dial: DialTransport): void {
@@ -115,6 +120,7 @@ export class RacedTransport implements Transport {
       },
       onClose: (reason) => this.#handleClose(protocol, reason),
     };
+    this.#tried.add(protocol);
     this.#racers.set(protocol, dial(this.#freshOptions(), events));
   }
 
@@ -129,6 +135,7 @@ export class RacedTransport implements Transport {
     if (this.#closed || this.#winner !== undefined || transport === undefined) return;
     this.#winner = transport;
     clearTimeout(this.#headStart);
+    clearTimeout(this.#lastChance);
     if (protocol === 'HTTP/3') {
       this.#race.memory.handleSuccess(this.#way);
       this.#watch();
@@ -151,9 +158,15 @@ export class RacedTransport implements Transport {
       this.#reasons.push(`${protocol}: ${reason}`);
       if (protocol === 'HTTP/3') this.#startHttp2();
       if (this.#racers.size === 0) this.#end(this.#reasons.join('; '));
+      else if (protocol === 'HTTP/2') this.#lastChance = setTimeout(() => this.#giveHttp3Up(), LAST_CHANCE_MS);
     } else {
       this.#end(reason);
     }
+  }
+
+  #giveHttp3Up(): void {
+    this.#racers.get('HTTP/3')?.close();
+    this.#handleClose('HTTP/3', 'no answer');
   }
 
   #end(reason: string): void {

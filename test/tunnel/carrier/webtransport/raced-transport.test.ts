@@ -81,6 +81,23 @@ t.test('HTTP/3 that fails does not keep HTTP/2 waiting, and the end of both is t
   t.same(ear.closed, ['HTTP/3: refused; HTTP/2: TCP: refused']);
 });
 
+t.test('whom the server refuses over HTTP/2 does not wait long for HTTP/3 that says nothing, unless it opens', async (t) => {
+  const silent = race();
+  const late = race();
+  for (const { http2 } of [silent, late]) {
+    await until(() => http2.dialled.length > 0);
+    http2.dialled[0]!.events.onClose('not admitted');
+  }
+  t.same(silent.ear.closed, []);
+  late.http3.dialled[0]!.events.onOpen();
+  await until(() => silent.ear.closed.length > 0);
+  t.same(silent.ear.closed, ['HTTP/2: not admitted; HTTP/3: no answer']);
+  t.ok(silent.http3.dialled[0]!.closed);
+  t.same(late.ear.closed, []);
+  t.equal(late.transport.protocol, 'HTTP/3');
+  late.transport.close();
+});
+
 t.test('HTTP/3 over which the path does not work ends when HTTP/2 opens beside it, and not before', async (t) => {
   const { http3, http2, ear, transport, memory } = race();
   http3.dialled[0]!.events.onOpen();
