@@ -3,6 +3,8 @@ import type { BbrPathModel } from './bbr-path-model.js';
 
 const FULL_BANDWIDTH_GROWTH = 1.25;
 const FULL_BANDWIDTH_ROUNDS = 3;
+/** Rounds that grow, but bring less than this part of the bandwidth: it is of a lucky packet, and ends nothing. */
+const BELIEVED_RATIO = 0.7;
 /** A round without growth that loses this much has found the path's end, and so has one with a queue of half a base RTT. */
 const CONGESTION_LOSS_RATIO = 0.1;
 const QUEUE_RTT_RATIO = 0.5;
@@ -14,6 +16,7 @@ const STARTUP_LOSS_RATIO = 0.2;
 export class FullPipeCheck {
   #fullBandwidthBytesPerSec = 0;
   #roundsWithoutGrowth = 0;
+  #lastRoundBytesPerSec = 0;
 
   /** On a long path a round is too long to wait for its end while it overruns: what is lost by now may tell. */
   isOverrun(model: BbrPathModel, totalDeliveredBytes: number): boolean {
@@ -25,12 +28,14 @@ export class FullPipeCheck {
     if (model.roundAppLimited) return false;
     const overrun = model.roundLossRatio > STARTUP_LOSS_RATIO;
     const bandwidth = model.maxBandwidthBytesPerSec;
+    const grew = model.roundRateBytesPerSec >= this.#lastRoundBytesPerSec * FULL_BANDWIDTH_GROWTH;
+    this.#lastRoundBytesPerSec = model.roundRateBytesPerSec;
     if (bandwidth >= this.#fullBandwidthBytesPerSec * FULL_BANDWIDTH_GROWTH) {
       this.#fullBandwidthBytesPerSec = bandwidth;
       this.#roundsWithoutGrowth = 0;
       return overrun;
     }
-    this.#roundsWithoutGrowth++;
+    if (!grew || model.roundRateBytesPerSec >= BELIEVED_RATIO * bandwidth) this.#roundsWithoutGrowth++;
     const overflowing = model.roundLossRatio > CONGESTION_LOSS_RATIO || queueMs > QUEUE_RTT_RATIO * model.baseRttMs;
     // Two measures of one rate that agree need no third.
     const agreed = capacityBytesPerSec > 0 && bandwidth >= AGREED_RATIO * capacityBytesPerSec;

@@ -21,6 +21,10 @@ const URGENT_PROBE_RTT_INTERVAL_MS = 1_000;
 const MAX_SKIPPED_PROBES = 4;
 const BASE_RTT_CONFIRM_RATIO = 1.05;
 const BASE_RTT_CONFIRM_MS = 0.5;
+/** Of so many round trips the mean says what a packet takes; a flow's first round is one, its second most of its first window. */
+const MEAN_SAMPLES = 4;
+/** Less jitter than this part of the base may be bursts of our own on a slow path, and makes no packet much luckier than others. */
+const LUCKY_JITTER_RATIO = 0.3;
 /** Rounds shorter than this are joined: on a path of 0.1 ms the host's scheduling, not the path, makes the round. */
 const MIN_ROUND_MS = 1;
 
@@ -70,8 +74,6 @@ export class BbrPathModel {
   lossRatio = 0;
   randomLossRatio = 0;
 
-  /** The base is from ProbeRTT or came with the path; until then the first round, perhaps behind others' queue, is all there is. */
-  #measured: boolean;
   /** Smallest base ever, -1 unknown, and when a round was last near it. */
   #floorRttMs: number;
   #confirmedMs: number;
@@ -104,11 +106,10 @@ export class BbrPathModel {
     this.#shared = sharedModel(memory, nowMs);
     this.#flow = this.#shared.nextFlow++;
     this.mssBytes = mssBytes;
-    this.#measured = this.#shared.baseRttMs > 0;
     this.#floorRttMs = this.#shared.baseRttMs;
     this.#confirmedMs = Number.NEGATIVE_INFINITY;
     this.#probedMs = nowMs;
-    if (this.#measured && memory !== undefined) this.#maxBwCurrent = MEMORY_RATIO * Math.max(0, memory.bandwidthBytesPerSec);
+    if (this.#shared.baseRttMs > 0 && memory !== undefined) this.#maxBwCurrent = MEMORY_RATIO * Math.max(0, memory.bandwidthBytesPerSec);
     this.#roundStartMs = nowMs;
     this.#aggregation = new AckAggregation(nowMs);
   }
@@ -201,12 +202,12 @@ export class BbrPathModel {
   setMeasuredBaseRtt(rttMs: number, nowMs: number): void {
     // Half of a window that held a queue may still hold one: until the result stands, go on.
     this.#falling = rttMs < FALLING_RATIO * this.baseRttMs;
-    this.#measured = true;
     this.#probedMs = nowMs;
     this.#confirmedMs = nowMs;
     if (this.#floorRttMs < 0 || rttMs < this.#floorRttMs) this.#floorRttMs = rttMs;
     const shared = this.#shared;
     shared.baseUnderLoad = true;
+    shared.baseIsRough = false;
     // Flows that probed together: the smallest of their results holds.
     const together = nowMs - shared.baseRttStampMs < TOGETHER_MS + 2 * rttMs;
     if (!together || rttMs < shared.baseRttMs) shared.baseRttMs = rttMs;
@@ -302,7 +303,6 @@ export class BbrPathModel {
   }
 
   #updateBaseRtt(nowMs: number): void {
-    const first = this.roundRttMeanMs < 0;
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
     this.roundReturnMs = this.#returnSumMs / this.#rttCount;
     const burstMs =
@@ -318,11 +318,16 @@ export class BbrPathModel {
     shared.jitterStampMs = nowMs;
     if (shared.lastFlow !== this.#flow && shared.lastFlow >= 0) shared.severalFlowsStampMs = nowMs;
     shared.lastFlow = this.#flow;
-    if (this.roundRttMeanMs <= this.baseRttMs || (first && !this.#measured)) {
-      shared.baseRttMs = this.roundRttMeanMs;
+    const isMean = this.#rttCount >= MEAN_SAMPLES;
+    // It was a luckier packet than most, and jitter says how much: what lies beyond is a queue.
+    const isTooLow = shared.baseIsRough && isMean && this.#ownJitterMs > LUCKY_JITTER_RATIO * this.baseRttMs;
+    const mostMs = this.baseRttMs + (isTooLow ? this.#ownJitterMs : 0);
+    if (this.roundRttMeanMs <= this.baseRttMs || mostMs > this.baseRttMs) {
+      shared.baseRttMs = Math.min(this.roundRttMeanMs, mostMs);
       if (this.roundAppLimited) shared.baseUnderLoad = false;
-      if (this.#floorRttMs < 0 || this.roundRttMeanMs < this.#floorRttMs) this.#floorRttMs = this.roundRttMeanMs;
+      if (this.#floorRttMs < 0 || shared.baseRttMs < this.#floorRttMs) this.#floorRttMs = shared.baseRttMs;
     }
+    if (isMean) shared.baseIsRough = false;
     if (this.roundRttMeanMs <= this.#floorRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.#confirmedMs = nowMs;
   }
 

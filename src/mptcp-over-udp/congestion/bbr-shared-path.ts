@@ -13,6 +13,7 @@ export function sharedModel(memory: PathMemory | undefined, nowMs: number): Shar
     baseRttMs: minRttMs > 0 ? minRttMs : -1,
     baseRttStampMs: Number.NEGATIVE_INFINITY,
     baseUnderLoad: false,
+    baseIsRough: true,
     jitterMs: 0,
     jitterStampMs: nowMs,
     jitterFlow: -1,

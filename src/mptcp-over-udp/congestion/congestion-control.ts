@@ -92,6 +92,8 @@ export interface SharedPathModel {
   baseRttStampMs: number;
   /** The base was taken at a good part of the path's rate, so jitter's delay of a full pipe is in it. */
   baseUnderLoad: boolean;
+  /** It is of single packets, of which the luckiest counted: under jitter none in a full pipe is as quick. */
+  baseIsRough: boolean;
   /** Leaps of the RTT that no queue explains, when they were last brought up to date, and the flow that saw them. */
   jitterMs: number;
   jitterStampMs: number;

@@ -167,6 +167,15 @@ t.test('one leap of the round trip while a flow starts does not slow it for seco
   }
 });
 
+t.test('a packet that was lucky at the start of a flow under jitter does not keep it slow', async (t) => {
+  const profile: SingleLinkProfile = { rateMbitPerSec: 50, delayMs: 20, jitterMs: 20 };
+  // Their first round trips are 2 to 10 ms, of 90 on average.
+  for (const seed of [11, 15, 31, 97]) {
+    const { share } = runSingleLink(profile, { congestion: createBbr, seed, warmUpMs: 2000, durationMs: 14_000, timerGranularityMs: 0.2 });
+    t.ok(share >= 0.9, `share ${share.toFixed(3)}, seed ${seed}`);
+  }
+});
+
 t.test('after silence on the path the flow is back at its rate within a second', async (t) => {
   let before = 0;
   let after = 0;
