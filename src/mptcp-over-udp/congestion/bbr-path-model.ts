@@ -64,6 +64,8 @@ export class BbrPathModel {
   /** True during the ACK that ended a round: the `round*` fields are that round's. */
   roundEnded = false;
   roundRttMeanMs = -1;
+  /** It is of enough packets that luck, or the lack of it, does not make it. */
+  roundRttIsSure = false;
   /** Queue and jitter of the way back during the round; the round trips above are without them. */
   roundReturnMs = 0;
   /** Delivered over the duration of the round. */
@@ -304,6 +306,7 @@ export class BbrPathModel {
 
   #updateBaseRtt(nowMs: number): void {
     this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
+    this.roundRttIsSure = this.#rttCount >= MEAN_SAMPLES;
     this.roundReturnMs = this.#returnSumMs / this.#rttCount;
     const burstMs =
       LEAP_BURST_MS + (this.growing ? 0 : (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec));
@@ -318,16 +321,15 @@ export class BbrPathModel {
     shared.jitterStampMs = nowMs;
     if (shared.lastFlow !== this.#flow && shared.lastFlow >= 0) shared.severalFlowsStampMs = nowMs;
     shared.lastFlow = this.#flow;
-    const isMean = this.#rttCount >= MEAN_SAMPLES;
     // It was a luckier packet than most, and jitter says how much: what lies beyond is a queue.
-    const isTooLow = shared.baseIsRough && isMean && this.#ownJitterMs > LUCKY_JITTER_RATIO * this.baseRttMs;
+    const isTooLow = shared.baseIsRough && this.roundRttIsSure && this.#ownJitterMs > LUCKY_JITTER_RATIO * this.baseRttMs;
     const mostMs = this.baseRttMs + (isTooLow ? this.#ownJitterMs : 0);
     if (this.roundRttMeanMs <= this.baseRttMs || mostMs > this.baseRttMs) {
       shared.baseRttMs = Math.min(this.roundRttMeanMs, mostMs);
       if (this.roundAppLimited) shared.baseUnderLoad = false;
       if (this.#floorRttMs < 0 || shared.baseRttMs < this.#floorRttMs) this.#floorRttMs = shared.baseRttMs;
     }
-    if (isMean) shared.baseIsRough = false;
+    if (this.roundRttIsSure) shared.baseIsRough = false;
     if (this.roundRttMeanMs <= this.#floorRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.#confirmedMs = nowMs;
   }
 

@@ -248,9 +248,11 @@ class Bbr implements CongestionControl {
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
     this.model.growing = !this.#fullPipe;
     if (!this.#fullPipe) {
+      // Under jitter a packet may be late, before so much as that is known.
+      const isSurelyQueued = queued && this.model.roundRttIsSure;
       this.#fullPipe =
-        this.#fullPipeCheck.onRoundEnd(this.model, queued ? this.#queueMs() : 0, this.#longStart?.capacityBytesPerSec ?? 0) ||
-        (queued && this.#hasItsShare(sample));
+        this.#fullPipeCheck.onRoundEnd(this.model, isSurelyQueued ? this.#queueMs() : 0, this.#longStart?.capacityBytesPerSec ?? 0) ||
+        (isSurelyQueued && this.#hasItsShare(sample));
       return;
     }
     this.#adaptShortTermBandwidth(queued, sample.nowMs);
