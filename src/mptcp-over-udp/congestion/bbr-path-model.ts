@@ -36,8 +36,9 @@ const LEAP_BURST_SEGMENTS = 4;
 /** In-order delivery under jitter delays a full pipe by the maximum of many deviates, on both ways: this many times the leap. */
 const JITTER_LEAPS = 4;
 
-/** The same when the base was measured under load. */
+/** The same when the base was measured under load, by a bandwidth that has not grown by more than this since. */
 const LOADED_JITTER_LEAPS = 1;
+const LOADED_RATIO = 1.5;
 
 /** Part of a leap that the interval of a rate sample is longer than it looks. */
 const SAMPLE_LEAPS = 0.5;
@@ -141,8 +142,13 @@ export class BbrPathModel {
   get modelRttMs(): number {
     return (
       this.baseRttMs +
-      Math.min(Math.max(0, this.roundQueueMs), (this.#shared.baseUnderLoad ? LOADED_JITTER_LEAPS : JITTER_LEAPS) * this.jitterMs)
+      Math.min(Math.max(0, this.roundQueueMs), (this.#baseHoldsJitter ? LOADED_JITTER_LEAPS : JITTER_LEAPS) * this.jitterMs)
     );
+  }
+
+  /** In a pipe so full the base was measured. */
+  get #baseHoldsJitter(): boolean {
+    return this.maxBandwidthBytesPerSec < LOADED_RATIO * this.#shared.baseBandwidthBytesPerSec;
   }
 
   /** Delay of the last round above the base, as far as it is known. */
@@ -208,7 +214,7 @@ export class BbrPathModel {
     this.#confirmedMs = nowMs;
     if (this.#floorRttMs < 0 || rttMs < this.#floorRttMs) this.#floorRttMs = rttMs;
     const shared = this.#shared;
-    shared.baseUnderLoad = true;
+    shared.baseBandwidthBytesPerSec = this.maxBandwidthBytesPerSec;
     shared.baseIsRough = false;
     // Flows that probed together: the smallest of their results holds.
     const together = nowMs - shared.baseRttStampMs < TOGETHER_MS + 2 * rttMs;
@@ -326,7 +332,7 @@ export class BbrPathModel {
     const mostMs = this.baseRttMs + (isTooLow ? this.#ownJitterMs : 0);
     if (this.roundRttMeanMs <= this.baseRttMs || mostMs > this.baseRttMs) {
       shared.baseRttMs = Math.min(this.roundRttMeanMs, mostMs);
-      if (this.roundAppLimited) shared.baseUnderLoad = false;
+      if (this.roundAppLimited) shared.baseBandwidthBytesPerSec = 0;
       if (this.#floorRttMs < 0 || shared.baseRttMs < this.#floorRttMs) this.#floorRttMs = shared.baseRttMs;
     }
     if (this.roundRttIsSure) shared.baseIsRough = false;

@@ -12,7 +12,7 @@ export function sharedModel(memory: PathMemory | undefined, nowMs: number): Shar
   const shared: SharedPathModel = {
     baseRttMs: minRttMs > 0 ? minRttMs : -1,
     baseRttStampMs: Number.NEGATIVE_INFINITY,
-    baseUnderLoad: false,
+    baseBandwidthBytesPerSec: 0,
     baseIsRough: true,
     jitterMs: 0,
     jitterStampMs: nowMs,

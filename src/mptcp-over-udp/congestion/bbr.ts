@@ -12,6 +12,7 @@
 import { FullPipeCheck } from './bbr-full-pipe.js';
 import { LongStart } from './bbr-long-start.js';
 import { BbrPathModel } from './bbr-path-model.js';
+import { ProbeDelay } from './bbr-probe-delay.js';
 import type { AckSample, CongestionControl, CongestionControlFactory, CongestionControlOptions } from './congestion-control.js';
 
 export type BbrState = 'Startup' | 'Drain' | 'ProbeBW_DOWN' | 'ProbeBW_CRUISE' | 'ProbeBW_REFILL' | 'ProbeBW_UP' | 'ProbeRTT';
@@ -22,6 +23,8 @@ const DRAIN_PACING_GAIN = 0.5;
 const DOWN_PACING_GAIN = 0.9;
 const UP_PACING_GAIN = 1.25;
 const UP_MAX_PACING_GAIN = 2;
+/** More than the last probe asked for, where that was given. */
+const UP_PACING_GAIN_STEP = 0.25;
 const CWND_GAIN = 1.9;
 const UP_CWND_GAIN = 2;
 const PROBE_RTT_BDP_RATIO = 0.5;
@@ -100,6 +103,9 @@ class Bbr implements CongestionControl {
   /** Probes in a row that gained nothing but loss: a path that shows no queue before it drops is asked less and less often. */
   #failedProbes = 0;
   #probeOverflowed = false;
+  readonly #probeDelay = new ProbeDelay();
+  /** Probes in a row, alone and under jitter, that made no round trip longer. After one that may be chance, then the next asks for more. */
+  #freeProbes = 0;
   /** Up to this round, losses are those of Startup's end. */
   #overrunRound = -1;
   #afterTimeout = false;
@@ -245,6 +251,7 @@ class Bbr implements CongestionControl {
 
   #onRoundEnd(sample: AckSample): void {
     const queued = this.#queued();
+    this.#noteProbeDelay();
     this.#queuedRounds = queued ? this.#queuedRounds + 1 : 0;
     this.model.growing = !this.#fullPipe;
     if (!this.#fullPipe) {
@@ -258,6 +265,12 @@ class Bbr implements CongestionControl {
     this.#adaptShortTermBandwidth(queued, sample.nowMs);
     if (this.#isLossy() && (this.state === 'ProbeBW_UP' || this.state === 'ProbeBW_DOWN')) this.#probeOverflowed = true;
     if (!this.model.roundAppLimited) this.model.remember(this.bandwidthBytesPerSec);
+  }
+
+  #noteProbeDelay(): void {
+    const { roundRttMeanMs } = this.model;
+    if (this.state === 'ProbeBW_UP' || this.state === 'ProbeBW_DOWN') this.#probeDelay.handleProbeRound(roundRttMeanMs);
+    else if (this.state === 'ProbeBW_CRUISE' || this.state === 'ProbeBW_REFILL') this.#probeDelay.handleSteadyRound(roundRttMeanMs);
   }
 
   /** Beside others, who yield to whoever grows: a flow that has what they have on average has found its place. */
@@ -329,7 +342,7 @@ class Bbr implements CongestionControl {
         if (nowMs - this.#stateStartMs >= this.#cruiseMs) this.#enterRefill(sample);
         break;
       case 'ProbeBW_REFILL':
-        if (rounds >= 1) this.#enterUp(nowMs, UP_PACING_GAIN);
+        if (rounds >= 1) this.#enterUp(nowMs, UP_PACING_GAIN + UP_PACING_GAIN_STEP * Math.max(0, this.#freeProbes - 1));
         break;
       case 'ProbeBW_UP':
         if (this.#upIsOver(sample, rounds)) this.#setState('ProbeBW_DOWN', nowMs, DOWN_PACING_GAIN, CWND_GAIN);
@@ -386,11 +399,12 @@ class Bbr implements CongestionControl {
   }
 
   #enterUp(nowMs: number, gain: number): void {
-    this.#upGain = gain;
+    this.#upGain = Math.min(gain, UP_MAX_PACING_GAIN);
+    this.#probeDelay.startProbe();
     this.#bandwidthBeforeUp = this.model.maxBandwidthBytesPerSec;
     this.#probeOverflowed = false;
     this.model.advanceBandwidthFilter();
-    this.#setState('ProbeBW_UP', nowMs, gain, UP_CWND_GAIN);
+    this.#setState('ProbeBW_UP', nowMs, this.#upGain, UP_CWND_GAIN);
   }
 
   #upIsOver(sample: AckSample, rounds: number): boolean {
@@ -407,7 +421,9 @@ class Bbr implements CongestionControl {
     const grew = this.model.maxBandwidthBytesPerSec >= 1.1 * this.#bandwidthBeforeUp;
     // The path took all that the probe gave: ask for more at once.
     this.#failedProbes = grew || !this.#probeOverflowed ? 0 : Math.min(MAX_FAILED_PROBES, this.#failedProbes + 1);
-    if (grew && !this.#queued()) this.#enterUp(nowMs, Math.min(UP_MAX_PACING_GAIN, this.#upGain + 0.25));
+    const isFree = this.#jittery() && this.model.alone(nowMs) && !this.#probeOverflowed && this.#probeDelay.addedNone;
+    this.#freeProbes = isFree ? this.#freeProbes + 1 : 0;
+    if (grew && !this.#queued()) this.#enterUp(nowMs, this.#upGain + UP_PACING_GAIN_STEP);
     else this.#enterCruise(nowMs);
   }
 

@@ -90,8 +90,8 @@ export interface SharedPathModel {
   /** RTT of the path carrying load but no queue, -1 unknown, and when it was measured. */
   baseRttMs: number;
   baseRttStampMs: number;
-  /** The base was taken at a good part of the path's rate, so jitter's delay of a full pipe is in it. */
-  baseUnderLoad: boolean;
+  /** What the path was believed to give when the base was taken in a pipe that was filled: so far jitter's delay of a full pipe is in it. 0: it was not. */
+  baseBandwidthBytesPerSec: number;
   /** It is of single packets, of which the luckiest counted: under jitter none in a full pipe is as quick. */
   baseIsRough: boolean;
   /** Leaps of the RTT that no queue explains, when they were last brought up to date, and the flow that saw them. */

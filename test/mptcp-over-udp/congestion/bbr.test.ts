@@ -176,6 +176,20 @@ t.test('a packet that was lucky at the start of a flow under jitter does not kee
   }
 });
 
+t.test('under jitter a path that gives much more than before is filled within seconds', async (t) => {
+  const profile: SingleLinkProfile = { rateMbitPerSec: 3, delayMs: 20, jitterMs: 10 };
+  for (const seed of [1, 2, 3, 4, 5]) {
+    const { clock, forward, backward, flows } = createSingleLink(profile, { congestion: createBbr, seed, timerGranularityMs: 0.2 });
+    clock.runUntil(6000);
+    for (const link of [forward, backward]) link.rateBitsPerSec = 50e6;
+    clock.runUntil(10_500);
+    const before = flows[0]!.receivedBytes;
+    clock.runUntil(12_500);
+    const share = ((flows[0]!.receivedBytes - before) * 8) / (50e6 * 2);
+    t.ok(share >= 0.8, `share ${share.toFixed(3)}, seed ${seed}`);
+  }
+});
+
 t.test('after silence on the path the flow is back at its rate within a second', async (t) => {
   let before = 0;
   let after = 0;
