@@ -67,6 +67,8 @@ export class BbrPathModel {
   roundRttMeanMs = -1;
   /** It is of enough packets that luck, or the lack of it, does not make it. */
   roundRttIsSure = false;
+  /** Next to nothing was queued: so near to the smallest base ever that it confirms it. */
+  roundIsNearBase = false;
   /** Queue and jitter of the way back during the round; the round trips above are without them. */
   roundReturnMs = 0;
   /** Delivered over the duration of the round. */
@@ -214,11 +216,11 @@ export class BbrPathModel {
     this.#confirmedMs = nowMs;
     if (this.#floorRttMs < 0 || rttMs < this.#floorRttMs) this.#floorRttMs = rttMs;
     const shared = this.#shared;
-    shared.baseBandwidthBytesPerSec = this.maxBandwidthBytesPerSec;
     shared.baseIsRough = false;
     // Flows that probed together: the smallest of their results holds.
     const together = nowMs - shared.baseRttStampMs < TOGETHER_MS + 2 * rttMs;
     if (!together || rttMs < shared.baseRttMs) shared.baseRttMs = rttMs;
+    shared.baseBandwidthBytesPerSec = Math.max(this.maxBandwidthBytesPerSec, together ? shared.baseBandwidthBytesPerSec : 0);
     if (!together) shared.baseRttStampMs = nowMs;
   }
 
@@ -336,7 +338,8 @@ export class BbrPathModel {
       if (this.#floorRttMs < 0 || shared.baseRttMs < this.#floorRttMs) this.#floorRttMs = shared.baseRttMs;
     }
     if (this.roundRttIsSure) shared.baseIsRough = false;
-    if (this.roundRttMeanMs <= this.#floorRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS) this.#confirmedMs = nowMs;
+    this.roundIsNearBase = this.roundRttMeanMs <= this.#floorRttMs * BASE_RTT_CONFIRM_RATIO + BASE_RTT_CONFIRM_MS;
+    if (this.roundIsNearBase) this.#confirmedMs = nowMs;
   }
 
   #startRound(nowMs: number, totalDeliveredBytes: number): void {

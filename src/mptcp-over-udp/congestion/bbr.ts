@@ -453,7 +453,9 @@ class Bbr implements CongestionControl {
     const bandwidth = this.bandwidthBytesPerSec;
     if (bandwidth <= 0) return;
     const isAtEdge = this.#failedProbes > 0 && this.state === 'ProbeBW_CRUISE';
-    let rate = (isAtEdge ? EDGE_PACING_MARGIN : PACING_MARGIN) * this.#pacingGain * bandwidth;
+    // Alone, and with nothing queued, there is nothing to drain.
+    const margin = this.model.roundIsNearBase && this.model.alone(sample.nowMs) ? 1 : PACING_MARGIN;
+    let rate = (isAtEdge ? EDGE_PACING_MARGIN : margin) * this.#pacingGain * bandwidth;
     // With a common queue the window decides, and pacing must let a flow grow to its part.
     if (this.state === 'ProbeBW_CRUISE' && bandwidth === this.bandwidthLoBytesPerSec && !this.#overflowing) rate *= QUEUED_PACING_GAIN;
     if (this.#fullPipe || rate > this.pacingRateBytesPerSec) this.pacingRateBytesPerSec = rate;

@@ -36,6 +36,16 @@ t.test('four flows under jitter still share fairly', async (t) => {
   t.ok(result.share >= 0.93, `share ${result.share.toFixed(3)}`);
 });
 
+for (const flowCount of [2, 4]) {
+  t.test(`so do ${flowCount} under heavy jitter`, async (t) => {
+    const profile: SingleLinkProfile = { rateMbitPerSec: 50, delayMs: 20, jitterMs: 10 };
+    const options = { congestion: createBbr, flowCount, startEveryMs: 500, warmUpMs: 15_000, durationMs: 35_000, timerGranularityMs: 0.2 };
+    const indices = SEEDS.map((seed) => runSingleLink(profile, { ...options, seed }).fairness);
+    const mean = indices.reduce((sum, index) => sum + index) / indices.length;
+    t.ok(mean >= 0.96, `Jain ${mean.toFixed(3)}, of ${indices.map((index) => index.toFixed(3)).join(', ')}`);
+  });
+}
+
 t.test('four flows on a queue of 20 packets lose less than a fifth and fill the path', async (t) => {
   const profile: SingleLinkProfile = { rateMbitPerSec: 50, delayMs: 20, queuePackets: 20, queueCountsInFlight: false };
   const result = runSingleLink(profile, { congestion: createBbr, flowCount: 4, startEveryMs: 500, durationMs: 30_000 });
@@ -71,6 +81,12 @@ t.test('the path memory is kept by the flows: a later one starts from what the f
   const second = world.flows[1]?.congestion as Bbr;
   t.ok(second.bandwidthBytesPerSec > 0.35 * 50 * 125_000, `${second.bandwidthBytesPerSec}`);
   t.ok(second.cwndBytes > 10 * 1400);
+});
+
+t.test('a flow alone on a steady path leaves next to nothing of it, and queues next to nothing', async (t) => {
+  const result = runSingleLink({ rateMbitPerSec: 100, delayMs: 10 }, { congestion: createBbr, warmUpMs: 2000, durationMs: 32_000 });
+  t.ok(result.share >= 0.996, `share ${result.share.toFixed(4)}`);
+  t.ok(result.queueMeanMs <= 4, `queue ${result.queueMeanMs.toFixed(1)} ms`);
 });
 
 t.test('ProbeRTT comes rarely on a path to itself and costs little', async (t) => {
