@@ -264,7 +264,7 @@ export class BbrPathModel {
     // What waits on the way back became less meanwhile: the ACKs came closer together than the data had.
     const shrunkMs = Math.max(0, (this.#shared.returns?.before(nowMs - sampleAckElapsedMs) ?? 0) - this.#knownReturnMs);
     // A bunch of ACKs at the end of the interval, and none at its start, would pass for bandwidth: under jitter the interval is longer than it looks.
-    const stretchMs = Math.min(SAMPLE_LEAPS * this.jitterMs, MAX_SAMPLE_STRETCH * sampleIntervalMs);
+    const stretchMs = Math.min(SAMPLE_LEAPS * this.#ownJitterMs, MAX_SAMPLE_STRETCH * sampleIntervalMs);
     return Math.max(sampleIntervalMs + stretchMs, sampleAckElapsedMs + shrunkMs);
   }
 

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { createBbr } from '../../../src/mptcp-over-udp/congestion/bbr.js';
-import type { CongestionControl } from '../../../src/mptcp-over-udp/congestion/congestion-control.js';
+import { sharedModel } from '../../../src/mptcp-over-udp/congestion/bbr-shared-path.js';
+import type { CongestionControl, PathMemory } from '../../../src/mptcp-over-udp/congestion/congestion-control.js';
 import { createAckSample } from '../../../src/mptcp-over-udp/congestion/delivery-rate.js';
 import { createSingleLink, runSingleLink, type SingleLinkProfile } from '../../sim/single-link.js';
 
@@ -181,6 +182,14 @@ t.test('one leap of the round trip while a flow starts does not slow it for seco
       t.ok(share >= 0.99, `${share.toFixed(3)}, leap at ${startMs} ms, seed ${seed}`);
     }
   }
+});
+
+t.test('nor do leaps that another flow saw before', async (t) => {
+  const memory: PathMemory = { minRttMs: 20.2, bandwidthBytesPerSec: 0 };
+  Object.assign(sharedModel(memory, 0), { jitterMs: 22, jitterFlow: 0, lastFlow: 0, nextFlow: 1 });
+  const profile: SingleLinkProfile = { rateMbitPerSec: 100, delayMs: 10, memory };
+  const { share } = runSingleLink(profile, { congestion: createBbr, warmUpMs: 500, durationMs: 3500 });
+  t.ok(share >= 0.98, `share ${share.toFixed(3)}`);
 });
 
 t.test('a packet that was lucky at the start of a flow under jitter does not keep it slow', async (t) => {
