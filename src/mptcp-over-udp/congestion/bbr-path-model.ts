@@ -294,7 +294,13 @@ export class BbrPathModel {
     this.roundAppLimited = 2 * this.#appLimitedCount > this.#sampleCount;
     this.roundLossRatio = this.#roundLostBytes / Math.max(1, this.#roundLostBytes + deliveredBytes);
     this.#updateLoss();
-    if (this.#rttCount > 0) this.#updateBaseRtt(nowMs);
+    if (this.#rttCount > 0) {
+      this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
+      this.roundRttIsSure = this.#rttCount >= MEAN_SAMPLES;
+      this.roundReturnMs = this.#returnSumMs / this.#rttCount;
+      this.#updateJitter(nowMs);
+      this.#updateBaseRtt(nowMs);
+    }
     this.#aggregation.onRoundEnd();
     this.#roundEndBytes = sample.totalDeliveredBytes;
     this.#startRound(nowMs, sample.totalDeliveredBytes);
@@ -312,10 +318,7 @@ export class BbrPathModel {
     else this.randomLossRatio = Math.min(MAX_RANDOM_LOSS_RATIO, this.randomLossRatio + (this.lossRatio - this.randomLossRatio) / 32);
   }
 
-  #updateBaseRtt(nowMs: number): void {
-    this.roundRttMeanMs = this.#rttSumMs / this.#rttCount;
-    this.roundRttIsSure = this.#rttCount >= MEAN_SAMPLES;
-    this.roundReturnMs = this.#returnSumMs / this.#rttCount;
+  #updateJitter(nowMs: number): void {
     const burstMs =
       LEAP_BURST_MS + (this.growing ? 0 : (LEAP_BURST_SEGMENTS * this.mssBytes * 1000) / Math.max(1, this.maxBandwidthBytesPerSec));
     const leapMs = Math.max(0, this.#greatestLeapMs - burstMs);
@@ -329,11 +332,14 @@ export class BbrPathModel {
     shared.jitterStampMs = nowMs;
     if (shared.lastFlow !== this.#flow && shared.lastFlow >= 0) shared.severalFlowsStampMs = nowMs;
     shared.lastFlow = this.#flow;
+  }
+
+  #updateBaseRtt(nowMs: number): void {
+    const shared = this.#shared;
     // It was a luckier packet than most, and jitter says how much: what lies beyond is a queue.
     const isTooLow = shared.baseIsRough && this.roundRttIsSure && this.#ownJitterMs > LUCKY_JITTER_RATIO * this.baseRttMs;
-    const mostMs = this.baseRttMs + (isTooLow ? this.#ownJitterMs : 0);
-    if (this.roundRttMeanMs <= this.baseRttMs || mostMs > this.baseRttMs) {
-      shared.baseRttMs = Math.min(this.roundRttMeanMs, mostMs);
+    if (isTooLow || this.roundRttMeanMs <= this.baseRttMs) {
+      shared.baseRttMs = Math.min(this.roundRttMeanMs, this.baseRttMs + this.#ownJitterMs);
       if (this.roundAppLimited) shared.baseBandwidthBytesPerSec = 0;
       if (this.#floorRttMs < 0 || shared.baseRttMs < this.#floorRttMs) this.#floorRttMs = shared.baseRttMs;
     }
